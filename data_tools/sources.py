@@ -1,0 +1,194 @@
+"""Where music comes from: folders, .zip and .tar archives, or a manifest.csv, read alike.
+
+Archives are read member by member and never unpacked to disk, so no path in them can escape. A
+`manifest.csv` at the top of a folder or archive names the pieces and what is known of them;
+without one, a folder called `jazz` or `not_jazz` anywhere in a path gives the label.
+"""
+
+import csv
+import hashlib
+import io
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from data_tools.errors import UserError
+from data_tools.files import file_digest
+from data_tools.midi import MAX_BYTES
+
+MIDI_SUFFIXES = (".mid", ".midi", ".kar")
+LABELS = ("jazz", "not_jazz")
+UNLABELLED = "unlabelled"
+MANIFEST = "manifest.csv"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file offered to a corpus.
+
+    Attributes:
+        path: its name inside its source.
+        facts: what the manifest says of it, by column; at least `label` and `source`.
+    """
+
+    path: str
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+class Source:
+    """A folder, an archive or a manifest as a list of entries and their bytes.
+
+    Raises:
+        UserError: missing, of an unknown kind, damaged, or its manifest lacks the column `path`.
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        self.location = Path(location)
+        if not self.location.exists():
+            raise UserError(f"{location}: no such file or folder")
+        self.kind = _kind_of(self.location)
+        self.root = self.location.parent if self.kind == "manifest" else self.location
+        self._rows = self._read_manifest()
+
+    def entries(self) -> list[Entry]:
+        """Every MIDI file named by the manifest or found, in a fixed order."""
+        if self._rows is not None:
+            return [Entry(row["path"], self._facts(row["path"], row)) for row in self._rows]
+        if self.kind == "file":
+            return [Entry(self.location.name, self._facts(self.location.name, {}))]
+        return [Entry(name, self._facts(name, {})) for name in self._names()]
+
+    def contents(self, entries: list[Entry]) -> Iterator[tuple[Entry, bytes | None]]:
+        """Yields each entry with its bytes, None where the source lacks it or it is too large.
+
+        Archives yield in their own order, whatever the manifest's: a tar is read front to back.
+        """
+        if self.kind in ("folder", "manifest", "file"):
+            for entry in entries:
+                path = self.location if self.kind == "file" else self.root / entry.path
+                yield entry, _small_bytes(path)
+            return
+        wanted = {entry.path: entry for entry in entries}
+        for name, data in self._members(wanted):
+            yield wanted.pop(name), data
+        for entry in wanted.values():
+            yield entry, None
+
+    def digest(self) -> str:
+        """SHA-256 over everything that is read: names and bytes."""
+        if self.kind not in ("folder", "manifest"):
+            return file_digest(self.location)
+        total = hashlib.sha256()
+        manifest = self.root / MANIFEST if self.kind == "folder" else self.location
+        if manifest.is_file():
+            total.update(manifest.read_bytes())
+        for entry in self.entries():
+            path = self.root / entry.path
+            content = file_digest(path) if path.is_file() else "missing"
+            total.update(f"{entry.path}\0{content}\n".encode())
+        return total.hexdigest()
+
+    def _names(self) -> list[str]:
+        if self.kind == "folder":
+            found = (p for p in self.location.rglob("*") if p.suffix.lower() in MIDI_SUFFIXES)
+            return sorted(p.relative_to(self.location).as_posix() for p in found if p.is_file())
+        if self.kind == "zip":
+            with self._zip() as archive:
+                return [name for name in archive.namelist() if _is_midi(name)]
+        with self._tar() as archive:
+            return [member.name for member in archive if member.isfile() and _is_midi(member.name)]
+
+    def _members(self, wanted: dict[str, Entry]) -> Iterator[tuple[str, bytes | None]]:
+        try:
+            if self.kind == "zip":
+                with self._zip() as archive:
+                    for info in archive.infolist():
+                        if info.filename in wanted:
+                            small = info.file_size <= MAX_BYTES
+                            yield info.filename, archive.read(info) if small else None
+                return
+            with self._tar() as archive:
+                for member in archive:
+                    name = member.name.removeprefix("./")
+                    if member.isfile() and name in wanted:
+                        stream = archive.extractfile(member)
+                        small = stream is not None and member.size <= MAX_BYTES
+                        yield name, stream.read() if small else None
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+            raise UserError(f"{self.location}: damaged archive ({error})") from None
+
+    def _zip(self) -> zipfile.ZipFile:
+        try:
+            return zipfile.ZipFile(self.location)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(f"{self.location}: not a readable .zip ({error})") from None
+
+    def _tar(self) -> tarfile.TarFile:
+        try:
+            return tarfile.open(self.location)
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise UserError(f"{self.location}: not a readable .tar ({error})") from None
+
+    def _read_manifest(self) -> list[dict[str, str]] | None:
+        text: str | None = None
+        if self.kind == "manifest":
+            text = self.location.read_text(encoding="utf-8-sig")
+        elif self.kind == "folder":
+            path = self.location / MANIFEST
+            text = path.read_text(encoding="utf-8-sig") if path.is_file() else None
+        elif self.kind == "zip":
+            with self._zip() as archive:
+                if MANIFEST in archive.namelist():
+                    text = archive.read(MANIFEST).decode("utf-8-sig")
+        elif self.kind == "tar":
+            with self._tar() as archive:
+                for member in archive:
+                    if member.isfile() and member.name.removeprefix("./") == MANIFEST:
+                        stream = archive.extractfile(member)
+                        text = stream.read().decode("utf-8-sig") if stream else None
+                        break
+        if text is None:
+            return None
+        rows = list(csv.DictReader(io.StringIO(text)))
+        if rows and "path" not in rows[0]:
+            raise UserError(f"{self.location}: its {MANIFEST} has no column 'path'")
+        return rows
+
+    def _facts(self, path: str, row: dict[str, str]) -> dict[str, str]:
+        parts = PurePosixPath(path).parts[:-1]
+        label = row.get("label") or next((part for part in parts if part in LABELS), UNLABELLED)
+        if label not in (*LABELS, UNLABELLED):
+            raise UserError(
+                f"{self.location}: '{path}' has the label '{label}'; use jazz, not_jazz or nothing"
+            )
+        folders = [part for part in parts if part not in LABELS]
+        source = row.get("source") or (folders[0] if folders else self.location.stem)
+        title = row.get("title") or PurePosixPath(path).stem
+        return {**row, "path": path, "label": label, "source": source, "title": title}
+
+
+def _kind_of(path: Path) -> str:
+    name = path.name.lower()
+    if path.is_dir():
+        return "folder"
+    if name.endswith(".csv"):
+        return "manifest"
+    if name.endswith(".zip"):
+        return "zip"
+    if name.endswith((".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")):
+        return "tar"
+    if name.endswith(MIDI_SUFFIXES):
+        return "file"
+    raise UserError(f"{path}: give a folder, a MIDI file, a .zip or .tar archive, or a .csv")
+
+
+def _is_midi(name: str) -> bool:
+    return name.lower().endswith(MIDI_SUFFIXES)
+
+
+def _small_bytes(path: Path) -> bytes | None:
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        return None
+    return path.read_bytes()

@@ -1,0 +1,109 @@
+"""Train, validation and test, by work and artist.
+
+Pieces that share a work group, a near-duplicate or an artist form one group, and a group lies in
+one split whole: otherwise a classifier is asked about performances it has learnt by heart. Groups
+are dealt out, the largest first, to the split whose share of their labels and sources lags most.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+
+# Entries in an artist column that name nobody; grouping by them would lump strangers together.
+_NOBODY = re.compile(
+    r"^(|unknown|anonymous|anon\.?|various( artists)?|n/?a|\W?traditional\W?|trad\.?"
+    r"|professional arrangers.*)$"
+)
+
+
+def artist_key(artist: str) -> str:
+    """A name reduced to what identifies a person: "Bach, JS", "J.S. Bach", "Bach" are one.
+
+    The composer of "Composer / Performer : title" counts; with the family name alone two people
+    may share a key, which only makes a group larger. Empty for nobody in particular.
+    """
+    plain = unicodedata.normalize("NFKD", artist).encode("ascii", "ignore").decode() or artist
+    plain = re.split(r"\s*[/(]|\s+:\s+", plain.strip().lower())[0].strip()
+    if _NOBODY.match(plain):
+        return ""
+    family = plain.split(",")[0] if "," in plain else re.split(r"[\s.]+", plain)[-1]
+    return family.strip()
+
+
+def groups_of(
+    works: Sequence[str], artists: Sequence[str], duplicates: Iterable[tuple[int, int]]
+) -> list[int]:
+    """The group number of each piece: connected through work, artist or near-duplication."""
+    parent = list(range(len(works)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    def join(first: int, second: int) -> None:
+        parent[root(second)] = root(first)
+
+    for keys in (works, [artist_key(artist) for artist in artists]):
+        seen: dict[str, int] = {}
+        for index, key in enumerate(keys):
+            if key:
+                join(seen.setdefault(key, index), index)
+    for first, second in duplicates:
+        join(first, second)
+    return [root(index) for index in range(len(works))]
+
+
+def assign(
+    groups: Sequence[int],
+    strata: Sequence[tuple[str, str]],
+    fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+) -> list[str]:
+    """Deals groups out to train, validation and test.
+
+    Args:
+        groups: the group of each piece.
+        strata: label and source of each piece; every split gets its share of each where whole
+            groups allow it.
+        fractions: shares of train, validation and test.
+        seed: decides among equals.
+
+    Returns:
+        The split of each piece.
+    """
+    members: dict[int, Counter[tuple[str, str]]] = {}
+    for group, stratum in zip(groups, strata, strict=True):
+        members.setdefault(group, Counter())[stratum] += 1
+    total = Counter(strata)
+    order = np.random.default_rng(seed).permutation(sorted(members))
+    order = sorted(order.tolist(), key=lambda group: -sum(members[group].values()))
+    taken = {split: Counter[tuple[str, str]]() for split in SPLITS}
+    chosen: dict[int, str] = {}
+    share = dict(zip(SPLITS, fractions, strict=True))
+    for group in order:
+        counts = members[group]
+
+        def excess(split: str, counts: Counter[tuple[str, str]] = counts) -> float:
+            # How far the split would overshoot its share, averaged over the group's pieces.
+            if share[split] == 0:
+                return float("inf")
+            over = sum(
+                count * (taken[split][stratum] + count) / (share[split] * total[stratum])
+                for stratum, count in counts.items()
+            )
+            return over / sum(counts.values())
+
+        best = min(SPLITS, key=excess)
+        # A group larger than a small split's whole share belongs in train.
+        if best != "train" and excess(best) > 1.5 and sum(counts.values()) > 1:
+            best = "train"
+        chosen[group] = best
+        taken[best].update(counts)
+    return [chosen[group] for group in groups]
