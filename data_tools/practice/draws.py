@@ -1,16 +1,19 @@
 """Random choices of one generator: `numpy.random.Generator.choice` is forty times slower."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 
-def pick[T](rng: np.random.Generator, options: Sequence[T]) -> T:
+
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
     """One of `options`, all equally likely."""
     return options[int(rng.random() * len(options))]
 
 
-def weighted[T](rng: np.random.Generator, options: Sequence[T], weights: Sequence[float]) -> T:
+def weighted(rng: np.random.Generator, options: Sequence[T], weights: Sequence[float]) -> T:
     """One of `options` with chances in proportion to `weights`."""
     left = rng.random() * sum(weights)
     for option, weight in zip(options, weights, strict=True):

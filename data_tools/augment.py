@@ -1,0 +1,99 @@
+"""Augmentation of token ids: transposition, tempo, timing and loudness, by table look-up.
+
+Every change maps one token to one token, so it is a gather from a (V,) table: nothing is decoded,
+windows keep their length, and the loader pays microseconds. All randomness comes from the caller's
+generator, so an augmented window is a function of whatever seeded it.
+"""
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_tools.midi import HIGHEST_PITCH, LOWEST_PITCH
+from data_tools.representation import Representation, TokenType
+
+_PITCHED = (TokenType.PITCH, TokenType.NOTE_ON, TokenType.NOTE_OFF)
+_TIMED = (TokenType.TIME_SHIFT, TokenType.DURATION)
+
+
+class AugmentSettings(BaseModel):
+    """How far a window may be changed; zeros change nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    transpose: int = Field(5, ge=0, le=24, description="Semitones up or down, at most.")
+    stretch: float = Field(0.1, ge=0, lt=1, description="Tempo change, at most this share.")
+    jitter: float = Field(
+        0.0, ge=0, le=1, description="Share of time shifts moved by one grid step."
+    )
+    loudness: int = Field(1, ge=0, description="Velocity levels up or down, at most.")
+
+
+class Augmenter:
+    """Changes windows of ids of one representation.
+
+    Args:
+        representation: whose ids these are.
+        settings: how far to go.
+    """
+
+    def __init__(self, representation: Representation, settings: AugmentSettings) -> None:
+        self.settings = settings
+        self._types = representation.token_types
+        self._values = representation.token_values
+        self._pitched = np.isin(self._types, _PITCHED)
+        self._identity = np.arange(representation.vocab_size)
+        steps = range(-settings.transpose, settings.transpose + 1)
+        self._transposed = {step: self._shifted(_PITCHED, step) for step in steps}
+        levels = range(-settings.loudness, settings.loudness + 1)
+        self._louder = {level: self._shifted((TokenType.VELOCITY,), level) for level in levels}
+        self._later = self._shifted((TokenType.TIME_SHIFT,), 1)
+        self._sooner = self._shifted((TokenType.TIME_SHIFT,), -1)
+
+    def __call__(self, ids: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """A changed copy of ids (T,), of the same length and kind."""
+        settings = self.settings
+        ids = self._transposed[self._step(ids, generator)][ids]
+        ids = self._louder[int(generator.integers(-settings.loudness, settings.loudness + 1))][ids]
+        if settings.stretch:
+            factor = np.exp(generator.uniform(-1, 1) * np.log1p(settings.stretch))
+            ids = self.stretched(factor)[ids]
+        if settings.jitter:
+            draw = generator.random(len(ids))
+            ids = np.where(draw < settings.jitter / 2, self._later[ids], ids)
+            ids = np.where(draw > 1 - settings.jitter / 2, self._sooner[ids], ids)
+        return ids
+
+    def transposed(self, ids: np.ndarray, step: int) -> np.ndarray:
+        """ids (T,) moved by `step` semitones, which must keep within the keyboard."""
+        return self._shifted(_PITCHED, step)[ids]
+
+    def stretched(self, factor: float) -> np.ndarray:
+        """The table (V,) that multiplies time shifts and durations, to the nearest there is."""
+        table = self._identity.copy()
+        for kind in _TIMED:
+            members = np.flatnonzero(self._types == kind)
+            if len(members):
+                steps = self._values[members]
+                wanted = np.maximum(steps * factor, 1)
+                table[members] = members[np.abs(steps[None] - wanted[:, None]).argmin(1)]
+        return table
+
+    def _step(self, ids: np.ndarray, generator: np.random.Generator) -> int:
+        """A transposition that keeps every note on the keyboard."""
+        most = self.settings.transpose
+        pitches = self._values[ids[self._pitched[ids]]]
+        step = int(generator.integers(-most, most + 1))
+        if not len(pitches):
+            return 0
+        lowest, highest = LOWEST_PITCH - int(pitches.min()), HIGHEST_PITCH - int(pitches.max())
+        return min(max(step, lowest, -most), highest, most)
+
+    def _shifted(self, kinds: tuple[TokenType, ...], by: int) -> np.ndarray:
+        """The table that moves tokens of some types along their own scale, stopping at its ends."""
+        table = self._identity.copy()
+        for kind in kinds:
+            members = np.flatnonzero(self._types == kind)
+            if len(members):
+                places = np.arange(len(members)) + by
+                table[members] = members[places.clip(0, len(members) - 1)]
+        return table

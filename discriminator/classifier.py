@@ -1,0 +1,285 @@
+"""The standalone classifier: music in, p(jazz) out, with none of the training code.
+
+A piece is cut into half-overlapping windows of tokens; the mean of their logits, calibrated by
+p = sigmoid(scale * logit + bias), is the piece's p(jazz). The folder a classifier lives in holds
+`model.safetensors`, `classifier.json` and `representation.json`, which must belong together.
+"""
+
+import json
+import math
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from data_tools.errors import UserError
+from data_tools.files import write_json
+from data_tools.midi import Music
+from data_tools.representation import EOS, Representation
+from discriminator.models import Discriminator, build
+from discriminator.reading import Reading, read_many, read_piece, windows
+from discriminator.settings import ClassifierSettings
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+FORMAT = 1
+LABELS = ("not_jazz", "jazz")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a classifier says of one piece.
+
+    Attributes:
+        path: the piece's path, or what it is where it has none.
+        p_jazz: calibrated probability, None where `error` says why there is none.
+        verdict: "jazz" from p_jazz 0.5 on, else "not_jazz"; "unsure" where there is no p_jazz.
+        windows: how many windows the probability rests on.
+        error: why there is no probability: unreadable, no piano, too short; else "".
+    """
+
+    path: str
+    p_jazz: float | None
+    verdict: Literal["jazz", "not_jazz", "unsure"]
+    windows: int
+    error: str = ""
+
+
+class _Card(BaseModel):
+    """What `classifier.json` holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    labels: tuple[str, str]
+    vocabulary: int
+    digest: str
+    settings: ClassifierSettings
+
+
+@dataclass
+class _Piece:
+    """A piece on its way through the model."""
+
+    reading: Reading
+    expected: int = 0
+    logits: list[float] = field(default_factory=list)
+
+
+class Classifier:
+    """A discriminator, the representation it reads, and its calibration.
+
+    Args:
+        model: a discriminator over the representation's music tokens.
+        representation: how music becomes tokens.
+        settings: `settings.model` must be what `model` was built with.
+        device: where to run.
+    """
+
+    def __init__(
+        self,
+        model: Discriminator,
+        representation: Representation,
+        settings: ClassifierSettings,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        vocabulary = len(model.embedding.weight)
+        if vocabulary != representation.music_size:
+            raise ValueError(
+                f"the model knows {vocabulary} tokens, the representation "
+                f"{representation.music_size}"
+            )
+        self.model = model.to(device).eval()
+        self.representation = representation
+        self.settings = settings
+        self.device = torch.device(device)
+
+    @classmethod
+    def load(cls, folder: str | Path | None = None, device: str | torch.device = "cpu") -> Self:
+        """Loads a classifier from its folder, or the one this package ships.
+
+        Raises:
+            UserError: no classifier there, or parts that do not belong together.
+        """
+        if folder is None:
+            folder = PRETRAINED
+            if not (PRETRAINED / "classifier.json").is_file():
+                raise UserError(
+                    "no classifier came with this install; train one with `gan pretrain-disc` "
+                    "and give its folder as the model"
+                )
+        folder = Path(folder)
+        card = _read_card(folder / "classifier.json")
+        representation = Representation.load(folder / "representation.json")
+        if representation.digest != card.digest:
+            raise UserError(
+                f"{folder}: classifier.json was saved with representation {card.digest}, "
+                f"representation.json is {representation.digest}; copy the whole folder again"
+            )
+        if representation.music_size != card.vocabulary:
+            raise UserError(
+                f"{folder}: classifier.json says {card.vocabulary} tokens, representation.json "
+                f"{representation.music_size}; copy the whole folder again"
+            )
+        model = build(card.settings.model, card.vocabulary)
+        _load_weights(model, folder / "model.safetensors")
+        return cls(model, representation, card.settings, device)
+
+    def save(self, folder: str | Path, half: bool = False) -> None:
+        """Writes the classifier's folder, `classifier.json` last.
+
+        Args:
+            folder: where; made if missing.
+            half: store weights as float16, half the size; they load as float32 all the same.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {
+            name: tensor.half() if half and tensor.is_floating_point() else tensor
+            for name, tensor in self.model.state_dict().items()
+        }
+        temporary = folder / f".model.{os.getpid()}.tmp"
+        save_file(weights, temporary)
+        temporary.replace(folder / "model.safetensors")
+        self.representation.save(folder / "representation.json")
+        card = _Card(
+            format=FORMAT,
+            labels=LABELS,
+            vocabulary=self.representation.music_size,
+            digest=self.representation.digest,
+            settings=self.settings,
+        )
+        write_json(folder / "classifier.json", card.model_dump(mode="json"))
+
+    def score(self, music: Music) -> Verdict:
+        """Scores one piece: a path, bytes, a `miditoolkit.MidiFile` or a `symusic.Score`.
+
+        Bad music raises nothing: the verdict is "unsure" and its `error` says why.
+        """
+        return next(self._verdicts([read_piece(music, self.representation)], 64))
+
+    def score_many(
+        self, music: Iterable[Music], batch_size: int = 64, workers: int = 0
+    ) -> Iterator[Verdict]:
+        """Scores any number of pieces, in their order, holding only a few at a time.
+
+        Args:
+            music: pieces as for `score`; taken as they are needed, so an endless iterator will do.
+            batch_size: windows per forward pass.
+            workers: extra processes that read files, see `discriminator.reading.read_many`.
+        """
+        return self._verdicts(read_many(music, self.representation, workers), batch_size)
+
+    def score_tokens(self, ids: np.ndarray, path: str = "<tokens>") -> Verdict:
+        """Scores token ids (T,) of this representation; specials and conditions are skipped."""
+        return next(self._verdicts([Reading(path, np.asarray(ids))], 64))
+
+    def logits(self, pieces: Iterable[np.ndarray], batch_size: int = 64) -> np.ndarray:
+        """The uncalibrated logit of each piece of token ids, (N,); NaN where it is too short."""
+        readings = (Reading("<tokens>", np.asarray(ids)) for ids in pieces)
+        return np.array(
+            [
+                np.mean(piece.logits) if piece.logits else math.nan
+                for piece in self._pieces(readings, batch_size)
+            ]
+        )
+
+    def _verdicts(self, readings: Iterable[Reading], batch_size: int) -> Iterator[Verdict]:
+        for piece in self._pieces(readings, batch_size):
+            path, error = piece.reading.path, piece.reading.error
+            if error:
+                yield Verdict(path, None, "unsure", 0, error)
+                continue
+            logit = self.settings.scale * float(np.mean(piece.logits)) + self.settings.bias
+            p = 0.5 * (1.0 + math.tanh(logit / 2))  # the sigmoid, without overflow
+            yield Verdict(path, p, "jazz" if p >= 0.5 else "not_jazz", len(piece.logits))
+
+    def _pieces(self, readings: Iterable[Reading], batch_size: int) -> Iterator[_Piece]:
+        """Fills batches across pieces, and lets pieces out in order once their windows are done."""
+        waiting: deque[_Piece] = deque()
+        todo: deque[tuple[_Piece, np.ndarray]] = deque()
+        for reading in readings:
+            piece = _Piece(self._checked(reading))
+            if not piece.reading.error:
+                cut = windows(piece.reading.ids, self.settings.window)
+                piece.expected = len(cut)
+                todo.extend((piece, window) for window in cut)
+            waiting.append(piece)
+            # The second condition keeps a long row of bad files from piling up behind a good one.
+            while len(todo) >= batch_size or (todo and len(waiting) >= batch_size):
+                self._forward(todo, batch_size)
+            yield from _finished(waiting)
+        while todo:
+            self._forward(todo, batch_size)
+            yield from _finished(waiting)
+        yield from _finished(waiting)
+
+    def _checked(self, reading: Reading) -> Reading:
+        if reading.error:
+            return reading
+        ids = reading.ids
+        ids = ids[(ids > EOS) & (ids < self.representation.music_size)]
+        least = self.settings.minimum
+        short = f"too short: {len(ids)} tokens, at least {least} needed"
+        return Reading(reading.path, ids, short if len(ids) < least else "")
+
+    @torch.inference_mode()
+    def _forward(self, todo: deque[tuple[_Piece, np.ndarray]], batch_size: int) -> None:
+        """Runs the first windows of `todo` and hands each piece its logits."""
+        batch = [todo.popleft() for _ in range(min(batch_size, len(todo)))]
+        x = np.zeros((len(batch), max(len(ids) for _, ids in batch)), dtype=np.int64)
+        for row, (_, ids) in zip(x, batch, strict=True):
+            row[: len(ids)] = ids
+        logits = self.model(torch.from_numpy(x).to(self.device)).tolist()
+        for (piece, _), logit in zip(batch, logits, strict=True):
+            piece.logits.append(logit)
+
+
+def _finished(waiting: deque[_Piece]) -> Iterator[_Piece]:
+    while waiting and len(waiting[0].logits) == waiting[0].expected:
+        yield waiting.popleft()
+
+
+def _read_card(path: Path) -> _Card:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = content["format"]
+        if found != FORMAT:
+            raise UserError(f"{path}: format {found}, this version reads format {FORMAT}")
+        return _Card(**content)
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror}; a classifier is a folder with classifier.json, "
+            "model.safetensors and representation.json"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path}: {place}: {first['msg']}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a classifier's settings ({error})") from None
+
+
+def _load_weights(model: Discriminator, path: Path) -> None:
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as weights ({error})") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if expected != found:
+        name = min(k for k in expected | found if expected.get(k) != found.get(k))
+        raise UserError(
+            f"{path}: {name} is {found.get(name, 'missing')}, classifier.json calls for "
+            f"{expected.get(name, 'none')}; copy the whole folder again"
+        )
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise UserError(f"{path}: the weights hold infinities or NaN; train the model again")
+    model.load_state_dict(weights)  # copies into float32, whatever was stored

@@ -1,0 +1,103 @@
+"""A transformer encoder that tells jazz from not-jazz: the other architecture of an ensemble.
+
+Pre-norm layers with rotary positions (Su et al. 2021), which need no longest length, over a strided
+convolution that quarters the sequence; pooled over the real positions, without a CLS token.
+
+Letters: B pieces, T tokens, S positions after the stem, V vocabulary, C channels, H heads,
+D channels per head.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from discriminator.layers import Head, Stem, TokenEmbedding, pool
+from discriminator.settings import TransformerSettings
+
+
+def rotary(length: int, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (S, D/2) of the angles that positions 0..S-1 turn channel pairs by."""
+    rate = 10_000.0 ** (-torch.arange(0, channels, 2, device=device) / channels)  # (D/2,)
+    angle = torch.arange(length, device=device)[:, None] * rate  # (S, D/2)
+    return angle.cos(), angle.sin()
+
+
+def turn(h: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turns the channel pairs of (B, H, S, D) by their position's angles."""
+    a, b = h.float().chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(h.dtype)
+
+
+class Layer(nn.Module):
+    """Masked self-attention and a feed-forward net, each behind a norm and a residual."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.feed_norm = nn.LayerNorm(width)
+        self.feed = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor, keys: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """(B, S, C) to (B, S, C); `keys` (B, 1, 1, S) says which positions may be attended to."""
+        qkv = self.qkv(self.attention_norm(h)).unflatten(-1, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, S, D)
+        mixed = F.scaled_dot_product_attention(
+            turn(q, cos, sin), turn(k, cos, sin), v, attn_mask=keys
+        )
+        h = h + self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
+        return h + self.dropout(self.feed(self.feed_norm(h)))
+
+
+class TransformerEncoder(nn.Module):
+    """The attention discriminator; see `TransformerSettings` for its size.
+
+    A gradient penalty differentiates twice, which only the plain attention kernel can: run it
+    within `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.
+
+    Args:
+        settings: the size.
+        vocab_size: V.
+        groups: see `TokenEmbedding`.
+    """
+
+    def __init__(
+        self, settings: TransformerSettings, vocab_size: int, groups: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        width = settings.width
+        self.head_width = width // settings.heads
+        self.embedding = TokenEmbedding(vocab_size, width, groups)
+        self.stem = Stem(width, settings.stride)
+        self.layers = nn.ModuleList(
+            Layer(width, settings.heads, settings.dropout) for _ in range(settings.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = Head(3 * width, width, settings.dropout)
+
+    def features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What the head reads: ids (B, T) or rows (B, T, V), mask (B, T) to (B, 3C), float32."""
+        h, real = self.embedding(x, mask)
+        h, real = self.stem(h, real)
+        # A row without a single key would be a softmax over nothing, so an empty piece sees all.
+        keys = (real | ~real.any(1, keepdim=True))[:, None, None]  # (B, 1, 1, S)
+        cos, sin = rotary(h.shape[1], self.head_width, h.device)
+        for layer in self.layers:
+            h = layer(h, keys, cos, sin)
+        return pool(self.norm(h), real)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The logit of p(jazz), (B,) float32.
+
+        Args:
+            x: ids (B, T) int64, or rows (B, T, V) float with the same weights.
+            mask: (B, T) bool, True = real token; padding is masked in any case.
+        """
+        return self.head(self.features(x, mask)).squeeze(-1).float()

@@ -1,0 +1,195 @@
+"""Batches as functions of (seed, step): a killed run draws on exactly as it would have.
+
+Shapes: B batch, T tokens.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_tools.augment import Augmenter, AugmentSettings
+from data_tools.corpus import Corpus
+from data_tools.errors import UserError
+from data_tools.representation import BOS, EOS, PAD, Representation
+from gan.engine import numpy_generator
+
+
+def conditions_of(corpus: Corpus, kind: str, artist_pieces: int) -> tuple[str, ...]:
+    """Names of the condition tokens a generator of this corpus gets.
+
+    Args:
+        corpus: read for its labels and for artists with enough pieces in train.
+        kind: "none", "label" or "artist".
+        artist_pieces: pieces an artist needs.
+    """
+    if kind == "none":
+        return ()
+    train = [corpus.rows[number] for number in corpus.select("train")]
+    names = [f"label:{label}" for label in sorted({row["label"] for row in train})]
+    if kind == "artist":
+        artists = [row["artist"] for row in train if row["artist"]]
+        frequent = sorted({name for name in artists if artists.count(name) >= artist_pieces})
+        names += [f"artist:{name}" for name in frequent]
+    return tuple(names)
+
+
+class GeneratorWindows:
+    """Training windows: every chunk of every piece once an epoch, at a fresh offset.
+
+    A window is `[conditions] [BOS] music [EOS]`, the conditions always at its head, cut from one
+    piece and padded at the right.
+
+    Args:
+        corpus: where the pieces are.
+        numbers: the pieces.
+        representation: the corpus's, with the generator's conditions.
+        length: T, tokens a window feeds to the generator.
+        batch: B.
+        augment: how windows are changed; None leaves them as they are.
+        dropout: share of windows without their condition tokens.
+        seed: of order, offsets and augmentation.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        numbers: Sequence[int],
+        representation: Representation,
+        length: int,
+        batch: int,
+        augment: AugmentSettings | None = None,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        if not numbers:
+            raise UserError(f"{corpus.folder}: no pieces left to train on in this split")
+        self.corpus, self.representation = corpus, representation
+        self.length, self.batch, self.dropout, self.seed = length, batch, dropout, seed
+        self._augment = Augmenter(representation, augment) if augment else None
+        lengths = corpus.index[np.asarray(numbers) + 1] - corpus.index[np.asarray(numbers)] + 2
+        chunks = -(-lengths // length)
+        self._piece = np.repeat(np.asarray(numbers), chunks)
+        first = np.repeat(np.cumsum(chunks) - chunks, chunks)
+        self._chunk = np.arange(len(self._piece)) - first
+
+    def __len__(self) -> int:
+        return len(self._piece)
+
+    @lru_cache(maxsize=2)  # noqa: B019 -- one permutation an epoch, and the loader lives as long
+    def _order(self, epoch: int) -> np.ndarray:
+        return numpy_generator(self.seed, "order", epoch).permutation(len(self))
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a step, both (B, T) int64; targets are PAD where nothing follows."""
+        rows = np.zeros((self.batch, self.length + 1), dtype=np.int64)
+        for place in range(self.batch):
+            epoch, within = divmod(step * self.batch + place, len(self))
+            chunk = int(self._order(epoch)[within])
+            generator = numpy_generator(self.seed, "window", epoch, chunk)
+            window = self.window(chunk, generator)
+            rows[place, : len(window)] = window
+        both = torch.from_numpy(rows)
+        return both[:, :-1].contiguous(), self._targets(both[:, 1:])
+
+    def window(self, chunk: int, generator: np.random.Generator) -> np.ndarray:
+        """One window of at most T + 1 ids."""
+        number = int(self._piece[chunk])
+        conditions = self.conditions(number)
+        if self.dropout and generator.random() < self.dropout:
+            conditions = []
+        start = int(self._chunk[chunk]) * self.length
+        if start:
+            start -= int(generator.integers(self.length))
+        room = self.length + 1 - len(conditions)
+        music = _slice(self.corpus.piece(number), start, room)
+        if self._augment:
+            music = self._augment(music, generator)
+        return np.concatenate([conditions, music]).astype(np.int64)
+
+    def conditions(self, number: int) -> list[int]:
+        """Ids of the condition tokens of a piece, as far as the vocabulary has them."""
+        row = self.corpus.rows[number]
+        names = (f"label:{row['label']}", f"artist:{row['artist']}")
+        known = self.representation.conditions
+        return [self.representation.condition_id(name) for name in names if name in known]
+
+    def _targets(self, ids: Tensor) -> Tensor:
+        # Conditions are given, not predicted.
+        return ids.masked_fill(ids >= self.representation.music_size, PAD).contiguous()
+
+
+def _slice(piece: np.ndarray, start: int, length: int) -> np.ndarray:
+    """Part of [BOS] piece [EOS], without building the whole."""
+    stop = min(start + length, len(piece) + 2)
+    music = piece[max(start - 1, 0) : max(stop - 1, 0)].astype(np.int64)
+    head = [BOS] if start == 0 else []
+    tail = [EOS] if stop == len(piece) + 2 else []
+    return np.concatenate([head, music, tail]).astype(np.int64)
+
+
+def validation_windows(
+    corpus: Corpus, numbers: Sequence[int], representation: Representation, length: int, count: int
+) -> tuple[Tensor, Tensor]:
+    """A fixed set of windows, spread over pieces and over the places within them, unaugmented."""
+    windows = GeneratorWindows(corpus, numbers, representation, length, count, seed=1)
+    return windows(0)
+
+
+class DiscriminatorWindows:
+    """Labelled crops: labels evenly, sources by the root of their size, pieces and places evenly.
+
+    Args:
+        corpus: where the pieces are.
+        numbers: labelled pieces of the training split.
+        batch: B.
+        shortest, longest: crops of a batch share one length between these.
+        augment: how crops are changed.
+        seed: of everything drawn.
+
+    Raises:
+        UserError: one of the labels is missing.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        numbers: Sequence[int],
+        batch: int,
+        shortest: int,
+        longest: int,
+        augment: AugmentSettings,
+        seed: int,
+    ) -> None:
+        self.corpus, self.batch, self.seed = corpus, batch, seed
+        self.shortest, self.longest = shortest, longest
+        self._augment = Augmenter(corpus.representation, augment)
+        self._pieces: list[list[np.ndarray]] = []
+        self._shares: list[np.ndarray] = []
+        for label in ("not_jazz", "jazz"):
+            sources: dict[str, list[int]] = {}
+            for number in numbers:
+                if corpus.rows[number]["label"] == label:
+                    sources.setdefault(corpus.rows[number]["source"], []).append(number)
+            if not sources:
+                raise UserError(f"{corpus.folder}: no '{label}' pieces to learn from in train")
+            self._pieces.append([np.array(members) for members in sources.values()])
+            share = np.sqrt([len(members) for members in sources.values()])
+            self._shares.append(share / share.sum())
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Ids (B, T) int64, padded at the right, and labels (B,) float32, 1 for jazz."""
+        generator = numpy_generator(self.seed, "crops", step)
+        low, high = np.log(self.shortest), np.log(self.longest)
+        length = int(round(np.exp(generator.uniform(low, high))))
+        rows = np.full((self.batch, length), PAD, dtype=np.int64)
+        labels = np.arange(self.batch) % 2
+        for row, label in zip(rows, labels, strict=True):
+            source = generator.choice(len(self._shares[label]), p=self._shares[label])
+            piece = self.corpus.piece(int(generator.choice(self._pieces[label][source])))
+            start = int(generator.integers(max(1, len(piece) - length + 1)))
+            crop = self._augment(piece[start : start + length].astype(np.int64), generator)
+            row[: len(crop)] = crop
+        return torch.from_numpy(rows), torch.from_numpy(labels.astype(np.float32))

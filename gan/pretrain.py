@@ -1,0 +1,200 @@
+"""Pretraining the style discriminator: jazz or not, on pieces grouped by work and artist.
+
+Crops of varying length, balanced over labels and sources and augmented; early stopping on the
+validation split; calibration there too; the test split is opened once, at the end.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from data_tools.corpus import Corpus
+from data_tools.files import write_json, write_text
+from data_tools.representation import TokenType
+from discriminator.classifier import Classifier
+from discriminator.metrics import Report, calibrate, report
+from discriminator.models import build, tied_tokens
+from discriminator.settings import ClassifierSettings
+from gan.data import DiscriminatorWindows
+from gan.engine import adamw, check_finite, derived_seed, engine, learning_rate, set_rate
+from gan.logbook import Logbook
+from gan.run import Run, checkpoint_of, load_state
+from gan.settings import PretrainSettings
+
+VALIDATION_TOKENS = 2048  # of each piece while training; the last report reads everything
+HIDEABLE = {
+    "velocity": TokenType.VELOCITY,
+    "duration": TokenType.DURATION,
+    "time_shift": TokenType.TIME_SHIFT,
+}
+
+
+def pretrain(
+    corpus: Corpus, out: Path, settings: PretrainSettings, resume: bool = False, quiet: bool = False
+) -> Report:
+    """Trains a discriminator and writes `out/classifier/` and `out/report.json`, `report.md`.
+
+    Returns:
+        The report on the test split.
+
+    Raises:
+        UserError: the corpus lacks a label, or the run's folder is taken.
+    """
+    compute = engine(settings.device, settings.precision)
+    run = Run(out, settings, resume, {"corpus": corpus.digest})
+    representation = corpus.representation
+    splits = {name: _labelled(corpus, name, settings) for name in ("train", "validation", "test")}
+    draw = DiscriminatorWindows(
+        corpus, splits["train"], settings.batch, settings.shortest, settings.window,
+        settings.augment, settings.seed,
+    )  # fmt: skip
+    torch.manual_seed(derived_seed(settings.seed, "weights"))
+    groups = tied_tokens(
+        representation.token_types[: representation.music_size],
+        [HIDEABLE[name] for name in settings.hide],
+    )
+    model = build(settings.model, representation.music_size, groups).to(compute.device)
+    optimizer = adamw(model, settings.learning_rate, settings.weight_decay)
+    classifier = Classifier(
+        model,
+        representation,
+        ClassifierSettings(model=settings.model, window=settings.window),
+        compute.device,
+    )
+    state: dict[str, Any] = {"step": 0, "best": float("inf"), "waited": 0}
+    if checkpoint := run.latest():
+        model.load_state_dict(Classifier.load(checkpoint, compute.device).model.state_dict())
+        state = load_state(checkpoint, compute.device)
+        optimizer.load_state_dict(state["optimizer"])
+        run.cut_metrics(state["step"])
+
+    with Logbook(out, state["step"], quiet) as log:
+        log.say(f"{sum(p.numel() for p in model.parameters()):,} weights, {compute.describe()}")
+        while state["step"] < settings.steps and state["waited"] < settings.patience:
+            step = state["step"]
+            ids, labels = (tensor.to(compute.device) for tensor in draw(step))
+            torch.manual_seed(derived_seed(settings.seed, "dropout", step))
+            model.train()
+            with compute.autocast():
+                logits = model(ids).float()  # (B,)
+            smooth = labels * (1 - 2 * settings.label_smoothing) + settings.label_smoothing
+            loss = F.binary_cross_entropy_with_logits(logits, smooth)
+            check_finite(loss, "discriminator", step)
+            optimizer.zero_grad()
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            set_rate(
+                optimizer,
+                learning_rate(step, settings.learning_rate, settings.warmup, settings.steps),
+            )
+            optimizer.step()
+            state["step"] = step + 1
+            if state["step"] % 25 == 0:
+                accuracy = ((logits > 0) == (labels > 0.5)).float().mean()
+                log.log(
+                    state["step"],
+                    {
+                        "discriminator/loss": loss.item(),
+                        "discriminator/accuracy": accuracy.item(),
+                        "discriminator/gradient_norm": norm.item(),
+                    },
+                )
+            if state["step"] % settings.evaluate_every == 0 or state["step"] == settings.steps:
+                _validate(classifier, corpus, splits["validation"], state, log)
+                better = state["waited"] == 0
+                run.save(
+                    state["step"],
+                    classifier.save,
+                    state | {"optimizer": optimizer.state_dict()},
+                    settings.keep,
+                    better,
+                )
+        best = checkpoint_of(out, "best")
+        assert best is not None
+        return _finish(best, corpus, splits, settings, compute.device, out, log)
+
+
+def _labelled(corpus: Corpus, split: str, settings: PretrainSettings) -> list[int]:
+    numbers = corpus.select(split, exclude_sources=settings.exclude_sources)
+    return [n for n in numbers if corpus.rows[n]["label"] in ("jazz", "not_jazz")]
+
+
+def _logits(
+    classifier: Classifier, corpus: Corpus, numbers: list[int], most: int = 0
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """Logits (N,), labels (N,) and numbers of the pieces long enough to be judged.
+
+    Args:
+        most: tokens read of each piece, from its middle; 0 reads all.
+    """
+    classifier.model.eval()
+    logits = classifier.logits(_middle(corpus.piece(number), most) for number in numbers)
+    long = np.isfinite(logits)
+    kept = [number for number, keep in zip(numbers, long, strict=True) if keep]
+    labels = np.array([corpus.rows[number]["label"] == "jazz" for number in kept], dtype=np.int64)
+    return logits[long], labels, kept
+
+
+def _middle(ids: np.ndarray, most: int) -> np.ndarray:
+    start = max(0, len(ids) - most) // 2 if most else 0
+    return ids[start : start + most] if most else ids
+
+
+def _calibration(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Platt scaling, or none where validation cannot carry it."""
+    try:
+        return calibrate(logits, labels)
+    except ValueError:
+        return 1.0, 0.0
+
+
+def _validate(
+    classifier: Classifier, corpus: Corpus, numbers: list[int], state: dict[str, Any], log: Logbook
+) -> None:
+    logits, labels, kept = _logits(classifier, corpus, numbers, VALIDATION_TOKENS)
+    p = 1 / (1 + np.exp(-logits))
+    sources = [corpus.rows[number]["source"] for number in kept]
+    result = report(labels, p, sources)
+    # Classes weigh the same, as in training.
+    loss = float(np.mean([np.logaddexp(0, -logits[labels == 1]).mean(),
+                          np.logaddexp(0, logits[labels == 0]).mean()]))  # fmt: skip
+    state["waited"] = 0 if loss < state["best"] else state["waited"] + 1
+    state["best"] = min(loss, state["best"])
+    metrics = {"validation/loss": loss, "validation/ece": result.overall.calibration_error}
+    if result.overall.auc is not None:
+        metrics["validation/auc"] = result.overall.auc
+        metrics["validation/average_precision"] = result.overall.average_precision or 0.0
+    log.log(state["step"], metrics, show=True)
+    log.precision_recall("validation/jazz", labels, p, state["step"])
+    log.precision_recall("validation/not_jazz", 1 - labels, 1 - p, state["step"])
+
+
+def _finish(
+    best: Path,
+    corpus: Corpus,
+    splits: dict[str, list[int]],
+    settings: PretrainSettings,
+    device: torch.device,
+    out: Path,
+    log: Logbook,
+) -> Report:
+    """Calibrates the best checkpoint on validation, and opens the test split."""
+    classifier = Classifier.load(best, device)
+    logits, labels, _ = _logits(classifier, corpus, splits["validation"])
+    scale, bias = _calibration(logits, labels)
+    card = classifier.settings.model_copy(update={"scale": scale, "bias": bias})
+    classifier = Classifier(classifier.model, classifier.representation, card, device)
+    classifier.save(out / "classifier")
+    logits, labels, kept = _logits(classifier, corpus, splits["test"])
+    p = 1 / (1 + np.exp(-(scale * logits + bias)))
+    result = report(labels, p, [corpus.rows[number]["source"] for number in kept])
+    write_text(out / "report.md", result.table() + "\n")
+    write_json(out / "report.json", result.as_dict() | {"checkpoint": best.name})
+    log.say(result.table())
+    step = json.loads((best / "trainer.json").read_text())["step"]
+    log.text("test", result.table(), step)
+    return result

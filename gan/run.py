@@ -1,0 +1,146 @@
+"""A run's folder: settings, metrics, TensorBoard and checkpoints, safe against being killed.
+
+    settings.yaml        what was asked for
+    metrics.jsonl        one JSON object a logged step
+    tensorboard/         the same, with images
+    checkpoints/         step-000250/ ..., best -> name in `best`, last -> name in `latest`
+    samples/             MIDI written along the way
+
+A checkpoint is a folder written under a temporary name and then renamed; the pointer `latest`
+moves only after that. Whatever metrics lie beyond it are cut off when the run resumes.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import BaseModel
+
+from data_tools.errors import UserError
+from data_tools.files import write_json, write_text
+
+
+class Run:
+    """A run's folder, new or resumed.
+
+    Args:
+        folder: where.
+        settings: recorded in `settings.yaml`; must be the same on resume.
+        resume: continue from the latest checkpoint, if there is one.
+        inputs: what else fixes the outcome (digests), recorded and compared as well.
+
+    Raises:
+        UserError: the folder is taken, or is to be resumed with other settings.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: BaseModel,
+        resume: bool = False,
+        inputs: dict[str, str] | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.checkpoints = self.folder / "checkpoints"
+        record = self.folder / "settings.yaml"
+        wanted = settings.model_dump(mode="json") | {"inputs": inputs or {}}
+        if record.is_file():
+            if not resume:
+                raise UserError(f"{folder}: a run lies here already; use --resume or another --out")
+            recorded = yaml.safe_load(record.read_text(encoding="utf-8"))
+            changed = sorted(k for k in wanted | recorded if wanted.get(k) != recorded.get(k))
+            if changed:
+                raise UserError(
+                    f"{folder}: its settings.yaml differs in {', '.join(changed)}; resume with the "
+                    "same settings and corpus, or start another run"
+                )
+        else:
+            write_text(record, yaml.safe_dump(wanted, sort_keys=False))
+        for leftover in self.checkpoints.glob(".*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def latest(self) -> Path | None:
+        """The last whole checkpoint, None before the first."""
+        return checkpoint_of(self.folder, "latest", missing_ok=True)
+
+    def save(
+        self, step: int, write: Callable[[Path], None], state: dict[str, Any], keep: int, best: bool
+    ) -> Path:
+        """Writes a checkpoint whole or not at all.
+
+        Args:
+            step: steps done.
+            write: puts weights into the folder it is given.
+            state: {"optimizer": ..., anything JSON can hold}; read back by `load_state`.
+            keep: how many to keep; the best is kept besides.
+            best: whether this is the best so far.
+        """
+        name = f"step-{step:06d}"
+        partial = self.checkpoints / f".{name}.{os.getpid()}"
+        partial.mkdir(parents=True)
+        write(partial)
+        torch.save(state["optimizer"], partial / "optimizer.pt")
+        facts = {key: value for key, value in state.items() if key != "optimizer"}
+        write_json(partial / "trainer.json", facts | {"step": step})
+        final = self.checkpoints / name
+        shutil.rmtree(final, ignore_errors=True)
+        partial.replace(final)
+        write_text(self.checkpoints / "latest", name)
+        if best:
+            write_text(self.checkpoints / "best", name)
+        kept = {(self.checkpoints / "best").read_text()} if (self.checkpoints / "best").is_file() \
+            else set()  # fmt: skip
+        for old in sorted(self.checkpoints.glob("step-*"))[:-keep]:
+            if old.name not in kept:
+                shutil.rmtree(old)
+        return final
+
+    def cut_metrics(self, step: int) -> None:
+        """Drops logged lines of steps the resumed run will take again."""
+        path = self.folder / "metrics.jsonl"
+        if path.is_file():
+            lines = path.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
+            write_text(path, "".join(kept))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):
+        return float("inf")
+
+
+def load_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
+    """The state saved beside the weights.
+
+    Raises:
+        UserError: files are missing or damaged.
+    """
+    try:
+        facts = json.loads((checkpoint / "trainer.json").read_text())
+        optimizer = torch.load(checkpoint / "optimizer.pt", map_location=device, weights_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{checkpoint}: damaged checkpoint ({error})") from None
+    return facts | {"optimizer": optimizer}
+
+
+def checkpoint_of(folder: Path, which: str = "latest", missing_ok: bool = False) -> Path | None:
+    """The checkpoint a pointer of a run names.
+
+    Raises:
+        UserError: there is none, unless `missing_ok`.
+    """
+    pointer = folder / "checkpoints" / which
+    if pointer.is_file():
+        found = folder / "checkpoints" / pointer.read_text().strip()
+        if found.is_dir():
+            return found
+    if missing_ok:
+        return None
+    raise UserError(f"{folder}: no checkpoint here yet; train first, or give another run")

@@ -1,0 +1,165 @@
+"""Every choice of a training run, typed and frozen.
+
+A preset is a YAML file with some of these fields; a command-line flag overrides it; an unknown key
+is an error. Each field's description is also its `--help`, so no torch may be imported here.
+"""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data_tools.augment import AugmentSettings
+from data_tools.errors import UserError
+from discriminator.settings import CNNSettings, ModelSettings
+from generator.settings import TransformerSettings
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+class Settings(BaseModel):
+    """What all training runs share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, description="Seed of weights, data order, noise and augmentation.")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
+    precision: Precision = Field("auto", description="auto takes bf16 where the device has it.")
+    exclude_sources: tuple[str, ...] = Field((), description="Sources of the corpus left out.")
+    keep: int = Field(2, ge=1, description="Checkpoints kept besides the best.")
+
+
+class PretrainSettings(Settings):
+    """The style discriminator: jazz or not."""
+
+    model: ModelSettings = CNNSettings()
+    hide: tuple[Literal["velocity", "duration", "time_shift"], ...] = Field(
+        (), description="Token types whose values the discriminator must not see."
+    )
+    steps: int = Field(2000, ge=1, description="Most optimizer steps.")
+    batch: int = Field(32, ge=2, description="Windows a step.")
+    window: int = Field(512, ge=16, description="Tokens in the longest window.")
+    shortest: int = Field(128, ge=16, description="Tokens in the shortest window.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    warmup: int = Field(100, ge=0, description="Steps of linear warm-up before the cosine.")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's decay of weight matrices.")
+    clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    label_smoothing: float = Field(0.05, ge=0, lt=0.5, description="Keeps targets off 0 and 1.")
+    augment: AugmentSettings = AugmentSettings(stretch=0.25, jitter=0.3, loudness=4, transpose=6)
+    evaluate_every: int = Field(250, ge=1, description="Steps between validations.")
+    patience: int = Field(4, ge=1, description="Validations without a better one before stopping.")
+
+
+class TrainSettings(Settings):
+    """The generator: cross-entropy, with the adversarial term added to it."""
+
+    generator: TransformerSettings = TransformerSettings()
+    condition: Literal["none", "label", "artist"] = Field(
+        "label", description="Tokens before a piece: none, its label, or label and artist."
+    )
+    condition_dropout: float = Field(
+        0.1, ge=0, le=1, description="Share of windows trained without their condition tokens."
+    )
+    artist_pieces: int = Field(
+        20, ge=1, description="Pieces an artist needs in training to get a token."
+    )
+    steps: int = Field(3000, ge=1, description="Optimizer steps in all.")
+    batch: int = Field(16, ge=1, description="Windows a step.")
+    length: int = Field(384, ge=16, description="Tokens a window.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    final_rate: float = Field(0.1, ge=0, le=1, description="Last learning rate, as share of peak.")
+    warmup: int = Field(100, ge=0, description="Steps of linear warm-up before the cosine.")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's decay of weight matrices.")
+    clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    augment: AugmentSettings = AugmentSettings()
+    evaluate_every: int = Field(250, ge=1, description="Steps between validations and samples.")
+    checkpoint_every: int = Field(250, ge=1, description="Steps between checkpoints.")
+    validation_windows: int = Field(128, ge=1, description="Windows a validation reads.")
+    samples: int = Field(4, ge=0, description="Pieces sampled at every validation.")
+    sample_length: int = Field(384, ge=16, description="Tokens a sampled piece has.")
+
+    adv_weight: float = Field(
+        0.0, ge=0, description="Weight of the adversarial term; 0 is plain cross-entropy."
+    )
+    adv_scale: Literal["loss", "gradient"] = Field(
+        "loss",
+        description="The weight multiplies the loss, or sets the adversarial gradient's share of "
+        "the cross-entropy gradient's norm at the logits.",
+    )
+    adv_loss: Literal["hinge", "non_saturating"] = Field(
+        "hinge", description="hinge stops at the real pieces' median logit; the other never does."
+    )
+    adv_start: int = Field(0, ge=0, description="First step with the adversarial term.")
+    adv_ramp: int = Field(50, ge=0, description="Steps over which its weight rises from zero.")
+    adv_every: int = Field(1, ge=1, description="The term joins every so many steps.")
+    adv_batch: int = Field(8, ge=1, description="Rollouts an adversarial step.")
+    rollout: int = Field(256, ge=8, description="Tokens a rollout adds.")
+    prompt: int = Field(64, ge=1, description="Tokens of real music before a rollout.")
+    bos_share: float = Field(
+        0.5, ge=0, le=1, description="Share of adversarial steps that start from nothing."
+    )
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature of rollouts.")
+    relaxation: float = Field(
+        1.0, gt=0, description="Gumbel-softmax temperature of the backward pass."
+    )
+
+
+AnySettings = TypeVar("AnySettings", bound=BaseModel)
+
+
+def preset_names() -> list[str]:
+    """The presets this package ships."""
+    folder = resources.files("experiments") / "presets"
+    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """A shipped preset by name, or a YAML file by path.
+
+    Raises:
+        UserError: there is none, or it is no YAML mapping.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"{name}: no such preset file")
+        text = path.read_text(encoding="utf-8")
+    elif name in preset_names():
+        text = (resources.files("experiments") / "presets" / f"{name}.yaml").read_text("utf-8")
+    else:
+        raise UserError(f"no preset '{name}'; there are: {', '.join(preset_names())}")
+    try:
+        content = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"{name}: not YAML ({error})".replace("\n", " ")) from None
+    if not isinstance(content, dict):
+        raise UserError(f"{name}: a preset is a list of 'field: value' lines")
+    return content
+
+
+def build(kind: type[AnySettings], *layers: dict[str, Any]) -> AnySettings:
+    """Settings from layers of values, later ones over earlier, nested mappings merged.
+
+    Raises:
+        UserError: an unknown field or a value out of range, by name.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        _merge(merged, layer)
+    try:
+        return kind(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or kind.__name__
+        message = "no such setting" if first["type"] == "extra_forbidden" else first["msg"]
+        raise UserError(f"setting '{place}': {message}") from None
+
+
+def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = dict(value) if isinstance(value, dict) else value

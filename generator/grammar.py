@@ -1,0 +1,171 @@
+"""Which token may come next, so that whatever is sampled is music.
+
+`Representation.follows` says which type of token may follow which; the rest needs memory: a string
+that sounds is not struck again, only what sounds can stop and not at the moment it began, what
+begins at one moment comes in ascending pitch (as encoded music does, so no pitch is struck twice at
+once), and a piece ends only when it has notes and nothing is held. All of it is tensors over the
+batch. `replay` finds the masks of whole sequences in one parallel pass, for the gradient pass over
+a rollout, and gives what stepping gives.
+
+Shapes: B batch, T positions, V vocabulary, K lanes: the pedal and then the 128 pitches.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_tools.midi import HIGHEST_PITCH, LOWEST_PITCH
+from data_tools.representation import Representation, TokenType
+
+LANES = 129
+_START = len(TokenType)  # the row of the table for "nothing read yet"
+
+
+@dataclass(frozen=True)
+class GrammarState:
+    """What the tokens read so far leave open; rows are sequences of the batch.
+
+    Attributes:
+        last: (B,) type of the last token.
+        held: (B, K) lanes sounding now.
+        settled: (B, K) lanes sounding since before the current moment: these may stop.
+        top: (B,) highest lane begun at the current moment, -1 where none.
+        notes: (B,) notes begun.
+    """
+
+    last: Tensor
+    held: Tensor
+    settled: Tensor
+    top: Tensor
+    notes: Tensor
+
+
+_FIELDS = [field.name for field in fields(GrammarState)]
+
+
+class Grammar:
+    """The mask over the vocabulary, step by step or for whole sequences.
+
+    Args:
+        representation: whose tokens these are; both presets.
+        device: where masks are wanted.
+        min_notes: EOS is out of reach before this many notes.
+    """
+
+    def __init__(
+        self,
+        representation: Representation,
+        device: torch.device | str = "cpu",
+        min_notes: int = 1,
+    ) -> None:
+        kinds, values = representation.token_types, representation.token_values
+        pitched = np.isin(kinds, [TokenType.PITCH, TokenType.NOTE_ON, TokenType.NOTE_OFF])
+        playable = (values >= LOWEST_PITCH) & (values <= HIGHEST_PITCH)
+        table = _type_table(representation.follows)[:, kinds] & (playable | ~pitched)  # (types, V)
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(array, device=device)
+
+        self.min_notes = max(1, min_notes)
+        self.device = torch.device(device)
+        self.eos, self.condition_size = representation.eos, len(representation.conditions)
+        self._table = tensor(table)
+        self._kind = tensor(kinds.astype(np.int64))
+        self._lane = tensor(np.where(pitched, values + 1, 0).astype(np.int64))
+        strikes = np.isin(kinds, [TokenType.PITCH, TokenType.NOTE_ON])
+        self._strikes = tensor(strikes)
+        self._begins = tensor(strikes | (kinds == TokenType.PEDAL_ON))
+        self._holds = tensor(np.isin(kinds, [TokenType.NOTE_ON, TokenType.PEDAL_ON]))
+        self._ends = tensor(np.isin(kinds, [TokenType.NOTE_OFF, TokenType.PEDAL_OFF]))
+        self._lanes = torch.arange(LANES, device=device)
+
+    def start(self, batch: int) -> GrammarState:
+        """The state before any token: a condition or BOS comes first."""
+        none = torch.zeros(batch, LANES, dtype=torch.bool, device=self.device)
+        count = torch.zeros(batch, dtype=torch.int64, device=self.device)
+        return GrammarState(count + _START, none, none, count - 1, count)
+
+    def allowed(self, state: GrammarState) -> Tensor:
+        """Tokens that may come next, (B, V) bool; never none."""
+        free = (self._lane > state.top[:, None]) & ~state.held[:, self._lane]
+        allowed = self._table[state.last] & (free | ~self._begins)
+        allowed &= state.settled[:, self._lane] | ~self._ends
+        allowed[:, self.eos] &= (state.notes >= self.min_notes) & ~state.held.any(1)
+        return allowed
+
+    def advance(self, state: GrammarState, ids: Tensor) -> GrammarState:
+        """The state after one more token a sequence; the old state stays as it is.
+
+        Tokens that the mask forbids are read as well as they can be, so a prompt may begin in the
+        middle of a piece.
+
+        Args:
+            state: before the tokens.
+            ids: (B,).
+        """
+        lane, kind = self._lane[ids], self._kind[ids]
+        here = self._lanes == lane[:, None]  # (B, K)
+        held = (state.held | (here & self._holds[ids, None])) & ~(here & self._ends[ids, None])
+        moved = kind == TokenType.TIME_SHIFT
+        settled = held & (state.settled | moved[:, None])
+        top = torch.where(self._begins[ids], torch.maximum(state.top, lane), state.top)
+        top = top.masked_fill(moved, -1)
+        return GrammarState(kind, held, settled, top, state.notes + self._strikes[ids])
+
+    def read(self, ids: Tensor) -> GrammarState:
+        """The state after whole sequences (B, T)."""
+        states = self._states(ids)
+        return GrammarState(*(getattr(states, name)[:, -1] for name in _FIELDS))
+
+    def replay(self, ids: Tensor) -> Tensor:
+        """The mask in force when each token was drawn, (B, T, V): `[:, 0]` before any token."""
+        batch, length = ids.shape
+        first = self.start(batch)
+        if length == 0:
+            return torch.zeros(batch, 0, len(self._kind), dtype=torch.bool, device=self.device)
+        after = self._states(ids)
+        before = [
+            torch.cat([getattr(first, name)[:, None], getattr(after, name)[:, :-1]], 1)
+            for name in _FIELDS
+        ]
+        flat = GrammarState(*(each.flatten(0, 1) for each in before))
+        return self.allowed(flat).view(batch, length, -1)
+
+    def _states(self, ids: Tensor) -> GrammarState:
+        """The state after every token of (B, T) ids; fields gain a T dimension.
+
+        Running maxima over "when did it last happen" stand in for the steps.
+        """
+        lane, kind = self._lane[ids], self._kind[ids]
+        time = torch.arange(ids.shape[1], device=self.device, dtype=torch.int32)[:, None]
+        here = self._lanes == lane[..., None]  # (B, T, K)
+        began = _last_time(here & self._holds[ids][..., None], time)
+        ended = _last_time(here & self._ends[ids][..., None], time)
+        held = began > ended
+        moved = kind == TokenType.TIME_SHIFT  # (B, T)
+        settled = _last_time(~held, time) < _last_time(moved[..., None], time)
+        # Each moment lifts the values above those of the one before, so one maximum serves all.
+        moment = moved.long().cumsum(1) * (LANES + 1)
+        top = (moment + (lane + 1) * self._begins[ids]).cummax(1).values - moment - 1
+        return GrammarState(kind, held, settled, top, self._strikes[ids].long().cumsum(1))
+
+
+def _type_table(follows: np.ndarray) -> np.ndarray:
+    """`follows` with a row for the start, and with what holds for every preset made sure of."""
+    table = np.concatenate([follows, np.zeros_like(follows[:1])])
+    table[:, [TokenType.PAD, TokenType.BOS, TokenType.CONDITION]] = False
+    openings = [TokenType.CONDITION, TokenType.BOS]
+    table[np.ix_([_START, TokenType.CONDITION], openings)] = True
+    # A file may change its tempo once more after its last note.
+    table[TokenType.TEMPO, TokenType.EOS] = True
+    ended = [TokenType.EOS, TokenType.PAD]
+    table[ended] = False
+    table[ended, TokenType.PAD] = True
+    return table
+
+
+def _last_time(happened: Tensor, time: Tensor) -> Tensor:
+    """For every position, when it last `happened` (B, T, K) up to there; -1 for never."""
+    return torch.where(happened, time, -1).cummax(1).values
