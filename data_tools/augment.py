@@ -6,26 +6,13 @@ generator, so an augmented window is a function of whatever seeded it.
 """
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from data_tools.midi import HIGHEST_PITCH, LOWEST_PITCH
 from data_tools.representation import Representation, TokenType
+from data_tools.settings import AugmentSettings
 
 _PITCHED = (TokenType.PITCH, TokenType.NOTE_ON, TokenType.NOTE_OFF)
 _TIMED = (TokenType.TIME_SHIFT, TokenType.DURATION)
-
-
-class AugmentSettings(BaseModel):
-    """How far a window may be changed; zeros change nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    transpose: int = Field(5, ge=0, le=24, description="Semitones up or down, at most.")
-    stretch: float = Field(0.1, ge=0, lt=1, description="Tempo change, at most this share.")
-    jitter: float = Field(
-        0.0, ge=0, le=1, description="Share of time shifts moved by one grid step."
-    )
-    loudness: int = Field(1, ge=0, description="Velocity levels up or down, at most.")
 
 
 class Augmenter:

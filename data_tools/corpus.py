@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from data_tools import midi
 from data_tools.duplicates import near_duplicates, signature
@@ -32,7 +31,8 @@ from data_tools.errors import MidiError, UserError
 from data_tools.files import file_digest, write_json, write_text
 from data_tools.inspect import timing_of
 from data_tools.parallel import ordered_map
-from data_tools.representation import Representation, RepresentationSettings
+from data_tools.representation import Representation
+from data_tools.settings import CorpusSettings, RepresentationSettings
 from data_tools.sources import Entry, Source
 from data_tools.splits import SPLITS, assign, groups_of
 
@@ -41,18 +41,6 @@ COLUMNS = (
     "path", "label", "source", "artist", "title", "licence", "work_group", "near_duplicates",
     "group", "split", "notes", "seconds", "tokens", "timing", "dropped",
 )  # fmt: skip
-
-
-class CorpusSettings(BaseModel):
-    """How a corpus is built."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    representation: RepresentationSettings = RepresentationSettings()
-    min_notes: int = Field(16, ge=1, description="Pieces with fewer notes are set aside.")
-    validation: float = Field(0.1, ge=0, lt=1, description="Share of pieces for validation.")
-    test: float = Field(0.1, ge=0, lt=1, description="Share of pieces for the test.")
-    seed: int = Field(0, description="Decides among equal choices when splitting.")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+MIDI_SUFFIXES = (".mid", ".midi", ".kar")
+
 
 def write_text(path: Path, text: str) -> None:
     """Writes text atomically, making the folder where it is missing."""

@@ -15,7 +15,7 @@ from data_tools import midi
 from data_tools.errors import MidiError
 from data_tools.parallel import ordered_map
 
-# A played onset falls this near to a sixteenth or an eighth triplet by chance about 15% of the time.
+# By chance a played onset falls this near to a sixteenth or an eighth triplet 15% of the time.
 _GRID_TOLERANCE_BEATS = 1 / 96
 
 

@@ -1,4 +1,4 @@
-"""MIDI in and out: any kind of music becomes one cleaned piano track, and tokens become a file again.
+"""MIDI in and out: any kind of music becomes one cleaned piano track, and is written again.
 
 `symusic` reads (about 170 times faster than pure Python), `miditoolkit` is the object a user holds.
 Everything that takes music takes a path, bytes, a `miditoolkit.MidiFile` or a `symusic.Score`;
@@ -9,6 +9,7 @@ import io
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import miditoolkit
 import numpy as np
@@ -17,7 +18,7 @@ from symusic.core import ScoreTick, TrackTick
 
 from data_tools.errors import MidiError
 
-Music = str | Path | bytes | miditoolkit.MidiFile | ScoreTick
+Music: TypeAlias = str | Path | bytes | miditoolkit.MidiFile | ScoreTick
 
 PIANO_PROGRAMS = range(8)  # General MIDI's piano family, clavinet and harpsichord included
 MAX_BYTES = 64 * 2**20
@@ -112,7 +113,7 @@ def clean(notes: Notes, shortest: float = 1) -> Notes:
     """Keeps what a piano can play: 88 keys, one string a pitch, nothing of no length.
 
     Two notes of one pitch at one onset become the longer; a note still sounding when its pitch is
-    struck again ends there. Notes must be sorted by onset; they come back sorted by onset and pitch.
+    struck again ends there. Notes come sorted by onset; they go back sorted by onset and pitch.
 
     Args:
         notes: notes in any time unit.

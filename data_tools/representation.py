@@ -5,10 +5,10 @@ token order are done here in numpy: simultaneous notes get one canonical order (
 string is struck twice at once, and a piece costs a fraction of a millisecond instead of tens; the
 tests hold the ids equal to MidiTok's own.
 
-| preset | MidiTok class | a note is | example |
-|---|---|---|---|
-| `duration` | TSD | pitch, velocity, duration | `Pitch_60 Velocity_79 Duration_0.12.24 TimeShift_0.6.24` |
-| `performance` | MIDILike | note-on, velocity, later note-off | `NoteOn_60 Velocity_79 TimeShift_0.6.12 NoteOff_60` |
+| preset | MidiTok class | example |
+|---|---|---|
+| `duration` | TSD | `Pitch_60 Velocity_79 Duration_0.12.24 TimeShift_0.6.24` |
+| `performance` | MIDILike | `NoteOn_60 Velocity_79 TimeShift_0.6.12 NoteOff_60` |
 
 On the time base `clock` a grid step is 20 ms of real time; on `beat` it is a fraction of the file's
 own beat and `Tempo` tokens carry the tempo map.
@@ -20,18 +20,17 @@ from collections.abc import Sequence
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import miditok
 import numpy as np
 import symusic
-from pydantic import BaseModel, ConfigDict, Field
 from symusic.core import ScoreTick
 
 from data_tools import midi
 from data_tools.errors import UserError
 from data_tools.files import write_json
 from data_tools.midi import Notes
+from data_tools.settings import RepresentationSettings
 
 PAD, BOS, EOS = 0, 1, 2
 CLOCK_STEP_SECONDS = 0.02
@@ -75,25 +74,6 @@ _GRID = {
     "duration": {(0, 1): 24, (1, 2): 12, (2, 4): 6, (4, 8): 2, (8, 16): 1},
     "performance": {(0, 4): 12},
 }
-
-
-class RepresentationSettings(BaseModel):
-    """Which tokens music becomes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    preset: Literal["duration", "performance"] = Field(
-        "duration", description="Token set: durations (TSD) or note-on/note-off (MIDILike)."
-    )
-    time_base: Literal["clock", "beat"] = Field(
-        "clock", description="Grid: 20 ms of real time, or fractions of the file's own beat."
-    )
-    velocities: int = Field(16, ge=1, le=127, description="Number of velocity levels.")
-    pedal: Literal["auto", "fold", "tokens", "drop"] = Field(
-        "auto",
-        description="Sustain pedal: folded into note lengths, as tokens, or dropped; auto folds "
-        "for duration and writes tokens for performance.",
-    )
 
 
 class Representation:
@@ -436,9 +416,7 @@ def _nearest(levels: np.ndarray, values: np.ndarray) -> np.ndarray:
     return upper - (values - levels[upper - 1] < levels[upper] - values)
 
 
-def _pedals(
-    down: np.ndarray, up: np.ndarray, keep: np.ndarray
-) -> symusic.core.PedalTickList:
+def _pedals(down: np.ndarray, up: np.ndarray, keep: np.ndarray) -> symusic.core.PedalTickList:
     """Pedals on the grid; those that meet after rounding become one."""
     merged: list[list[int]] = []
     for time, end in zip(down[keep].tolist(), up[keep].tolist(), strict=True):

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from data_tools.errors import UserError
-from data_tools.files import file_digest
+from data_tools.files import MIDI_SUFFIXES, file_digest
 from data_tools.midi import MAX_BYTES
 
-MIDI_SUFFIXES = (".mid", ".midi", ".kar")
 LABELS = ("jazz", "not_jazz")
 UNLABELLED = "unlabelled"
 MANIFEST = "manifest.csv"

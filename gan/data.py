@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_tools.augment import Augmenter, AugmentSettings
+from data_tools.augment import Augmenter
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.representation import BOS, EOS, PAD, Representation
+from data_tools.settings import AugmentSettings
 from gan.engine import numpy_generator
 
 
@@ -136,6 +137,50 @@ def validation_windows(
     """A fixed set of windows, spread over pieces and over the places within them, unaugmented."""
     windows = GeneratorWindows(corpus, numbers, representation, length, count, seed=1)
     return windows(0)
+
+
+class Prompts:
+    """Openings for rollouts: real music of one length, none of it padding.
+
+    Args:
+        corpus: where the pieces are.
+        numbers: the pieces; those too short are passed over.
+        conditions: ids put before every prompt.
+        length: tokens of music a prompt has.
+        batch: B.
+        seed: of the choice.
+
+    Raises:
+        UserError: no piece is long enough.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        numbers: Sequence[int],
+        conditions: Sequence[int],
+        length: int,
+        batch: int,
+        seed: int,
+    ) -> None:
+        self.corpus, self.conditions, self.seed = corpus, list(conditions), seed
+        self.length, self.batch = length, batch
+        sizes = np.diff(corpus.index)
+        self._numbers = [number for number in numbers if sizes[number] >= length]
+        if not self._numbers:
+            raise UserError(f"{corpus.folder}: no jazz piece of {length} tokens to prompt with")
+
+    def __call__(self, step: int, from_nothing: bool) -> Tensor:
+        """(B, P) ids: conditions and BOS, or conditions and `length` tokens from within pieces."""
+        if from_nothing:
+            return torch.tensor([[*self.conditions, BOS]] * self.batch)
+        generator = numpy_generator(self.seed, "prompts", step)
+        rows = []
+        for number in generator.choice(self._numbers, self.batch):
+            piece = self.corpus.piece(int(number))
+            start = int(generator.integers(len(piece) - self.length + 1))
+            rows.append([*self.conditions, *piece[start : start + self.length].tolist()])
+        return torch.tensor(rows, dtype=torch.int64)
 
 
 class DiscriminatorWindows:

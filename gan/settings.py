@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data_tools.augment import AugmentSettings
 from data_tools.errors import UserError
+from data_tools.settings import AugmentSettings
 from discriminator.settings import CNNSettings, ModelSettings
 from generator.settings import TransformerSettings
 
@@ -56,6 +56,9 @@ class TrainSettings(Settings):
     """The generator: cross-entropy, with the adversarial term added to it."""
 
     generator: TransformerSettings = TransformerSettings()
+    init: str = Field(
+        "", description="Generator to start from: a run or a checkpoint; its size then holds."
+    )
     condition: Literal["none", "label", "artist"] = Field(
         "label", description="Tokens before a piece: none, its label, or label and artist."
     )
@@ -87,6 +90,9 @@ class TrainSettings(Settings):
         "loss",
         description="The weight multiplies the loss, or sets the adversarial gradient's share of "
         "the cross-entropy gradient's norm at the logits.",
+    )
+    discriminator: str = Field(
+        "", description="Style discriminator: a pretrain-disc run; empty takes the shipped one."
     )
     adv_loss: Literal["hinge", "non_saturating"] = Field(
         "hinge", description="hinge stops at the real pieces' median logit; the other never does."

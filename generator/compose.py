@@ -24,7 +24,7 @@ from data_tools.errors import UserError
 from data_tools.files import write_json
 from data_tools.representation import Representation, TokenType
 from generator.grammar import Grammar
-from generator.sampling import describe, sample
+from generator.sampling import describe, sample, seeded
 from generator.settings import TransformerSettings
 from generator.transformer import Transformer
 
@@ -206,7 +206,7 @@ class Composer:
                 grammar,
                 torch.tensor([prefix] * len(seeds), device=self.device),
                 length,
-                generators=[torch.Generator().manual_seed(one) for one in seeds],
+                generators=seeded(seeds),
                 temperature=temperature,
                 top_k=top_k,
                 top_p=top_p,

@@ -89,9 +89,9 @@ class Grammar:
 
     def allowed(self, state: GrammarState) -> Tensor:
         """Tokens that may come next, (B, V) bool; never none."""
-        free = (self._lane > state.top[:, None]) & ~state.held[:, self._lane]
-        allowed = self._table[state.last] & (free | ~self._begins)
-        allowed &= state.settled[:, self._lane] | ~self._ends
+        free = (self._lane > state.top[:, None]) & ~state.held.index_select(1, self._lane)
+        allowed = self._table.index_select(0, state.last) & (free | ~self._begins)
+        allowed &= state.settled.index_select(1, self._lane) | ~self._ends
         allowed[:, self.eos] &= (state.notes >= self.min_notes) & ~state.held.any(1)
         return allowed
 

@@ -8,7 +8,7 @@ Noise, temperature and truncation are float32 whatever the model runs in.
 Shapes: B batch, P prefix tokens, S sampled tokens, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,11 @@ def gumbel(
     return noise.clamp_min_(_SMALLEST).log_().neg_().to(device)
 
 
+def seeded(seeds: Iterable[int]) -> list[torch.Generator]:
+    """One noise generator a sequence, on the CPU: the same music on every device."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
 def tempered(logits: Tensor, masks: Tensor, temperature: float) -> Tensor:
     """Logits (..., V) over the temperature, minus infinity where the mask forbids; float32."""
     return logits.float().masked_fill(~masks, -torch.inf) / temperature
@@ -78,8 +83,8 @@ def tempered(logits: Tensor, masks: Tensor, temperature: float) -> Tensor:
 def truncate(scores: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
     """Rules out unlikely tokens: all but the `top_k` best, then the tail beyond `top_p`.
 
-    A `top_k` of 0 is no limit. Nucleus sampling (Holtzman et al. 2020): the smallest set of best tokens whose probabilities
-    reach `top_p` stays, at least one.
+    A `top_k` of 0 is no limit. Nucleus sampling (Holtzman et al. 2020): the smallest set of best
+    tokens whose probabilities reach `top_p` stays, at least one.
 
     Args:
         scores: (..., V) float32 logits after temperature.
@@ -168,7 +173,7 @@ def sample(
         grammar: on the model's device.
         prefix: (B, P >= 1) ids.
         steps: most tokens to add; sampling ends early once every sequence has ended.
-        generators: one a sequence, B in all.
+        generators: one a sequence, B in all; see `seeded`.
         temperature: divides the logits.
         top_k: see `truncate`.
         top_p: see `truncate`.

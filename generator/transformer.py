@@ -140,6 +140,9 @@ class Transformer(nn.Module):
         settings: size and regularisation.
     """
 
+    cosine: Tensor
+    sine: Tensor
+
     def __init__(self, vocab_size: int, settings: TransformerSettings | None = None) -> None:
         super().__init__()
         settings = settings or TransformerSettings()
@@ -193,16 +196,19 @@ class Transformer(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> KeyValueCache:
-        """An empty cache for `batch` aligned sequences; device and dtype default to the model's."""
+        """An empty cache for `batch` aligned sequences.
+
+        The device defaults to the weights', the dtype to the autocast's and then the weights'.
+        """
         max_len = max_len or self.settings.max_length
         self._check_length(max_len)
         heads, weight = self.settings.heads, self.embedding.weight
+        device = torch.device(device or weight.device)
+        if dtype is None and torch.is_autocast_enabled(device.type):
+            dtype = torch.get_autocast_dtype(device.type)
         shape = (batch, heads, max_len, self.settings.width // heads)
         keys, values = (
-            [
-                torch.zeros(shape, device=device or weight.device, dtype=dtype or weight.dtype)
-                for _ in self.blocks
-            ]
+            [torch.zeros(shape, device=device, dtype=dtype or weight.dtype) for _ in self.blocks]
             for _ in range(2)
         )
         return KeyValueCache(keys, values)

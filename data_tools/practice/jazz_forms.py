@@ -76,7 +76,8 @@ def blues(rng: np.random.Generator, minor: bool, choruses: int) -> str:
 def rhythm_changes(rng: np.random.Generator) -> str:
     """Thirty-two bars, AABA."""
     opening = pick(rng, RHYTHM_OPENINGS)
-    first, last = f"{opening}|{pick(rng, RHYTHM_SECONDS)}", f"{opening}|{pick(rng, RHYTHM_CLOSINGS)}"
+    first = f"{opening}|{pick(rng, RHYTHM_SECONDS)}"
+    last = f"{opening}|{pick(rng, RHYTHM_CLOSINGS)}"
     return "|".join([first, last, RHYTHM_BRIDGE, last])
 
 
@@ -103,17 +104,18 @@ def coloured(rng: np.random.Generator, changes: list[Change]) -> list[Change]:
     substitutes, tensions = rng.uniform(0, 0.4), rng.uniform(0, 0.6)
     for change, following in zip(changes, [*changes[1:], None], strict=True):
         chord = change.chord
-        falls = following is not None and (following.chord.root - chord.root) % 12 == 5
+        goal = following.chord if following is not None else chord
+        falls = (goal.root - chord.root) % 12 == 5
         if chord.dominant and falls and change.beat % phrase and chance(rng, substitutes):
             chord = tritone_substitute(chord)
         elif chance(rng, tensions):
-            chord = Chord(chord.root, _tension(rng, chord, following.chord if falls else None))
+            chord = Chord(chord.root, _tension(rng, chord, goal.minor and falls))
         result.append(replace(change, chord=chord))
     return result
 
 
-def _tension(rng: np.random.Generator, chord: Chord, resolution: Chord | None) -> str:
-    if chord.quality == "7" and resolution is not None and resolution.minor:
+def _tension(rng: np.random.Generator, chord: Chord, to_minor: bool) -> str:
+    if chord.quality == "7" and to_minor:
         return pick(rng, ("7b9", "7#9", "7alt", "7b13"))
     richer = {
         "7": ("9", "13", "13"), "m7": ("m9", "m11"), "maj7": ("maj9",), "6": ("69",), "m6": ("m69",)

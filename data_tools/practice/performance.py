@@ -132,9 +132,7 @@ def swing_part(notes: list[Note], ratio: float) -> list[Note]:
 
 def play(sketch: Sketch, brief: Brief, rng: np.random.Generator) -> miditoolkit.MidiFile:
     """Play a sketch: loudness, articulation and human timing, all set by the brief."""
-    written = np.array(
-        [(*note, (note.onset * 4) % 4 == 0) for note in sorted(sketch.notes)], dtype=float
-    )  # (N, 5): onset, length, pitch, accent, on the beat
+    written = np.array(sorted(sketch.notes), dtype=float)  # (N, 4): the fields of a note
     onset, length, pitch, accent = written[:, 0], written[:, 1], written[:, 2], written[:, 3]
 
     accent = accent + rng.normal(0, 0.5, len(accent))
@@ -145,7 +143,7 @@ def play(sketch: Sketch, brief: Brief, rng: np.random.Generator) -> miditoolkit.
     length = length * np.clip(brief.length / length.mean(), 0.55, 1.5)
 
     # Time wanders together (a slow walk, by the beat) and each note a little by itself.
-    walk = np.cumsum(rng.normal(0, 0.004, int(onset.max()) + 3))
+    walk = np.cumsum(rng.normal(0, 0.0025, int(onset.max()) + 3))
     walk -= np.linspace(walk[0], walk[-1], len(walk))
     seconds = np.interp(onset, np.arange(len(walk)), walk) + rng.normal(0, brief.jitter, len(onset))
     start = np.maximum(onset + seconds * brief.tempo / 60, 0.0)

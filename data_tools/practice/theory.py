@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 NAMES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -111,6 +112,14 @@ def chart(text: str, key: int, beats: int = 4) -> list[Change]:
     return changes
 
 
+def chords_by_beat(changes: list[Change], beats: int) -> list[Chord]:
+    """The chord of every beat, and the last one once more for what is anticipated past the end."""
+    chords: list[Chord] = []
+    for change in changes:
+        chords += [change.chord] * int(change.beats)
+    return [*chords[:beats], *[chords[-1]] * 5]
+
+
 def scale(name: str, root: int) -> tuple[int, ...]:
     """The pitch classes of a scale, its root first."""
     return tuple((root + step) % 12 for step in _SCALES[name])
@@ -197,7 +206,7 @@ def rootless(chord: Chord, form: str, centre: float) -> tuple[int, ...]:
         fifth = {"7alt": 8, "7b13": 8, "7b9": 8, "7#9": 8, "7#11": 6}.get(chord.quality, 9)
     order = (third, fifth, seventh, ninth) if form == "A" else (seventh, ninth, third, fifth)
     pitches = [0]
-    for low, high in zip(order, order[1:], strict=False):
+    for low, high in pairwise(order):
         pitches.append(pitches[-1] + ((high - low) % 12 or 12))
     bottom = nearest(((chord.root + order[0]) % 12,), centre - pitches[-1] / 2)
     return tuple(bottom + pitch for pitch in pitches)

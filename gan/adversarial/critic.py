@@ -1,0 +1,99 @@
+"""The style critic: a frozen jazz discriminator and what it thinks of real jazz.
+
+It owns the discriminator, the median logit of real jazz (the point at which generated music is as
+jazzy as the real thing, and gets no more gradient), and the adversarial loss.
+
+Shapes: B rollouts, S tokens, V the discriminator's vocabulary.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_tools.corpus import Corpus
+from data_tools.errors import UserError
+from discriminator.classifier import Classifier
+from gan.adversarial import losses
+from gan.engine import numpy_generator
+
+
+class StyleCritic:
+    """A frozen discriminator as a source of gradient.
+
+    Args:
+        folder: a classifier's folder, or a `pretrain-disc` run.
+        corpus: the generator's corpus; real jazz is drawn from its training split.
+        exclude_sources: sources the real jazz is not drawn from.
+        length: tokens of a generated piece, so that real pieces are judged at the same length.
+        loss: "hinge" stops at the real median, "non_saturating" does not.
+        device: where to run.
+
+    Raises:
+        UserError: the discriminator reads another representation than the corpus.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        corpus: Corpus,
+        exclude_sources: Sequence[str],
+        length: int,
+        loss: Literal["hinge", "non_saturating"],
+        device: torch.device,
+    ) -> None:
+        inner = folder / "classifier"
+        classifier = Classifier.load(inner if inner.is_dir() else folder, device)
+        if classifier.representation.music_digest != corpus.representation.music_digest:
+            raise UserError(
+                f"{folder}: this discriminator reads other tokens than {corpus.folder}; pretrain "
+                "one on this corpus with 'gan pretrain-disc'"
+            )
+        self.model = classifier.model.eval().requires_grad_(False)
+        self.size = classifier.representation.music_size
+        self.settings = classifier.settings
+        self._loss = loss
+        real = self._real_logits(corpus, exclude_sources, length, device)
+        self.real_median = float(np.median(real))
+        self.real_p = float(self.probability(torch.from_numpy(real)).mean())
+
+    @torch.no_grad()
+    def _real_logits(
+        self, corpus: Corpus, exclude_sources: Sequence[str], length: int, device: torch.device
+    ) -> np.ndarray:
+        numbers = corpus.select("train", "jazz", exclude_sources)
+        if not numbers:
+            raise UserError(f"{corpus.folder}: no jazz in train to match the generator to")
+        generator = numpy_generator("real jazz")
+        logits = []
+        for _ in range(8):
+            rows = np.zeros((32, length), dtype=np.int64)
+            for row in rows:
+                piece = corpus.piece(int(generator.choice(numbers)))
+                start = int(generator.integers(max(1, len(piece) - length + 1)))
+                music = piece[start : start + length]
+                row[: len(music)] = music
+            logits.append(self.model(torch.from_numpy(rows).to(device)).float().cpu().numpy())
+        return np.concatenate(logits)
+
+    def logits(self, rows: Tensor, real: Tensor) -> Tensor:
+        """Logits (B,) of rows (B, S, >= V); conditions, which are never sampled, are cut off.
+
+        Args:
+            rows: one-hot or relaxed.
+            real: (B, S) bool, False on padding.
+        """
+        return self.model(rows[..., : self.size], real).float()
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """The adversarial loss of the logits of generated music."""
+        if self._loss == "hinge":
+            return losses.hinge(logits, self.real_median)
+        return losses.non_saturating(logits)
+
+    def probability(self, logits: Tensor) -> Tensor:
+        """Calibrated p(jazz)."""
+        return torch.sigmoid(self.settings.scale * logits + self.settings.bias)

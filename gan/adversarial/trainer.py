@@ -1,0 +1,239 @@
+"""The adversarial trainer: cross-entropy, and in the same step a jazz discriminator's opinion.
+
+    data      windows of real music; prompts for rollouts
+    forward   logits of the windows; a rollout sampled on the cache and replayed with gradient
+    losses    ce + weight * adversarial(discriminator(straight-through rows of the rollout))
+    backward  from the logits, where both gradients are measured, weighed and logged
+    step      AdamW
+
+With a weight of zero the same loop is plain cross-entropy training. Every draw is a function of
+(seed, step), so a killed run resumes bit for bit. After transformer-gan (Muhamed et al. 2021), with
+the rollout's detached unroll replaced by one parallel replay.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from data_tools.corpus import Corpus
+from data_tools.representation import Representation
+from gan.adversarial.balance import balance
+from gan.adversarial.critic import StyleCritic
+from gan.adversarial.losses import cross_entropy
+from gan.adversarial.relaxation import agreement, straight_through
+from gan.adversarial.rollout import replay
+from gan.data import GeneratorWindows, Prompts, conditions_of
+from gan.engine import (
+    adamw,
+    check_finite,
+    derived_seed,
+    engine,
+    learning_rate,
+    numpy_generator,
+    ramp,
+    set_rate,
+    torch_generator,
+)
+from gan.evaluation.progress import Progress
+from gan.logbook import Logbook
+from gan.run import Run, checkpoint_of, load_state
+from gan.settings import TrainSettings
+from generator.compose import Composer
+from generator.grammar import Grammar
+from generator.sampling import rollout
+from generator.transformer import Transformer
+
+
+class Trainer:
+    """Trains a generator on a corpus.
+
+    Args:
+        corpus: what it learns from.
+        out: the run's folder.
+        settings: everything else.
+        resume: go on from the latest checkpoint.
+        quiet: nothing on the screen.
+
+    Raises:
+        UserError: the folder is taken, the discriminator does not fit, or there is no jazz.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        out: Path,
+        settings: TrainSettings,
+        resume: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        self.settings, self.out, self.quiet = settings, out, quiet
+        self.compute = engine(settings.device, settings.precision)
+        self.critic = self._critic(corpus) if settings.adv_weight else None
+        self.run = Run(out, settings, resume, {"corpus": corpus.digest})
+        self.model, self.representation = self._generator(corpus)
+        label = "jazz" if "label:jazz" in self.representation.conditions else None
+        self.composer = Composer(self.model, self.representation, label, self.compute.device)
+        self.optimizer = adamw(self.model, settings.learning_rate, settings.weight_decay)
+        self.step = 0
+        self.best = float("inf")
+        if checkpoint := self.run.latest():
+            self._load(checkpoint)
+
+        numbers = corpus.select("train", exclude_sources=settings.exclude_sources)
+        self.windows = GeneratorWindows(
+            corpus, numbers, self.representation, settings.length, settings.batch,
+            settings.augment, settings.condition_dropout, settings.seed,
+        )  # fmt: skip
+        self.grammar = Grammar(self.representation, self.compute.device)
+        if self.critic:
+            jazz = corpus.select("train", "jazz", settings.exclude_sources)
+            conditions = [self.representation.condition_id("label:jazz")] if label else []
+            self.prompts = Prompts(
+                corpus, jazz, conditions, settings.prompt, settings.adv_batch, settings.seed
+            )
+        self.progress = Progress(corpus, self.composer, self.critic, self.compute, settings, out)
+
+    def train(self) -> Path:
+        """Runs all steps that are left; returns the folder of the finished generator."""
+        with Logbook(self.out, self.step, self.quiet) as log:
+            weights = sum(p.numel() for p in self.model.parameters())
+            log.say(
+                f"{weights:,} weights, {self.compute.describe()}, {len(self.windows):,} windows "
+                f"of {self.settings.length} tokens an epoch"
+            )
+            if self.step == 0:
+                self.progress.report(0, log)
+            while self.step < self.settings.steps:
+                metrics = self.train_step(self.step)
+                self.step += 1
+                if self.step % 10 == 0 or self.step == 1:
+                    log.log(self.step, metrics, show=self.step % 50 == 0)
+                self._after_step(log)
+            self.composer.save(self.out / "generator")
+        return self.out / "generator"
+
+    def train_step(self, step: int) -> dict[str, float]:
+        """One optimizer step; what it measured, by name."""
+        settings = self.settings
+        inputs, targets = (tensor.to(self.compute.device) for tensor in self.windows(step))
+        torch.manual_seed(derived_seed(settings.seed, "dropout", step))
+        self.model.train()
+        with self.compute.autocast():
+            logits = self.model(inputs)  # (B, T, V)
+        ce = cross_entropy(logits, targets)
+        check_finite(ce, "cross-entropy", step)
+        (ce_gradient,) = torch.autograd.grad(ce, logits)
+        metrics = {"loss/ce": ce.item(), "gradient/ce": float(ce_gradient.norm())}
+
+        outputs, gradients = [logits], [ce_gradient]
+        weight = settings.adv_weight * ramp(step, settings.adv_start, settings.adv_ramp)
+        if weight and step % settings.adv_every == 0:
+            adversarial, raw, measured = self._adversarial(step)
+            check_finite(adversarial, "adversarial", step)
+            (adversarial_gradient,) = torch.autograd.grad(adversarial, raw)
+            balanced = balance(ce_gradient, adversarial_gradient, weight, settings.adv_scale)
+            outputs.append(raw)
+            gradients.append(balanced.adversarial)
+            metrics |= measured | {
+                "loss/adversarial": adversarial.item(),
+                "loss/total": ce.item() + balanced.weight * adversarial.item(),
+                "gradient/adversarial": float(balanced.adversarial.norm()),
+                "adversarial/share": balanced.share,
+                "adversarial/weight": balanced.weight,
+            }
+
+        self.optimizer.zero_grad()
+        torch.autograd.backward(outputs, gradients)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        rate = learning_rate(
+            step, settings.learning_rate, settings.warmup, settings.steps, settings.final_rate
+        )
+        set_rate(self.optimizer, rate)
+        self.optimizer.step()
+        return metrics | {"gradient/weights": float(norm), "schedule/learning_rate": rate}
+
+    def _adversarial(self, step: int) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """The adversarial loss, the logits (B, S, V) it comes from, and what was measured."""
+        assert self.critic is not None
+        settings, device = self.settings, self.compute.device
+        chance = numpy_generator(settings.seed, "opening", step).random()
+        prefix = self.prompts(step, chance < settings.bos_share).to(device)
+        noise = torch_generator(device, settings.seed, "rollout", step)
+        with self.compute.autocast():
+            sampled = rollout(
+                self.model, self.grammar, prefix, settings.rollout,
+                generator=noise, temperature=settings.temperature,
+            )  # fmt: skip
+            self.model.eval()  # dropout would draw other tokens than were sampled
+            again = replay(self.model, sampled, settings.temperature)
+        rows = straight_through(again.scores, again.noise, again.ids, settings.relaxation)
+        with self.compute.autocast():
+            logits = self.critic.logits(rows, again.real)
+        measured = {
+            "discriminator/generated": logits.mean().item(),
+            "discriminator/real": self.critic.real_median,
+            "discriminator/p_jazz_generated": self.critic.probability(logits).mean().item(),
+            "discriminator/p_jazz_real": self.critic.real_p,
+            "adversarial/replay_agreement": agreement(
+                again.scores, again.noise, again.ids, again.real
+            ),
+            "adversarial/temperature": settings.relaxation,
+        }
+        return self.critic.loss(logits), again.raw, measured
+
+    def _after_step(self, log: Logbook) -> None:
+        settings, step = self.settings, self.step
+        last = step == settings.steps
+        handover = self.critic is not None and step == settings.adv_start
+        if step % settings.evaluate_every == 0 or last or handover:
+            bits = self.progress.report(step, log)
+            better, self.best = bits < self.best, min(bits, self.best)
+        else:
+            better = False
+        if handover:
+            self.composer.save(self.out / "cross_entropy")
+        if step % settings.checkpoint_every == 0 or last or better:
+            state = {"optimizer": self.optimizer.state_dict(), "best": self.best}
+            self.run.save(step, self.composer.save, state, settings.keep, better)
+
+    def _critic(self, corpus: Corpus) -> StyleCritic:
+        from discriminator.classifier import PRETRAINED
+
+        settings = self.settings
+        folder = Path(settings.discriminator) if settings.discriminator else PRETRAINED
+        return StyleCritic(
+            folder, corpus, settings.exclude_sources, settings.rollout, settings.adv_loss,
+            self.compute.device,
+        )  # fmt: skip
+
+    def _generator(self, corpus: Corpus) -> tuple[Transformer, Representation]:
+        settings = self.settings
+        if settings.init:
+            composer = Composer.load(generator_folder(Path(settings.init)), self.compute.device)
+            return composer.model, composer.representation
+        conditions = conditions_of(corpus, settings.condition, settings.artist_pieces)
+        representation = Representation(corpus.representation.settings, conditions)
+        torch.manual_seed(derived_seed(settings.seed, "weights"))
+        model = Transformer(representation.vocab_size, settings.generator)
+        return model.to(self.compute.device), representation
+
+    def _load(self, checkpoint: Path) -> None:
+        saved = Composer.load(checkpoint, self.compute.device)
+        self.model.load_state_dict(saved.model.state_dict())
+        state = load_state(checkpoint, self.compute.device)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best = state["step"], state["best"]
+        self.run.cut_metrics(self.step)
+
+
+def generator_folder(path: Path) -> Path:
+    """The generator of a run (finished, or its latest checkpoint), or the folder itself."""
+    if (path / "generator.json").is_file():
+        return path
+    finished = path / "generator"
+    if (finished / "generator.json").is_file():
+        return finished
+    found = checkpoint_of(path)
+    assert found is not None
+    return found

@@ -1,0 +1,163 @@
+"""The command line: `gan data`, `gan pretrain-disc`, `gan train`, `gan generate`, `gan score`.
+
+Torch is imported inside commands, so that `--help` answers at once. Exit codes: 0 done, 1 the work
+failed, 2 wrong usage; an error is one line on standard error, a traceback only with `--debug`.
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from data_tools.errors import UserError
+from gan import options, settings, tables
+from gan.cli_data import data
+
+FORMATS = click.Choice(["table", "csv", "json"])
+
+
+class Group(click.Group):
+    """Turns a person's mistakes into one line and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("stopped; --resume goes on from the last checkpoint", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def main(debug: bool) -> None:
+    """Jazz from a transformer with a discriminator's opinion, and a jazz classifier for MIDI."""
+
+
+main.add_command(data)
+
+
+def _training(command: Any) -> Any:
+    for option in reversed(
+        [
+            click.option("--corpus", required=True, type=Path, help="From 'gan data build'."),
+            click.option("--out", required=True, type=Path, help="The run's folder."),
+            click.option("--preset", help="A shipped preset or a YAML file; flags override it."),
+            click.option("--resume", is_flag=True, help="Go on from the latest checkpoint."),
+            click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@main.command("pretrain-disc")
+@_training
+@click.option("--model", type=click.Choice(["cnn", "transformer"]), help="Kind of model.  [cnn]")
+@options.options(settings.PretrainSettings)
+def pretrain_disc(
+    corpus: Path, out: Path, preset: str | None, resume: bool, quiet: bool, model: str | None,
+    **flags: Any,
+) -> None:  # fmt: skip
+    """Train the style discriminator: jazz or not."""
+    from data_tools.corpus import Corpus
+    from gan.pretrain import pretrain
+
+    layers = [settings.read_preset(preset)] if preset else []
+    if model:
+        layers.append({"model": {"kind": model}})
+    layers.append(options.given(settings.PretrainSettings, flags))
+    chosen = settings.build(settings.PretrainSettings, *layers)
+    pretrain(Corpus(corpus), out, chosen, resume, quiet)
+    if not quiet:
+        click.echo(f"classifier: {out / 'classifier'}   report: {out / 'report.md'}")
+
+
+@main.command()
+@_training
+@options.options(settings.TrainSettings)
+def train(
+    corpus: Path, out: Path, preset: str | None, resume: bool, quiet: bool, **flags: Any
+) -> None:
+    """Train the generator: cross-entropy, plus --adv-weight times the adversarial term."""
+    from data_tools.corpus import Corpus
+    from gan.adversarial.trainer import Trainer
+
+    layers = [settings.read_preset(preset)] if preset else []
+    layers.append(options.given(settings.TrainSettings, flags))
+    chosen = settings.build(settings.TrainSettings, *layers)
+    folder = Trainer(Corpus(corpus), out, chosen, resume, quiet).train()
+    if not quiet:
+        click.echo(f"generator: {folder}   tensorboard --logdir {out / 'tensorboard'}")
+
+
+@main.command()
+@click.option("--run", type=Path, help="A training run: its finished or latest generator.")
+@click.option("--checkpoint", type=Path, help="A generator's folder.")
+@click.option("--count", type=click.IntRange(1), default=4, show_default=True, help="Pieces.")
+@click.option("--out", type=Path, required=True, help="Folder for the .mid files.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first piece.")
+@click.option("--length", type=click.IntRange(1), default=1024, show_default=True, help="Tokens.")
+@click.option("--label", help="A label the generator knows.  [jazz, where it knows any]")
+@click.option("--artist", help="An artist the generator knows.")
+@click.option("--prompt", type=Path, help="MIDI file to go on from.")
+@click.option("--temperature", type=float, default=0.95, show_default=True, help="Under 1: safer.")
+@click.option("--top-k", type=int, default=0, show_default=True, help="Likeliest tokens; 0: all.")
+@click.option("--top-p", type=float, default=0.98, show_default=True, help="Nucleus sampling.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+def generate(
+    run: Path | None, checkpoint: Path | None, count: int, out: Path, **choices: Any
+) -> None:
+    """Write MIDI files with a trained generator (the shipped one by default)."""
+    if run and checkpoint:
+        raise click.UsageError("give --run or --checkpoint, not both")
+    from gan.adversarial.trainer import generator_folder
+    from gan.engine import engine
+    from generator.compose import Composer
+
+    folder = generator_folder(run) if run else checkpoint
+    composer = Composer.load(folder, engine(choices.pop("device")).device)
+    rows = []
+    for number, piece in enumerate(composer.compose(count, choices.pop("seed"), **choices)):
+        path = piece.save(out / f"{number:03d}-seed{piece.seed}.mid")
+        rows.append({"path": str(path)} | {k: round(v, 3) for k, v in piece.statistics.items()})
+    tables.show(rows, "table")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--model", type=Path, help="A classifier's folder or pretrain-disc run.")
+@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
+@click.option("--workers", type=int, default=0, show_default=True, help="Extra reading processes.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+def score(
+    paths: tuple[Path, ...], model: Path | None, form: str, workers: int, device: str
+) -> None:
+    """How jazzy MIDI files are: path, p_jazz, verdict, windows, error."""
+    from discriminator.classifier import Classifier
+    from gan.engine import engine
+
+    inner = model / "classifier" if model else None
+    folder = inner if inner and inner.is_dir() else model
+    classifier = Classifier.load(folder, engine(device).device)
+    verdicts = classifier.score_many(tables.midi_files(paths), workers=workers)
+    tables.show(_verdict_rows(verdicts), form)
+
+
+def _verdict_rows(verdicts: Iterable[Any]) -> Iterable[dict[str, object]]:
+    for verdict in verdicts:
+        p = None if verdict.p_jazz is None else round(verdict.p_jazz, 4)
+        yield {
+            "path": verdict.path, "p_jazz": p, "verdict": verdict.verdict,
+            "windows": verdict.windows, "error": verdict.error,
+        }  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

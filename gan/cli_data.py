@@ -1,0 +1,90 @@
+"""`gan data`: check files, build a corpus, compose the practice corpus. No torch in here."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from data_tools.errors import UserError
+from data_tools.settings import CorpusSettings
+from gan import options, settings, tables
+
+
+@click.group()
+def data() -> None:
+    """MIDI files and corpora."""
+
+
+@data.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table",
+    show_default=True,
+)  # fmt: skip
+@click.option("--strict", is_flag=True, help="Exit with 1 unless every file is piano alone.")
+@click.option("--workers", type=int, default=0, show_default=True, help="Processes; 0: all cores.")
+def check(paths: tuple[Path, ...], form: str, strict: bool, workers: int) -> None:
+    """One row a file: readable?, instruments, drums, notes, seconds, timing, reason."""
+    from data_tools.inspect import inspect_many
+
+    found = list(tables.midi_files(paths))
+    # A process costs more to start than a hundred files to read.
+    rows = list(inspect_many(found, workers or (1 if len(found) < 200 else 0)))
+    tables.show((row.row() for row in rows), form)
+    refused = sum(bool(row.reason) for row in rows)
+    if strict and refused:
+        raise UserError(f"{refused} of {len(rows)} files are not single-instrument piano")
+
+
+def _bar(quiet: bool) -> Progress:
+    console = Console(stderr=True, quiet=quiet)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress("{task.description}", *columns, console=console, transient=True)
+
+
+@data.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=Path, help="The corpus folder.")
+@click.option("--workers", type=int, default=0, show_default=True, help="Processes; 0: all cores.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@options.options(CorpusSettings)
+def build(sources: tuple[Path, ...], out: Path, workers: int, quiet: bool, **flags: Any) -> None:
+    """Make a corpus of folders, .zip or .tar archives, or a manifest.csv; verify one that is made."""
+    from data_tools.corpus import build as build_corpus
+
+    chosen = settings.build(CorpusSettings, options.given(CorpusSettings, flags))
+    with _bar(quiet) as bar:
+        task = bar.add_task("reading", total=None)
+        corpus, built = build_corpus(
+            sources, out, chosen, workers,
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )  # fmt: skip
+    if quiet:
+        return
+    counts = corpus.facts["counts"]
+    click.echo(f"{out}: {'built' if built else 'nothing has changed; verified'}")
+    for name in ("files", "kept", "rejected", "notes", "tokens", "near_duplicate_groups"):
+        click.echo(f"  {name.replace('_', ' ')}: {counts[name]:,}")
+    for reason, number in counts["rejected_by_reason"].items():
+        click.echo(f"    {number:,} x {reason}")
+    for split, labels in counts["splits"].items():
+        parts = ", ".join(f"{number:,} {label}" for label, number in labels.items())
+        click.echo(f"  {split}: {parts or 'none'}")
+
+
+@data.command()
+@click.option("--out", required=True, type=Path, help="Folder for the .mid files.")
+@click.option("--count", type=click.IntRange(2), default=600, show_default=True, help="Pieces.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other music.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def practice(out: Path, count: int, seed: int, quiet: bool) -> None:
+    """Compose the practice corpus: half jazz, half not, in the same ranges of everything else."""
+    from data_tools.practice import write_practice
+
+    with _bar(quiet) as bar:
+        task = bar.add_task("composing", total=count)
+        manifest = write_practice(out, count, seed, lambda done: bar.update(task, completed=done))
+    if not quiet:
+        click.echo(f"{count} pieces: {manifest}")

@@ -1,0 +1,118 @@
+"""What is looked at while a generator trains: held-out bits a note, and pieces it writes.
+
+The same windows and the same sampling seeds every time, so that two moments can be compared.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data_tools.corpus import Corpus
+from gan.adversarial.critic import StyleCritic
+from gan.data import validation_windows
+from gan.engine import Engine
+from gan.evaluation.language import by_label, token_bits
+from gan.evaluation.pictures import piano_roll
+from gan.logbook import Logbook
+from gan.settings import TrainSettings
+from generator.compose import Composer
+
+SAMPLE_SEED = 1000
+
+
+class Progress:
+    """Validation and samples of a run.
+
+    Args:
+        corpus: its validation split is read (its test split never).
+        composer: the generator being trained.
+        critic: scores the samples where there is one.
+        compute: device and precision.
+        settings: how much to read and to sample.
+        out: the run's folder; samples go to `samples/step-N/`.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        composer: Composer,
+        critic: StyleCritic | None,
+        compute: Engine,
+        settings: TrainSettings,
+        out: Path,
+    ) -> None:
+        self.composer, self.critic, self.compute = composer, critic, compute
+        self.settings, self.out = settings, out
+        numbers = corpus.select("validation", exclude_sources=settings.exclude_sources)
+        self._windows = []
+        for label in sorted({corpus.rows[number]["label"] for number in numbers}):
+            mine = [number for number in numbers if corpus.rows[number]["label"] == label]
+            share = round(settings.validation_windows * len(mine) / len(numbers))
+            pair = validation_windows(
+                corpus, mine, composer.representation, settings.length, max(1, share)
+            )
+            self._windows.append((label, *pair))
+
+    def report(self, step: int, log: Logbook) -> float:
+        """Validates, samples and logs; returns validation bits a note."""
+        inputs = torch.cat([pair[1] for pair in self._windows])
+        targets = torch.cat([pair[2] for pair in self._windows])
+        labels = [label for label, rows, _ in self._windows for _ in range(len(rows))]
+        bits, hits = token_bits(self.composer.model, inputs, targets, self.compute)
+        result = by_label(bits, hits, targets.numpy(), labels, self.composer.representation)
+        metrics = {f"validation/{name}": value for name, value in result.items()}
+        if self.settings.samples:
+            metrics |= self._sample(step, log)
+        log.log(step, metrics, show=True)
+        return result["bits_per_note"]
+
+    def _sample(self, step: int, log: Logbook) -> dict[str, float]:
+        settings = self.settings
+        pieces = self.composer.compose(
+            settings.samples, SAMPLE_SEED, length=settings.sample_length, min_notes=8
+        )
+        for number, piece in enumerate(pieces):
+            piece.save(self.out / "samples" / f"step-{step:06d}" / f"{number:02d}.mid")
+            if number < 4:
+                log.image(f"samples/{number}", piano_roll(piece.midi), step)
+        names = pieces[0].statistics
+        means = {
+            name: float(np.mean([piece.statistics[name] for piece in pieces])) for name in names
+        }
+        metrics = {f"samples/{name}": value for name, value in means.items()}
+        metrics |= self._token_statistics([piece.ids for piece in pieces])
+        if self.critic:
+            metrics["samples/p_jazz"] = float(np.mean(self.p_jazz([p.ids for p in pieces])))
+        rows = "\n".join(f"| {name} | {value:.3g} |" for name, value in metrics.items())
+        log.text("samples", f"| statistic | mean |\n|---|---|\n{rows}", step)
+        return metrics
+
+    def _token_statistics(self, sequences: list[np.ndarray]) -> dict[str, float]:
+        """Length, variety and share of each token type."""
+        representation = self.composer.representation
+        tokens = np.concatenate(sequences)
+        kinds = representation.token_types[tokens]
+        counts = np.bincount(tokens, minlength=representation.vocab_size)
+        p = counts[counts > 0] / counts.sum()
+        metrics = {
+            "tokens/length": float(np.mean([len(ids) for ids in sequences])),
+            "tokens/entropy_bits": float(-(p * np.log2(p)).sum()),
+        }
+        names = {name.split("_")[0]: kind for name, kind in
+                 zip(representation.names, representation.token_types, strict=True)}  # fmt: skip
+        for name, kind in names.items():
+            if kind in kinds:
+                metrics[f"tokens/share_{name}"] = float(np.mean(kinds == kind))
+        return metrics
+
+    @torch.no_grad()
+    def p_jazz(self, sequences: list[np.ndarray]) -> list[float]:
+        """The critic's calibrated p(jazz) of each piece's music tokens."""
+        assert self.critic is not None
+        found = []
+        for ids in sequences:
+            music = torch.from_numpy(ids[(ids > 2) & (ids < self.critic.size)].astype(np.int64))
+            logits = self.critic.model(music[None].to(self.compute.device)).float()
+            found.append(float(self.critic.probability(logits)))
+        return found

@@ -1,0 +1,193 @@
+"""A composer writes clean piano MIDI, comes back from its folder, and says what is wrong."""
+
+import io
+import json
+from pathlib import Path
+
+import miditoolkit
+import numpy as np
+import pytest
+import torch
+
+from data_tools import midi
+from data_tools.errors import UserError
+from data_tools.midi import Notes
+from data_tools.representation import Representation
+from generator import Composer, Piece, Transformer
+from generator.settings import TransformerSettings
+
+from .conftest import build
+
+
+@pytest.fixture
+def composer(durations: Representation) -> Composer:
+    return Composer(build(durations), durations, default_label="jazz")
+
+
+@pytest.fixture(scope="module")
+def scale() -> midi.ScoreTick:
+    """Four octaves up, a note every half second, at 90 beats a minute."""
+    start = np.arange(48) * 480
+    notes = Notes(start, start + 400, np.arange(36, 84), np.full(48, 80))
+    return midi.score_of(notes, 480, 90.0)
+
+
+def assert_clean(piece: Piece, path: Path) -> None:
+    """Read back from disk: one piano track, whole notes, none struck while it sounds."""
+    read = miditoolkit.MidiFile(str(piece.save(path)))
+    (track,) = read.instruments
+    assert (track.name, track.program, track.is_drum) == ("Piano", 0, False)
+    assert track.notes
+    assert read.tempo_changes
+    last = {}
+    for note in sorted(track.notes, key=lambda note: note.start):
+        assert note.end > note.start >= last.get(note.pitch, 0)
+        assert 21 <= note.pitch <= 108
+        assert 1 <= note.velocity <= 127
+        last[note.pitch] = note.end
+    assert "seed" in read.markers[0].text
+
+
+def test_untrained_models_write_valid_midi(representation: Representation, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    settings = TransformerSettings(layers=1, width=16, heads=1, max_length=64)
+    composer = Composer(Transformer(representation.vocab_size, settings), representation)
+    pieces = composer.compose(16, length=100)
+    assert len(pieces) == 16
+    assert [piece.seed for piece in pieces] == list(range(16))
+    for number, piece in enumerate(pieces):
+        assert_clean(piece, tmp_path / f"{number}.mid")
+        assert piece.statistics["notes"] == len(piece.midi.instruments[0].notes)
+
+
+def test_a_piece_can_be_written_again_alone(composer: Composer) -> None:
+    pieces = composer.compose(5, seed=10, length=60, batch=2)
+    (third,) = composer.compose(1, seed=12, length=60)
+    assert np.array_equal(third.ids, pieces[2].ids)
+    assert len({tuple(piece.ids) for piece in pieces}) == 5
+
+
+def test_label_and_artist_steer(composer: Composer) -> None:
+    plain, *others = (
+        composer.compose(1, length=60, **choice)[0]
+        for choice in ({}, {"label": "not_jazz"}, {"artist": "Art Tatum"})
+    )
+    (same,) = composer.compose(1, length=60, label="jazz")
+    assert np.array_equal(same.ids, plain.ids)
+    for other in others:
+        assert not np.array_equal(other.ids, plain.ids)
+    assert "label jazz, artist Art Tatum" in others[1].midi.markers[0].text
+
+
+def test_a_prompt_opens_every_piece(
+    representation: Representation, scale: midi.ScoreTick, tmp_path: Path
+) -> None:
+    composer = Composer(build(representation), representation)
+    path = midi.write(scale, tmp_path / "scale – Ω.mid")
+    whole = representation.encode(scale)
+    for piece in composer.compose(3, length=60, prompt=path):
+        assert piece.prompt == len(whole)
+        assert np.array_equal(piece.ids[: piece.prompt], whole)
+        assert_clean(piece, tmp_path / "out.mid")
+        story, prompt, generated = piece.midi.markers
+        assert "scale" in story.text
+        assert (prompt.text, prompt.time, generated.text) == ("prompt", 0, "generated")
+        onsets = sorted(note.start for note in piece.midi.instruments[0].notes)
+        assert onsets[47] <= generated.time <= onsets[48]
+        assert onsets[:48] == [note.time for note in representation.decode(whole).tracks[0].notes]
+
+
+def test_the_end_of_a_long_prompt_is_used(
+    representation: Representation, scale: midi.ScoreTick
+) -> None:
+    composer = Composer(build(representation), representation)
+    buffer = io.BytesIO(scale.dumps_midi())
+    prompt = miditoolkit.MidiFile(file=buffer)
+    (piece,) = composer.compose(1, length=40, prompt=prompt, prompt_length=50)
+    assert piece.prompt <= 51
+    notes = piece.midi.instruments[0].notes
+    assert 83 in {note.pitch for note in notes}
+    assert 36 not in {note.pitch for note in notes[:5]}
+    if representation.settings.time_base == "beat":
+        assert piece.midi.tempo_changes[0].tempo == pytest.approx(90, rel=0.05)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_folder_and_back(composer: Composer, tmp_path: Path, half: bool) -> None:
+    composer.save(tmp_path, half=half)
+    loaded = Composer.load(tmp_path)
+    assert loaded.default_label == "jazz"
+    assert loaded.model.settings == composer.model.settings
+    assert loaded.model.embedding.weight.dtype == torch.float32
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        before, after = composer.model(ids), loaded.model(ids)
+    torch.testing.assert_close(after, before, rtol=0, atol=0.2 if half else 0)
+    if not half:
+        first, second = (one.compose(2, length=50) for one in (composer, loaded))
+        assert [p.ids.tolist() for p in first] == [p.ids.tolist() for p in second]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "generator.json",
+        "model.safetensors",
+        "representation.json",
+    }
+
+
+def test_parts_that_do_not_belong_together(
+    composer: Composer, durations: Representation, tmp_path: Path
+) -> None:
+    composer.save(tmp_path)
+    card = json.loads((tmp_path / "generator.json").read_text())
+
+    def refused(match: str) -> None:
+        with pytest.raises(UserError, match=match) as caught:
+            Composer.load(tmp_path)
+        assert "\n" not in str(caught.value)
+
+    def change(**changes: object) -> None:
+        (tmp_path / "generator.json").write_text(json.dumps(card | changes))
+
+    change(settings=card["settings"] | {"layers": 3})
+    refused("does not fit")
+    change(settings=card["settings"] | {"depth": 3})
+    refused("depth")
+    change(format=99)
+    refused("format 99")
+    change(digest="0" * 16)
+    refused("copy the whole folder")
+    (tmp_path / "generator.json").write_text("{")
+    refused("not a generator's settings")
+    change()
+    Representation(durations.settings, ["label:jazz"]).save(tmp_path / "representation.json")
+    refused("copy the whole folder")
+    durations.save(tmp_path / "representation.json")
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    refused("cannot be read as weights")
+    (tmp_path / "generator.json").unlink()
+    refused("a generator is a folder")
+
+
+@pytest.mark.parametrize(
+    ("choice", "match"),
+    [
+        ({"count": 0}, "count"),
+        ({"length": 0}, "length"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"top_p": 0.0}, "top-p"),
+        ({"top_k": -1}, "top-k"),
+        ({"label": "polka"}, "label:polka"),
+        ({"artist": "Nobody"}, "artist:Nobody"),
+        ({"prompt": "missing.mid"}, "missing.mid"),
+        ({"length": 2}, "no notes in 2 tokens"),
+    ],
+)
+def test_mistakes_are_named(composer: Composer, choice: dict[str, object], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        composer.compose(**choice)
+
+
+def test_empty_pieces_give_way_to_other_seeds(composer: Composer) -> None:
+    """With few tokens some seeds write time shifts alone; every piece has notes all the same."""
+    pieces = composer.compose(12, length=4)
+    assert all(piece.statistics["notes"] >= 1 for piece in pieces)
+    assert any(piece.seed >= 12 for piece in pieces)

@@ -1,0 +1,218 @@
+"""Samples can be replayed, repeated and trusted to follow the distribution they claim."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.stats import chisquare, kstest
+
+from data_tools import midi
+from data_tools.midi import Notes
+from data_tools.representation import Representation, TokenType
+from generator.grammar import Grammar
+from generator.sampling import (
+    NOISE_BLOCK,
+    describe,
+    gumbel,
+    rollout,
+    sample,
+    seeded,
+    tempered,
+    truncate,
+)
+from generator.transformer import Transformer
+
+from .conftest import SMALL, build
+
+
+def start(representation: Representation, batch: int) -> torch.Tensor:
+    """A condition and BOS for every sequence."""
+    prefix = [representation.condition_id("label:jazz"), representation.bos]
+    return torch.tensor([prefix] * batch)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_replay_draws_the_same_tokens(
+    representation: Representation, seed: int, temperature: float
+) -> None:
+    """One parallel pass with the stored noise finds every sampled token again, with a gradient."""
+    model, grammar = build(representation, seed), Grammar(representation)
+    drawn = rollout(
+        model,
+        grammar,
+        start(representation, 6),
+        90,
+        generator=torch.Generator().manual_seed(seed),
+        temperature=temperature,
+    )
+    masks = grammar.replay(drawn.ids)[:, drawn.prefix :]
+    assert torch.equal(masks, drawn.masks)
+    logits = model(drawn.ids)[:, drawn.prefix - 1 : -1]
+    scores = tempered(logits, masks, temperature) + drawn.noise
+    assert torch.equal(scores.argmax(-1), drawn.ids[:, drawn.prefix :])
+    relaxed = scores.softmax(-1)
+    relaxed.square().sum().backward()
+    assert all(weight.grad.isfinite().all() for weight in model.parameters())
+
+
+def test_rollout_pads_after_the_end(durations: Representation, grammar: Grammar) -> None:
+    model = build(durations)
+    with torch.no_grad():
+        model.embedding.weight[durations.eos] *= 20  # an ending is likely, sooner or later
+    drawn = rollout(
+        model, grammar, start(durations, 24), 90, generator=torch.Generator().manual_seed(1)
+    )
+    ended = [row for row in drawn.ids.tolist() if durations.eos in row]
+    assert len(ended) > 3
+    for row in ended:
+        assert set(row[row.index(durations.eos) + 1 :]) <= {durations.pad}
+    assert all(durations.pad not in row for row in drawn.ids.tolist() if durations.eos not in row)
+
+
+def test_rollout_leaves_the_model_as_it_was(
+    durations: Representation, grammar: Grammar, model: Transformer
+) -> None:
+    model.train()
+    generator = torch.Generator().manual_seed(0)
+    first = rollout(model, grammar, start(durations, 2), 20, generator=generator)
+    assert model.training
+    second = rollout(
+        model, grammar, start(durations, 2), 20, generator=generator, noise=first.noise
+    )
+    assert torch.equal(first.ids, second.ids)  # dropout was off both times
+    with pytest.raises(ValueError, match="context"):
+        rollout(model, grammar, start(durations, 2), SMALL.max_length - 1, generator=generator)
+
+
+def test_a_seed_is_the_music_alone_or_in_company(
+    durations: Representation, grammar: Grammar, model: Transformer
+) -> None:
+    four = sample(model, grammar, start(durations, 4), 80, generators=seeded(range(4)))
+    again = sample(model, grammar, start(durations, 4), 80, generators=seeded(range(4)))
+    assert torch.equal(four.ids, again.ids)
+    assert len({tuple(row) for row in four.ids.tolist()}) == 4
+    for seed, together in enumerate(four.pieces()):
+        alone = sample(model, grammar, start(durations, 1), 80, generators=seeded([seed]))
+        assert np.array_equal(alone.pieces()[0], together)
+
+
+def test_a_longer_request_goes_on_from_the_shorter(
+    durations: Representation, grammar: Grammar, model: Transformer
+) -> None:
+    short = sample(model, grammar, start(durations, 3), 20, generators=seeded(range(3)))
+    long = sample(model, grammar, start(durations, 3), 60, generators=seeded(range(3)))
+    assert torch.equal(long.ids[:, :22], short.ids)
+
+
+def test_sampling_goes_on_past_the_context(durations: Representation, model: Transformer) -> None:
+    """A full cache is read anew from the conditions and the last half of the context."""
+    grammar = Grammar(durations, min_notes=10_000)
+    steps, limit = 300, SMALL.max_length
+    drawn = sample(model, grammar, start(durations, 2), steps, generators=seeded([5, 6]))
+    assert drawn.lengths.tolist() == [302, 302]
+    masks = grammar.replay(drawn.ids)
+    assert masks.gather(2, drawn.ids[..., None]).all()
+
+    noise = []
+    for generator in seeded([5, 6]):
+        blocks = range(-(-steps // NOISE_BLOCK))
+        shape = (NOISE_BLOCK, durations.vocab_size)
+        noise.append(torch.cat([gumbel(shape, generator) for _ in blocks]))
+    context = list(range(2))  # which positions the model sees
+    for position in range(2, 302):
+        if position > 2:
+            context.append(position - 1)
+        if len(context) > limit:
+            context = [0, *range(position - limit // 2, position)]
+        with torch.no_grad():
+            logits = model(drawn.ids[:, context])[:, -1]
+        scores = tempered(logits, masks[:, position], 1.0)
+        scores += torch.stack([one[position - 2] for one in noise])
+        assert torch.equal(scores.argmax(-1), drawn.ids[:, position])
+
+
+def test_sampling_stops_when_all_have_ended(durations: Representation, model: Transformer) -> None:
+    prefix = torch.tensor([[durations.bos, durations.eos]] * 3)
+    drawn = sample(model, Grammar(durations), prefix, 1000, generators=seeded(range(3)))
+    assert drawn.ids.shape[1] <= 2 + NOISE_BLOCK
+    assert drawn.lengths.tolist() == [2, 2, 2]
+
+
+def test_noise_is_standard_gumbel() -> None:
+    noise = gumbel((400, 500), torch.Generator().manual_seed(0))
+    assert noise.dtype == torch.float32
+    assert noise.isfinite().all()
+    assert kstest(noise.flatten().numpy(), "gumbel_r").pvalue > 0.01
+    assert noise.mean().item() == pytest.approx(np.euler_gamma, abs=0.01)
+    again = gumbel((400, 500), torch.Generator().manual_seed(0))
+    assert torch.equal(noise, again)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_the_argmax_under_noise_follows_the_softmax(temperature: float) -> None:
+    logits = torch.tensor([1.0, 0.0, 2.0, -1.0, 5.0])
+    mask = torch.tensor([True, True, True, True, False])
+    scores = tempered(logits, mask, temperature)
+    noise = gumbel((40_000, 5), torch.Generator().manual_seed(1))
+    counts = torch.bincount((scores + noise).argmax(-1), minlength=5)
+    assert counts[4] == 0
+    expected = (logits[:4] / temperature).softmax(0).double().numpy()
+    assert chisquare(counts[:4].numpy(), 40_000 * expected / expected.sum()).pvalue > 0.001
+
+
+def test_truncation_keeps_the_best() -> None:
+    scores = torch.tensor([[0.1, 0.5, 0.05, 0.3, 0.05], [0.96, 0.01, 0.01, 0.01, 0.01]]).log()
+
+    def kept(**choice: float) -> list[list[int]]:
+        return [row.isfinite().nonzero()[:, 0].tolist() for row in truncate(scores, **choice)]
+
+    assert kept() == [[0, 1, 2, 3, 4]] * 2
+    assert kept(top_k=2)[0] == [1, 3]
+    assert kept(top_k=9) == [[0, 1, 2, 3, 4]] * 2
+    assert kept(top_p=0.75) == [[1, 3], [0]]
+    assert kept(top_p=0.85) == [[0, 1, 3], [0]]
+    assert kept(top_p=1e-6) == [[1], [0]]
+    assert kept(top_k=1, top_p=0.9) == [[1], [0]]
+    left = truncate(scores, top_p=0.75)[0].softmax(-1)
+    torch.testing.assert_close(left, torch.tensor([0, 0.625, 0, 0.375, 0]))
+
+
+def test_truncated_sampling_stays_inside(durations: Representation, model: Transformer) -> None:
+    """With only the likeliest token left, noise changes nothing: every seed writes one piece."""
+    prefix, grammar = start(durations, 3), Grammar(durations)
+    for choice in ({"top_k": 1}, {"top_p": 1e-6}):
+        drawn = sample(model, grammar, prefix, 40, generators=seeded(range(3)), **choice)
+        assert len({tuple(row) for row in drawn.ids.tolist()}) == 1
+
+
+def piece(*notes: tuple[float, float, int]) -> dict[str, float]:
+    start, end, pitch = np.array(notes, dtype=np.int32).T
+    velocity = np.full(len(pitch), 64)
+    return describe(midi.score_of(Notes(start, end, pitch, velocity), 480, 120.0))
+
+
+def test_description() -> None:
+    beat = 480  # half a second
+    pitches = (60, 62, 64, 65, 60, 62, 64, 65, 65, 65)
+    found = piece(*((i * beat, (i + 1) * beat, pitch) for i, pitch in enumerate(pitches)))
+    assert found["notes"] == 10
+    assert found["distinct_pitches"] == 4
+    assert found["longest_run"] == 3
+    assert found["seconds"] == pytest.approx(5)
+    assert found["repeated_4grams"] == pytest.approx(1 / 7)
+    assert found["longest_silence"] == 0
+    gap = piece((0, 4 * beat, 60), (beat, 2 * beat, 62), (8 * beat, 9 * beat, 64))
+    assert gap["longest_silence"] == pytest.approx(2)
+    assert gap["repeated_4grams"] == 0
+
+
+def test_description_of_nothing(durations: Representation) -> None:
+    assert set(describe(durations.decode([])).values()) == {0.0}
+
+
+def test_conditions_never_come_out(durations: Representation, model: Transformer) -> None:
+    drawn = sample(model, Grammar(durations), start(durations, 8), 90, generators=seeded(range(8)))
+    kinds = durations.token_types[drawn.ids[:, 2:].numpy()]
+    assert not np.isin(kinds, [TokenType.CONDITION, TokenType.BOS]).any()
+    assert F.one_hot(drawn.ids[:, 2:]).shape[-1] <= durations.music_size
