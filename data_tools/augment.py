@@ -73,7 +73,8 @@ class Augmenter:
         if not len(pitches):
             return 0
         lowest, highest = LOWEST_PITCH - int(pitches.min()), HIGHEST_PITCH - int(pitches.max())
-        return min(max(step, lowest, -most), highest, most)
+        # Generated music may lie beyond the keyboard, farther than `most` could bring it back.
+        return max(min(max(step, lowest), highest, most), -most)
 
     def _shifted(self, kinds: tuple[TokenType, ...], by: int) -> np.ndarray:
         """The table that moves tokens of some types along their own scale, stopping at its ends."""

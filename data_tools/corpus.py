@@ -125,6 +125,10 @@ def build(
         corpus = Corpus(out)
         corpus.verify()
         return corpus, False
+    if settings.validation + settings.test >= 1:
+        raise UserError("validation and test together take every piece; leave some for train")
+    if out.is_file():
+        raise UserError(f"{out}: a file; give a folder as --out")
     if out.exists() and any(out.iterdir()) and not (out / "corpus.json").is_file():
         raise UserError(f"{out}: not empty and not a corpus; choose another --out")
     partial = out.with_name(f".{out.name}.partial")
@@ -143,7 +147,7 @@ def build(
 def _matches(out: Path, request: dict[str, Any]) -> bool:
     try:
         return json.loads((out / "corpus.json").read_text())["request"] == request
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
@@ -291,15 +295,21 @@ class Corpus:
             with (self.folder / "manifest.csv").open(encoding="utf-8-sig", newline="") as stream:
                 self.rows = list(csv.DictReader(stream))
             self.index = np.load(self.folder / "index.npy")
-        except (OSError, ValueError) as error:
+            self.digest: str = self.facts["digest"]
+            lengths = [int(row["tokens"]) for row in self.rows]
+            size = (self.folder / "tokens.bin").stat().st_size
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise UserError(f"{folder}: damaged corpus ({error}); build it again") from None
         self.representation = Representation.load(self.folder / "representation.json")
-        self.digest: str = self.facts["digest"]
         if len(self.rows) + 1 != len(self.index):
             raise UserError(
                 f"{folder}: manifest.csv has {len(self.rows)} rows for {len(self.index) - 1} "
                 "pieces; edit a copy and give it to 'gan data build'"
             )
+        if lengths != np.diff(self.index).tolist():
+            raise UserError(f"{folder}: manifest.csv has its rows in another order than the tokens")
+        if size != 2 * self.index[-1]:
+            raise UserError(f"{folder}: tokens.bin is cut short or too long; build it again")
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -11,10 +11,18 @@ MIDI_SUFFIXES = (".mid", ".midi", ".kar")
 
 def write_text(path: Path, text: str) -> None:
     """Writes text atomically, making the folder where it is missing."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes bytes atomically, making the folder where it is missing; leaves no temporary file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -73,7 +73,9 @@ def inspect(music: midi.Music) -> Inspection:
         reasons.append(f"no piano (programs {', '.join(map(str, others))})")
     elif others:
         reasons.append(f"{len(families)} instruments (programs {', '.join(map(str, others))})")
-    seconds = float(midi.seconds_of(score, np.array([score.end()]))[0])
+    # Not score.end(), which counts controllers and pedals too.
+    end = max(int(midi.notes_of(track).end.max()) for track in sounding)
+    seconds = float(midi.seconds_of(score, np.array([end]))[0])
     return Inspection(
         name, True, len(families), drums, notes, round(seconds, 2), timing_of(score),
         "; ".join(reasons),

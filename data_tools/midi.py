@@ -6,7 +6,6 @@ whatever cannot be used raises one exception, `MidiError`, with the file and the
 """
 
 import io
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
@@ -17,6 +16,7 @@ import symusic
 from symusic.core import ScoreTick, TrackTick
 
 from data_tools.errors import MidiError
+from data_tools.files import write_bytes
 
 Music: TypeAlias = str | Path | bytes | miditoolkit.MidiFile | ScoreTick
 
@@ -72,13 +72,11 @@ def read(music: Music) -> ScoreTick:
     Raises:
         MidiError: the file is missing, too large, not MIDI, or breaks off.
     """
+    name = name_of(music)
     if isinstance(music, miditoolkit.MidiFile):
-        buffer = io.BytesIO()
-        music.dump(file=buffer)
-        music = buffer.getvalue()
+        music = _dumped(music, name)
     if not isinstance(music, bytes | str | Path):
         return music
-    name = name_of(music)
     try:
         data = music if isinstance(music, bytes) else _bytes_of(Path(music))
         return symusic.Score.from_midi(data, sanitize_data=True)
@@ -86,6 +84,15 @@ def read(music: Music) -> ScoreTick:
         raise MidiError(name, error.strerror or str(error)) from None
     except (RuntimeError, ValueError, MemoryError) as error:
         raise MidiError(name, f"not readable as MIDI ({str(error).splitlines()[0][:80]})") from None
+
+
+def _dumped(music: miditoolkit.MidiFile, name: str | Path) -> bytes:
+    buffer = io.BytesIO()
+    try:
+        music.dump(file=buffer)
+    except (ValueError, TypeError) as error:  # a velocity of 200, a negative time, a lone float
+        raise MidiError(name, f"cannot be written as MIDI ({error})") from None
+    return buffer.getvalue()
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -136,7 +143,7 @@ def clean(notes: Notes, shortest: float = 1) -> Notes:
     same_pitch = notes.pitch[1:] == notes.pitch[:-1]
     end = notes.end.copy()
     end[:-1] = np.where(same_pitch, np.minimum(end[:-1], notes.start[1:]), end[:-1])
-    notes = replace(notes, end=end)
+    notes = replace(notes, end=end).take(end - notes.start >= shortest)
     return notes.take(np.lexsort((notes.pitch, notes.start)))
 
 
@@ -239,15 +246,12 @@ def to_miditoolkit(score: ScoreTick) -> miditoolkit.MidiFile:
 
 
 def write(music: ScoreTick | miditoolkit.MidiFile, path: str | Path) -> Path:
-    """Writes a .mid file whole or not at all, and returns its path."""
+    """Writes a .mid file whole or not at all, and returns its path.
+
+    Raises:
+        MidiError: the object holds values that MIDI cannot.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    if isinstance(music, miditoolkit.MidiFile):
-        music.dump(file=buffer)
-    else:
-        buffer.write(music.dumps_midi())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(buffer.getvalue())
-    temporary.replace(path)
+    is_file = isinstance(music, miditoolkit.MidiFile)
+    write_bytes(path, _dumped(music, path) if is_file else music.dumps_midi())
     return path

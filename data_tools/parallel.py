@@ -52,6 +52,15 @@ def ordered_map(
             except BrokenProcessPool:
                 return crashed(item)
 
+    def submitted(item: Item) -> Future[Result]:
+        try:
+            return executor.submit(function, item)
+        except BrokenProcessPool as error:
+            # A worker died while the caller held an earlier result: its item is found below.
+            future: Future[Result] = Future()
+            future.set_exception(error)
+            return future
+
     executor = pool(workers)
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     source = iter(items)
@@ -64,7 +73,7 @@ def ordered_map(
                 except StopIteration:
                     exhausted = True
                     break
-                waiting.append((item, executor.submit(function, item)))
+                waiting.append((item, submitted(item)))
             if not waiting:
                 break
             item, future = waiting.popleft()
@@ -73,9 +82,14 @@ def ordered_map(
             except BrokenProcessPool:
                 # One item killed its worker, and with it the pool: find it by running each alone.
                 executor.shutdown(wait=False, cancel_futures=True)
-                suspects = [item, *(suspect for suspect, _ in waiting)]
-                waiting.clear()
-                yield from map(alone, suspects)
+                yield alone(item)
+                while waiting:
+                    item, future = waiting.popleft()
+                    yield future.result() if _succeeded(future) else alone(item)
                 executor = pool(workers)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _succeeded(future: Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None

@@ -219,8 +219,14 @@ class Representation:
     def quantize(self, score: ScoreTick) -> ScoreTick:
         """Puts a one-track score on the grid: the exact music that `encode` writes down.
 
-        The first onset (on `beat`: the beat it falls in) becomes time zero.
+        The first onset (on `beat`: the beat it falls in) becomes time zero. A tempo change after
+        the last event is left out: it changes nothing that sounds.
+
+        Raises:
+            MidiError: there are no notes.
         """
+        if not score.tracks or not score.tracks[0].notes:
+            raise midi.MidiError("music", "no notes")
         track = score.tracks[0]
         notes = midi.notes_of(track)
         down = track.pedals.numpy()["time"]
@@ -237,7 +243,9 @@ class Representation:
         velocity = levels[_nearest(levels, notes.velocity)]
         gridded = midi.clean(Notes(start, np.maximum(end, start + 1), notes.pitch, velocity))
         result = midi.score_of(gridded, self.steps_per_beat)
-        result.tempos = self._tempos(score, origin)
+        # With durations the last event is an onset, with note-offs a release.
+        ends = gridded.start if self.settings.preset == "duration" else gridded.end
+        result.tempos = self._tempos(score, origin, last=int(ends.max(initial=0)))
         if self.pedal == "tokens":
             down = np.maximum(down, 0)
             result.tracks[0].pedals = _pedals(down, np.maximum(up, down + 1), up > 0)
@@ -248,15 +256,16 @@ class Representation:
             return np.rint(midi.seconds_of(score, ticks) / CLOCK_STEP_SECONDS).astype(np.int64)
         return np.rint(ticks * self.steps_per_beat / score.ticks_per_quarter).astype(np.int64)
 
-    def _tempos(self, score: ScoreTick, origin: int) -> symusic.core.TempoTickList:
+    def _tempos(self, score: ScoreTick, origin: int, last: int) -> symusic.core.TempoTickList:
         if self.settings.time_base == "clock":
             return symusic.core.TempoTickList([symusic.Tempo(0, self.bpm)])
         table = score.tempos.numpy()
         times = np.concatenate([[0], np.maximum(self._steps(score, table["time"]) - origin, 0)])
         mspq = np.concatenate([[500_000], table["mspq"]])
+        times, mspq = times[times <= last], mspq[times <= last]
         # The last change of a moment holds; changes to the tempo already in force are none.
-        last = np.concatenate([times[1:] != times[:-1], [True]])
-        times, mspq = times[last], mspq[last]
+        holds = np.concatenate([times[1:] != times[:-1], [True]])
+        times, mspq = times[holds], mspq[holds]
         slowest_last = len(self.tokenizer.tempos) - 1
         ascending = (60e6 / self.tokenizer.tempos)[::-1]  # microseconds a quarter
         level = slowest_last - _nearest(ascending, mspq)

@@ -8,9 +8,12 @@ without one, a folder called `jazz` or `not_jazz` anywhere in a path gives the l
 import csv
 import hashlib
 import io
+import lzma
 import tarfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +24,12 @@ from data_tools.midi import MAX_BYTES
 LABELS = ("jazz", "not_jazz")
 UNLABELLED = "unlabelled"
 MANIFEST = "manifest.csv"
+
+# RuntimeError: a .zip with a password; NotImplementedError, its kind: an unknown compression.
+_DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
+    RuntimeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,11 @@ class Source:
     def entries(self) -> list[Entry]:
         """Every MIDI file named by the manifest or found, in a fixed order."""
         if self._rows is not None:
-            return [Entry(row["path"], self._facts(row["path"], row)) for row in self._rows]
+            paths = [row["path"] or "" for row in self._rows]  # None where a line breaks off
+            return [
+                Entry(path, self._facts(path, row))
+                for path, row in zip(paths, self._rows, strict=True)
+            ]
         if self.kind == "file":
             return [Entry(self.location.name, self._facts(self.location.name, {}))]
         return [Entry(name, self._facts(name, {})) for name in self._names()]
@@ -69,11 +82,12 @@ class Source:
                 path = self.location if self.kind == "file" else self.root / entry.path
                 yield entry, _small_bytes(path)
             return
-        wanted = {entry.path: entry for entry in entries}
+        wanted: dict[str, list[Entry]] = {}
+        for entry in entries:
+            wanted.setdefault(entry.path, []).append(entry)
         for name, data in self._members(wanted):
-            yield wanted.pop(name), data
-        for entry in wanted.values():
-            yield entry, None
+            yield from ((entry, data) for entry in wanted.pop(name))
+        yield from ((entry, None) for left in wanted.values() for entry in left)
 
     def digest(self) -> str:
         """SHA-256 over everything that is read: names and bytes."""
@@ -97,60 +111,56 @@ class Source:
             with self._zip() as archive:
                 return [name for name in archive.namelist() if _is_midi(name)]
         with self._tar() as archive:
-            return [member.name for member in archive if member.isfile() and _is_midi(member.name)]
+            names = (m.name.removeprefix("./") for m in archive if m.isfile())
+            return [name for name in names if _is_midi(name)]
 
-    def _members(self, wanted: dict[str, Entry]) -> Iterator[tuple[str, bytes | None]]:
-        try:
-            if self.kind == "zip":
-                with self._zip() as archive:
-                    for info in archive.infolist():
-                        if info.filename in wanted:
-                            small = info.file_size <= MAX_BYTES
-                            yield info.filename, archive.read(info) if small else None
-                return
-            with self._tar() as archive:
-                for member in archive:
-                    name = member.name.removeprefix("./")
-                    if member.isfile() and name in wanted:
-                        stream = archive.extractfile(member)
-                        small = stream is not None and member.size <= MAX_BYTES
-                        yield name, stream.read() if small else None
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-            raise UserError(f"{self.location}: damaged archive ({error})") from None
+    def _members(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
+        if self.kind == "zip":
+            with self._zip() as archive:
+                for info in archive.infolist():
+                    if info.filename in wanted:
+                        small = info.file_size <= MAX_BYTES
+                        yield info.filename, archive.read(info) if small else None
+            return
+        with self._tar() as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                if member.isfile() and name in wanted:
+                    stream = archive.extractfile(member)
+                    small = stream is not None and member.size <= MAX_BYTES
+                    yield name, stream.read() if small else None
 
-    def _zip(self) -> zipfile.ZipFile:
+    @contextmanager
+    def _zip(self) -> Iterator[zipfile.ZipFile]:
         try:
-            return zipfile.ZipFile(self.location)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(f"{self.location}: not a readable .zip ({error})") from None
+            with zipfile.ZipFile(self.location) as archive:
+                yield archive
+        except _DAMAGE as error:
+            raise UserError(f"{self.location}: damaged or unreadable .zip ({error})") from None
 
-    def _tar(self) -> tarfile.TarFile:
+    @contextmanager
+    def _tar(self) -> Iterator[tarfile.TarFile]:
         try:
-            return tarfile.open(self.location)
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise UserError(f"{self.location}: not a readable .tar ({error})") from None
+            with tarfile.open(self.location) as archive:
+                yield archive
+        except _DAMAGE as error:
+            raise UserError(f"{self.location}: damaged or unreadable .tar ({error})") from None
 
     def _read_manifest(self) -> list[dict[str, str]] | None:
-        text: str | None = None
+        data: bytes | None = None
         if self.kind == "manifest":
-            text = self.location.read_text(encoding="utf-8-sig")
+            data = self.location.read_bytes()
         elif self.kind == "folder":
             path = self.location / MANIFEST
-            text = path.read_text(encoding="utf-8-sig") if path.is_file() else None
-        elif self.kind == "zip":
-            with self._zip() as archive:
-                if MANIFEST in archive.namelist():
-                    text = archive.read(MANIFEST).decode("utf-8-sig")
-        elif self.kind == "tar":
-            with self._tar() as archive:
-                for member in archive:
-                    if member.isfile() and member.name.removeprefix("./") == MANIFEST:
-                        stream = archive.extractfile(member)
-                        text = stream.read().decode("utf-8-sig") if stream else None
-                        break
-        if text is None:
+            data = path.read_bytes() if path.is_file() else None
+        elif self.kind != "file":
+            data = next((data for _, data in self._members({MANIFEST})), None)
+        if data is None:
             return None
-        rows = list(csv.DictReader(io.StringIO(text)))
+        try:
+            rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{self.location}: its {MANIFEST} is no UTF-8 table ({error})") from None
         if rows and "path" not in rows[0]:
             raise UserError(f"{self.location}: its {MANIFEST} has no column 'path'")
         return rows

@@ -19,6 +19,7 @@ _NOBODY = re.compile(
     r"^(|unknown|anonymous|anon\.?|various( artists)?|n/?a|\W?traditional\W?|trad\.?"
     r"|professional arrangers.*)$"
 )
+_SUFFIXES = ("jr", "sr", "ii", "iii", "iv")
 
 
 def artist_key(artist: str) -> str:
@@ -31,8 +32,11 @@ def artist_key(artist: str) -> str:
     plain = re.split(r"\s*[/(]|\s+:\s+", plain.strip().lower())[0].strip()
     if _NOBODY.match(plain):
         return ""
-    family = plain.split(",")[0] if "," in plain else re.split(r"[\s.]+", plain)[-1]
-    return family.strip()
+    family, comma, rest = plain.partition(",")
+    if comma and rest.strip(" .") not in _SUFFIXES:
+        return family.strip()
+    names = [name for name in re.split(r"[\s.,]+", plain) if name and name not in _SUFFIXES]
+    return names[-1] if names else plain
 
 
 def groups_of(

@@ -51,7 +51,7 @@ def _bar(quiet: bool) -> Progress:
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @options.options(CorpusSettings)
 def build(sources: tuple[Path, ...], out: Path, workers: int, quiet: bool, **flags: Any) -> None:
-    """Make a corpus of folders, .zip or .tar archives, or a manifest.csv; verify one that is made."""
+    """Make a corpus of folders, archives or a manifest.csv; verify one that is made."""
     from data_tools.corpus import build as build_corpus
 
     chosen = settings.build(CorpusSettings, options.given(CorpusSettings, flags))

@@ -84,7 +84,7 @@ class GeneratorWindows:
         return numpy_generator(self.seed, "order", epoch).permutation(len(self))
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a step, both (B, T) int64; targets are PAD where nothing follows."""
+        """Inputs and targets of a step, int64 (B, T); targets are PAD where nothing follows."""
         rows = np.zeros((self.batch, self.length + 1), dtype=np.int64)
         for place in range(self.batch):
             epoch, within = divmod(step * self.batch + place, len(self))
@@ -105,7 +105,9 @@ class GeneratorWindows:
         if start:
             start -= int(generator.integers(self.length))
         room = self.length + 1 - len(conditions)
-        music = _slice(self.corpus.piece(number), start, room)
+        piece = self.corpus.piece(number)
+        # EOS alone would be a window with nothing to predict.
+        music = _slice(piece, min(start, len(piece)), room)
         if self._augment:
             music = self._augment(music, generator)
         return np.concatenate([conditions, music]).astype(np.int64)
@@ -228,7 +230,7 @@ class DiscriminatorWindows:
         """Ids (B, T) int64, padded at the right, and labels (B,) float32, 1 for jazz."""
         generator = numpy_generator(self.seed, "crops", step)
         low, high = np.log(self.shortest), np.log(self.longest)
-        length = int(round(np.exp(generator.uniform(low, high))))
+        length = round(float(np.exp(generator.uniform(low, high))))
         rows = np.full((self.batch, length), PAD, dtype=np.int64)
         labels = np.arange(self.batch) % 2
         for row, label in zip(rows, labels, strict=True):

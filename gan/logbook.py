@@ -1,4 +1,4 @@
-"""What a run tells: one line of JSON a logged step, the same in TensorBoard, a line on the screen."""
+"""What a run tells: a line of JSON a logged step, the same in TensorBoard, a line on the screen."""
 
 import json
 import time
@@ -15,13 +15,13 @@ class Logbook:
 
     Args:
         folder: the run's folder.
-        step: first step this writer adds; what TensorBoard holds beyond it is hidden.
+        step: steps done; what TensorBoard holds beyond them is hidden.
         quiet: nothing on the screen.
     """
 
     def __init__(self, folder: Path, step: int = 0, quiet: bool = False) -> None:
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + bool(step))
         self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self._began = time.monotonic()
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from data_tools.corpus import Corpus
+from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
 from data_tools.representation import TokenType
 from discriminator.classifier import Classifier
@@ -42,16 +43,20 @@ def pretrain(
         The report on the test split.
 
     Raises:
-        UserError: the corpus lacks a label, or the run's folder is taken.
+        UserError: train or validation lacks a label, or the run's folder is taken.
     """
     compute = engine(settings.device, settings.precision)
-    run = Run(out, settings, resume, {"corpus": corpus.digest})
     representation = corpus.representation
     splits = {name: _labelled(corpus, name, settings) for name in ("train", "validation", "test")}
+    for label in ("jazz", "not_jazz"):
+        if not any(corpus.rows[number]["label"] == label for number in splits["validation"]):
+            raise UserError(f"{corpus.folder}: no '{label}' pieces in validation to stop by")
     draw = DiscriminatorWindows(
         corpus, splits["train"], settings.batch, settings.shortest, settings.window,
         settings.augment, settings.seed,
     )  # fmt: skip
+    # After whatever may refuse the corpus, so that no folder is taken in vain.
+    run = Run(out, settings, resume, {"corpus": corpus.digest})
     torch.manual_seed(derived_seed(settings.seed, "weights"))
     groups = tied_tokens(
         representation.token_types[: representation.music_size],
@@ -70,7 +75,7 @@ def pretrain(
         model.load_state_dict(Classifier.load(checkpoint, compute.device).model.state_dict())
         state = load_state(checkpoint, compute.device)
         optimizer.load_state_dict(state["optimizer"])
-        run.cut_metrics(state["step"])
+    run.cut_metrics(state["step"] if checkpoint else -1)
 
     with Logbook(out, state["step"], quiet) as log:
         log.say(f"{sum(p.numel() for p in model.parameters()):,} weights, {compute.describe()}")

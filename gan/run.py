@@ -90,9 +90,10 @@ class Run:
         final = self.checkpoints / name
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
-        write_text(self.checkpoints / "latest", name)
         if best:
             write_text(self.checkpoints / "best", name)
+        # Last: a run killed before this line takes the step again, one killed after it goes on.
+        write_text(self.checkpoints / "latest", name)
         kept = {(self.checkpoints / "best").read_text()} if (self.checkpoints / "best").is_file() \
             else set()  # fmt: skip
         for old in sorted(self.checkpoints.glob("step-*"))[:-keep]:

@@ -6,10 +6,10 @@ is an error. Each field's description is also its `--help`, so no torch may be i
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_tools.errors import UserError
 from data_tools.settings import AugmentSettings
@@ -50,6 +50,12 @@ class PretrainSettings(Settings):
     augment: AugmentSettings = AugmentSettings(stretch=0.25, jitter=0.3, loudness=4, transpose=6)
     evaluate_every: int = Field(250, ge=1, description="Steps between validations.")
     patience: int = Field(4, ge=1, description="Validations without a better one before stopping.")
+
+    @model_validator(mode="after")
+    def _windows_ordered(self) -> Self:
+        if self.shortest > self.window:
+            raise ValueError(f"shortest {self.shortest} is longer than window {self.window}")
+        return self
 
 
 class TrainSettings(Settings):
@@ -155,7 +161,7 @@ def build(kind: type[AnySettings], *layers: dict[str, Any]) -> AnySettings:
     for layer in layers:
         _merge(merged, layer)
     try:
-        return kind(**merged)
+        return kind.model_validate(merged)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or kind.__name__

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from data_tools.corpus import Corpus
+from data_tools.errors import UserError
 from data_tools.representation import Representation
 from gan.adversarial.balance import balance
 from gan.adversarial.critic import StyleCritic
@@ -70,16 +71,11 @@ class Trainer:
         self.settings, self.out, self.quiet = settings, out, quiet
         self.compute = engine(settings.device, settings.precision)
         self.critic = self._critic(corpus) if settings.adv_weight else None
-        self.run = Run(out, settings, resume, {"corpus": corpus.digest})
         self.model, self.representation = self._generator(corpus)
+        self._check_context()
         label = "jazz" if "label:jazz" in self.representation.conditions else None
         self.composer = Composer(self.model, self.representation, label, self.compute.device)
         self.optimizer = adamw(self.model, settings.learning_rate, settings.weight_decay)
-        self.step = 0
-        self.best = float("inf")
-        if checkpoint := self.run.latest():
-            self._load(checkpoint)
-
         numbers = corpus.select("train", exclude_sources=settings.exclude_sources)
         self.windows = GeneratorWindows(
             corpus, numbers, self.representation, settings.length, settings.batch,
@@ -93,6 +89,12 @@ class Trainer:
                 corpus, jazz, conditions, settings.prompt, settings.adv_batch, settings.seed
             )
         self.progress = Progress(corpus, self.composer, self.critic, self.compute, settings, out)
+        # Last, so that a choice refused above leaves no folder that is taken.
+        self.run = Run(out, settings, resume, {"corpus": corpus.digest})
+        self.step, self.best = 0, float("inf")
+        if checkpoint := self.run.latest():
+            self._load(checkpoint)
+        self.run.cut_metrics(self.step if checkpoint else -1)
 
     def train(self) -> Path:
         """Runs all steps that are left; returns the folder of the finished generator."""
@@ -211,6 +213,11 @@ class Trainer:
         settings = self.settings
         if settings.init:
             composer = Composer.load(generator_folder(Path(settings.init)), self.compute.device)
+            if composer.representation.music_digest != corpus.representation.music_digest:
+                raise UserError(
+                    f"{settings.init}: this generator writes other tokens than {corpus.folder}; "
+                    "start without --init, or build the corpus in its representation"
+                )
             return composer.model, composer.representation
         conditions = conditions_of(corpus, settings.condition, settings.artist_pieces)
         representation = Representation(corpus.representation.settings, conditions)
@@ -218,13 +225,26 @@ class Trainer:
         model = Transformer(representation.vocab_size, settings.generator)
         return model.to(self.compute.device), representation
 
+    def _check_context(self) -> None:
+        """Refuses at the start what would not fit the generator's context hours later."""
+        settings, most = self.settings, self.model.settings.max_length
+        wanted = {"--length": settings.length}
+        if settings.adv_weight:
+            known = "label:jazz" in self.representation.conditions
+            wanted["--prompt and --rollout"] = known + settings.prompt + settings.rollout
+        for flags, tokens in wanted.items():
+            if tokens > most:
+                raise UserError(
+                    f"{flags}: {tokens} tokens do not fit the generator's context of {most}; use "
+                    "less, or a larger --max-length"
+                )
+
     def _load(self, checkpoint: Path) -> None:
         saved = Composer.load(checkpoint, self.compute.device)
         self.model.load_state_dict(saved.model.state_dict())
         state = load_state(checkpoint, self.compute.device)
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best = state["step"], state["best"]
-        self.run.cut_metrics(self.step)
 
 
 def generator_folder(path: Path) -> Path:

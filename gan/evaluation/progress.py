@@ -5,10 +5,12 @@ The same windows and the same sampling seeds every time, so that two moments can
 
 from pathlib import Path
 
+import miditoolkit
 import numpy as np
 import torch
 
 from data_tools.corpus import Corpus
+from data_tools.errors import UserError
 from gan.adversarial.critic import StyleCritic
 from gan.data import validation_windows
 from gan.engine import Engine
@@ -45,6 +47,8 @@ class Progress:
         self.composer, self.critic, self.compute = composer, critic, compute
         self.settings, self.out = settings, out
         numbers = corpus.select("validation", exclude_sources=settings.exclude_sources)
+        if not numbers:
+            raise UserError(f"{corpus.folder}: no pieces in validation; build it with some")
         self._windows = []
         for label in sorted({corpus.rows[number]["label"] for number in numbers}):
             mine = [number for number in numbers if corpus.rows[number]["label"] == label]
@@ -69,9 +73,14 @@ class Progress:
 
     def _sample(self, step: int, log: Logbook) -> dict[str, float]:
         settings = self.settings
-        pieces = self.composer.compose(
-            settings.samples, SAMPLE_SEED, length=settings.sample_length, min_notes=8
-        )
+        try:
+            pieces = self.composer.compose(
+                settings.samples, SAMPLE_SEED, length=settings.sample_length, min_notes=8
+            )
+        except UserError as error:
+            # A generator gone silent is a result to be seen, not the end of a long run.
+            log.say(f"step {step}: no samples: {error}")
+            return {"samples/notes": 0.0}
         for number, piece in enumerate(pieces):
             piece.save(self.out / "samples" / f"step-{step:06d}" / f"{number:02d}.mid")
             if number < 4:
@@ -82,6 +91,7 @@ class Progress:
         }
         metrics = {f"samples/{name}": value for name, value in means.items()}
         metrics |= self._token_statistics([piece.ids for piece in pieces])
+        metrics |= bar_statistics([piece.midi for piece in pieces])
         if self.critic:
             metrics["samples/p_jazz"] = float(np.mean(self.p_jazz([p.ids for p in pieces])))
         rows = "\n".join(f"| {name} | {value:.3g} |" for name, value in metrics.items())
@@ -116,3 +126,35 @@ class Progress:
             logits = self.critic.model(music[None].to(self.compute.device)).float()
             found.append(float(self.critic.probability(logits)))
         return found
+
+
+def bar_statistics(pieces: list[miditoolkit.MidiFile]) -> dict[str, float]:
+    """Means over bars of four beats (on a clock grid, of about two seconds).
+
+    Returns:
+        bars/notes and bars/pitch_classes a bar, bars/empty and bars/repeated (same pitches at the
+        same places as an earlier bar of the piece) as shares.
+    """
+    notes, classes, empty, repeated = [], [], [], []
+    for piece in pieces:
+        length = 4 * piece.ticks_per_beat
+        found = [note for instrument in piece.instruments for note in instrument.notes]
+        bars: list[list[tuple[int, int]]] = [
+            [] for _ in range(max((note.start for note in found), default=0) // length + 1)
+        ]
+        for note in found:
+            bars[note.start // length].append((note.start % length, note.pitch))
+        seen: set[tuple[tuple[int, int], ...]] = set()
+        for bar in bars:
+            content = tuple(sorted(bar))
+            notes.append(len(bar))
+            classes.append(len({pitch % 12 for _, pitch in bar}))
+            empty.append(not bar)
+            repeated.append(bool(bar) and content in seen)
+            seen.add(content)
+    return {
+        "bars/notes": float(np.mean(notes)),
+        "bars/pitch_classes": float(np.mean(classes)),
+        "bars/empty": float(np.mean(empty)),
+        "bars/repeated": float(np.mean(repeated)),
+    }

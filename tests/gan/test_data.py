@@ -1,0 +1,304 @@
+"""Batches: whole epochs, honest targets, even labels, and each a function of (seed, step)."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from data_tools.corpus import Corpus
+from data_tools.errors import UserError
+from data_tools.representation import BOS, EOS, PAD, Representation
+from data_tools.settings import AugmentSettings
+from gan.data import (
+    DiscriminatorWindows,
+    GeneratorWindows,
+    Prompts,
+    conditions_of,
+    validation_windows,
+)
+
+LENGTH = 64
+STILL = AugmentSettings(transpose=0, stretch=0, jitter=0, loudness=0)
+
+
+@pytest.fixture(scope="module")
+def train(practice_corpus: Corpus) -> list[int]:
+    return practice_corpus.select("train")
+
+
+@pytest.fixture(scope="module")
+def labelled(practice_corpus: Corpus) -> Representation:
+    conditions = conditions_of(practice_corpus, "label", 1)
+    return Representation(practice_corpus.representation.settings, conditions)
+
+
+def windows(
+    corpus: Corpus, numbers: list[int], representation: Representation, **changes: Any
+) -> GeneratorWindows:
+    choices: dict[str, Any] = {"length": LENGTH, "batch": 8} | changes
+    return GeneratorWindows(corpus, numbers, representation, **choices)
+
+
+def every_window(loader: GeneratorWindows) -> list[tuple[int, list[int]]]:
+    """Piece number and ids of each window of an epoch."""
+    generator = np.random.default_rng(5)
+    return [
+        (int(loader._piece[chunk]), loader.window(chunk, generator).tolist())
+        for chunk in range(len(loader))
+    ]
+
+
+def test_conditions_are_the_labels_of_train(practice_corpus: Corpus) -> None:
+    assert conditions_of(practice_corpus, "none", 1) == ()
+    assert conditions_of(practice_corpus, "label", 1) == ("label:jazz", "label:not_jazz")
+    # The practice corpus names no artists.
+    assert conditions_of(practice_corpus, "artist", 1) == ("label:jazz", "label:not_jazz")
+
+
+def test_an_artist_needs_enough_pieces(
+    practice_corpus: Corpus, train: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [dict(row) for row in practice_corpus.rows]
+    for count, number in enumerate(train):
+        rows[number]["artist"] = "Bill Evans" if count < 3 else "Red Garland" if count < 5 else ""
+    monkeypatch.setattr(practice_corpus, "rows", rows)
+    labels = ("label:jazz", "label:not_jazz")
+    assert conditions_of(practice_corpus, "artist", 3) == (*labels, "artist:Bill Evans")
+    assert conditions_of(practice_corpus, "artist", 4) == labels
+    assert conditions_of(practice_corpus, "label", 1) == labels
+
+
+def test_every_chunk_once_an_epoch(
+    practice_corpus: Corpus,
+    train: list[int],
+    labelled: Representation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loader = windows(practice_corpus, train, labelled, batch=7)
+    sizes = np.diff(practice_corpus.index)[train] + 2  # BOS and EOS
+    assert len(loader) == int(np.ceil(sizes / LENGTH).sum())
+    seen: list[int] = []
+    original = GeneratorWindows.window
+
+    def spy(self: GeneratorWindows, chunk: int, generator: np.random.Generator) -> np.ndarray:
+        seen.append(chunk)
+        return original(self, chunk, generator)
+
+    monkeypatch.setattr(GeneratorWindows, "window", spy)
+    for step in range(-(-2 * len(loader) // 7)):
+        loader(step)
+    first, second = seen[: len(loader)], seen[len(loader) : 2 * len(loader)]
+    assert sorted(first) == sorted(second) == list(range(len(loader)))
+    assert first != second, "a fresh order every epoch"
+    assert first != sorted(first)
+
+
+def test_windows_are_the_music_with_its_condition_at_the_head(
+    practice_corpus: Corpus, train: list[int], labelled: Representation
+) -> None:
+    starts = Counter()
+    for number, ids in every_window(windows(practice_corpus, train, labelled)):
+        assert len(ids) <= LENGTH + 1
+        label = practice_corpus.rows[number]["label"]
+        assert ids[0] == labelled.condition_id(f"label:{label}")
+        assert max(ids[1:]) < labelled.music_size, "nor anywhere else"
+        whole = [BOS, *practice_corpus.piece(number).tolist(), EOS]
+        music = ids[1:]
+        if BOS in music:
+            assert whole[: len(music)] == music, "BOS, and the piece from its start"
+            starts[number] += 1
+        else:
+            text, part = np.array(whole, np.uint16), np.array(music, np.uint16)
+            assert part.tobytes() in text.tobytes()
+        assert len(music) == LENGTH or music[-1] == EOS, "cut by the end of the piece alone"
+    assert starts == Counter(train), "each piece is begun once an epoch"
+
+
+def test_targets_are_the_inputs_one_later_and_never_a_condition(
+    practice_corpus: Corpus, train: list[int], labelled: Representation
+) -> None:
+    loader = windows(practice_corpus, train, labelled, batch=16, augment=AugmentSettings())
+    for step in range(5):
+        inputs, targets = loader(step)
+        assert inputs.shape == targets.shape == (16, LENGTH)
+        assert inputs.dtype == targets.dtype == torch.int64
+        assert int(targets.max()) < labelled.music_size
+        following = inputs[:, 1:]
+        assert torch.equal(targets[:, :-1], following)
+        assert (inputs[:, 0] >= labelled.music_size).all()
+        # What follows the padding is padding.
+        assert not ((inputs[:, :-1] == PAD) & (inputs[:, 1:] != PAD)).any()
+
+
+def test_conditions_are_dropped_as_often_as_asked(
+    practice_corpus: Corpus, train: list[int], labelled: Representation
+) -> None:
+    shares = {}
+    for dropout in (0.0, 0.3, 1.0):
+        loader = windows(practice_corpus, train, labelled, dropout=dropout)
+        heads = [ids[0] >= labelled.music_size for _, ids in every_window(loader)]
+        shares[dropout] = np.mean(heads)
+    assert shares[0.0] == 1
+    assert shares[1.0] == 0
+    assert shares[0.3] == pytest.approx(0.7, abs=0.1)
+
+
+def test_a_vocabulary_without_conditions_gets_none(
+    practice_corpus: Corpus, train: list[int]
+) -> None:
+    loader = windows(practice_corpus, train, practice_corpus.representation)
+    assert loader.conditions(train[0]) == []
+    assert int(loader(0)[0].max()) < practice_corpus.representation.music_size
+
+
+def test_no_window_is_without_a_target(
+    practice_corpus: Corpus, labelled: Representation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One token more than whole chunks hold: the last chunk would be EOS alone.
+    piece = practice_corpus.piece(0)[: 2 * LENGTH - 1]
+    monkeypatch.setattr(practice_corpus, "piece", lambda number: piece)
+    monkeypatch.setattr(practice_corpus, "index", np.array([0, len(piece)]))
+    loader = windows(practice_corpus, [0], labelled, batch=1, dropout=1.0)
+    assert len(loader) == 3
+
+    class Latest:
+        """Draws no offset at all, so that the last chunk starts as late as it can."""
+
+        def integers(self, *_: int) -> int:
+            return 0
+
+        def random(self) -> float:
+            return 0.0
+
+    assert loader.window(2, Latest()).tolist() == [int(piece[-1]), EOS]
+
+
+def test_no_pieces_to_train_on(practice_corpus: Corpus, labelled: Representation) -> None:
+    with pytest.raises(UserError, match="no pieces left to train on"):
+        windows(practice_corpus, [], labelled)
+
+
+def test_the_stream_is_a_function_of_seed_and_step(
+    practice_corpus: Corpus, train: list[int], labelled: Representation
+) -> None:
+    changes = {"augment": AugmentSettings(), "dropout": 0.2}
+    one = windows(practice_corpus, train, labelled, **changes)
+    two = windows(practice_corpus, train, labelled, **changes)
+    other = windows(practice_corpus, train, labelled, seed=1, **changes)
+    straight = [one(step) for step in range(4)]
+    for step in (3, 0, 2):
+        assert torch.equal(straight[step][0], two(step)[0])
+        assert torch.equal(straight[step][1], two(step)[1])
+        assert not torch.equal(straight[step][0], other(step)[0])
+
+
+def test_validation_windows_are_fixed_and_unaugmented(
+    practice_corpus: Corpus, labelled: Representation
+) -> None:
+    numbers = practice_corpus.select("validation")
+    inputs, targets = validation_windows(practice_corpus, numbers, labelled, LENGTH, 24)
+    again = validation_windows(practice_corpus, numbers, labelled, LENGTH, 24)
+    assert torch.equal(inputs, again[0])
+    assert torch.equal(targets, again[1])
+    assert inputs.shape == (24, LENGTH)
+    texts = [practice_corpus.piece(number).tobytes() for number in numbers]
+    hits = set()
+    for row in inputs.numpy():
+        music = row[(row > EOS) & (row < labelled.music_size)].astype(np.uint16).tobytes()
+        found = [place for place, text in enumerate(texts) if music in text]
+        assert found, "real music of the validation split, as it stands"
+        hits.update(found)
+    assert len(hits) > len(numbers) / 2, "spread over the pieces"
+
+
+def test_prompts_are_full_of_music(practice_corpus: Corpus, labelled: Representation) -> None:
+    jazz = practice_corpus.select("train", "jazz")
+    condition = labelled.condition_id("label:jazz")
+    prompts = Prompts(practice_corpus, jazz, [condition], 16, 6, seed=0)
+    texts = [practice_corpus.piece(number).tobytes() for number in jazz]
+    for step in range(5):
+        rows = prompts(step, from_nothing=False)
+        assert rows.shape == (6, 17)
+        assert rows.dtype == torch.int64
+        assert (rows[:, 0] == condition).all()
+        assert (rows[:, 1:] > EOS).all(), "neither padding nor BOS nor EOS"
+        for row in rows[:, 1:].numpy().astype(np.uint16):
+            assert any(row.tobytes() in text for text in texts)
+        assert torch.equal(rows, prompts(step, from_nothing=False))
+    assert not torch.equal(prompts(0, False), prompts(1, False))
+    assert prompts(3, from_nothing=True).tolist() == [[condition, BOS]] * 6
+    assert Prompts(practice_corpus, jazz, [], 16, 2, 0)(0, True).tolist() == [[BOS]] * 2
+
+
+def test_prompts_pass_over_pieces_too_short(practice_corpus: Corpus) -> None:
+    jazz = practice_corpus.select("train", "jazz")
+    longest = int(np.diff(practice_corpus.index)[jazz].max())
+    prompts = Prompts(practice_corpus, jazz, [], longest, 2, seed=0)
+    assert prompts(0, False).shape == (2, longest)
+    with pytest.raises(UserError, match=f"no jazz piece of {longest + 1} tokens"):
+        Prompts(practice_corpus, jazz, [], longest + 1, 2, seed=0)
+
+
+def test_discriminator_crops_are_balanced_and_rightly_labelled(
+    practice_corpus: Corpus, train: list[int]
+) -> None:
+    # Six jazz pieces to every other kind: the batch is even all the same.
+    few = practice_corpus.select("train", "not_jazz")[:2]
+    numbers = practice_corpus.select("train", "jazz") + few
+    draw = DiscriminatorWindows(practice_corpus, numbers, 8, 32, LENGTH, STILL, seed=0)
+    texts = {
+        label: [practice_corpus.piece(n).tobytes() for n in practice_corpus.select("train", name)]
+        for label, name in enumerate(("not_jazz", "jazz"))
+    }
+    lengths = set()
+    for step in range(20):
+        ids, labels = draw(step)
+        assert ids.dtype == torch.int64
+        assert labels.dtype == torch.float32
+        assert labels.sum() == 4
+        assert (ids > EOS).all(), "crops are shorter than the pieces, so nothing is padded"
+        lengths.add(ids.shape[1])
+        for row, label in zip(ids.numpy().astype(np.uint16), labels.tolist(), strict=True):
+            assert any(row.tobytes() in text for text in texts[int(label)])
+    assert min(lengths) >= 32
+    assert max(lengths) <= LENGTH
+    assert len(lengths) > 5
+
+
+def test_short_pieces_are_padded_at_the_right(
+    practice_corpus: Corpus, train: list[int]
+) -> None:
+    long = int(np.diff(practice_corpus.index).max()) + 10
+    ids, _ = DiscriminatorWindows(practice_corpus, train, 4, long, long, STILL, seed=0)(0)
+    assert ids.shape == (4, long)
+    for row in ids:
+        music = int((row != PAD).sum())
+        assert 0 < music < long
+        assert (row[:music] != PAD).all()
+
+
+def test_sources_weigh_by_the_root_of_their_size(
+    practice_corpus: Corpus, train: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [dict(row) for row in practice_corpus.rows]
+    jazz = [number for number in train if rows[number]["label"] == "jazz"]
+    for place, number in enumerate(jazz):
+        rows[number]["source"] = "small" if place == 0 else "large"
+    monkeypatch.setattr(practice_corpus, "rows", rows)
+    draw = DiscriminatorWindows(practice_corpus, train, 4, 32, 32, STILL, seed=0)
+    small = practice_corpus.piece(jazz[0]).tobytes()
+    crops = [row for step in range(150) for row in draw(step)[0][1::2].numpy().astype(np.uint16)]
+    share = np.mean([crop.tobytes() in small for crop in crops])
+    expected = 1 / (1 + np.sqrt(len(jazz) - 1))
+    assert share == pytest.approx(expected, abs=0.07)
+    assert expected > 2 / len(jazz), "well above its share of pieces"
+
+
+@pytest.mark.parametrize("missing", ["jazz", "not_jazz"])
+def test_a_missing_label_is_named(practice_corpus: Corpus, missing: str) -> None:
+    other = {"jazz": "not_jazz", "not_jazz": "jazz"}[missing]
+    numbers = practice_corpus.select("train", other)
+    with pytest.raises(UserError, match=f"no '{missing}' pieces to learn from"):
+        DiscriminatorWindows(practice_corpus, numbers, 8, 32, LENGTH, STILL, seed=0)

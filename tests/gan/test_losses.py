@@ -1,0 +1,90 @@
+"""The losses and their balance at the logits, against formulas and hand-made cases."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_tools.representation import PAD
+from gan.adversarial.balance import balance
+from gan.adversarial.losses import cross_entropy, hinge, non_saturating
+
+
+def test_cross_entropy_is_the_mean_over_real_targets() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 5)
+    targets = torch.tensor([[4, 1, PAD], [2, PAD, PAD]])
+    p = logits.softmax(-1)
+    expected = -(p[0, 0, 4].log() + p[0, 1, 1].log() + p[1, 0, 2].log()) / 3
+    torch.testing.assert_close(cross_entropy(logits, targets), expected)
+    changed = logits.clone()
+    changed[0, 2], changed[1, 1:] = 100.0, -100.0
+    torch.testing.assert_close(cross_entropy(changed, targets), expected)
+
+
+def test_cross_entropy_of_half_precision_logits_is_float32() -> None:
+    logits = torch.zeros(1, 2, 7, dtype=torch.bfloat16)
+    loss = cross_entropy(logits, torch.tensor([[3, 4]]))
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(math.log(7))
+
+
+def test_hinge_stops_at_the_target() -> None:
+    logit = torch.tensor([-1.0, 0.5, 2.0], requires_grad=True)
+    loss = hinge(logit, 1.0)
+    assert loss.item() == pytest.approx((2 + 0.5 + 0) / 3)
+    (gradient,) = torch.autograd.grad(loss, logit)
+    torch.testing.assert_close(gradient, torch.tensor([-1 / 3, -1 / 3, 0]))
+
+
+def test_non_saturating_is_minus_log_p() -> None:
+    logit = torch.tensor([-30.0, -1.0, 0.0, 4.0, 80.0], requires_grad=True)
+    loss = non_saturating(logit)
+    torch.testing.assert_close(loss, -torch.sigmoid(logit).log().mean())
+    (gradient,) = torch.autograd.grad(loss, logit)
+    torch.testing.assert_close(gradient, (torch.sigmoid(logit) - 1) / 5)
+    assert torch.isfinite(non_saturating(torch.tensor([-1e4])))
+
+
+numbers = st.floats(-10, 10).filter(lambda x: abs(x) > 1e-3)
+tensors = st.lists(numbers, min_size=1, max_size=6).map(torch.tensor)
+
+
+@given(tensors, tensors, st.floats(0.01, 10))
+def test_a_weight_on_the_loss_is_a_plain_factor(
+    ce: torch.Tensor, adversarial: torch.Tensor, weight: float
+) -> None:
+    result = balance(ce, adversarial, weight, "loss")
+    torch.testing.assert_close(result.adversarial, weight * adversarial)
+    assert result.ce is ce
+    assert result.weight == weight
+    expected = float(result.adversarial.norm() / ce.norm())
+    assert result.share == pytest.approx(expected, rel=1e-4)
+
+
+@given(tensors, tensors, st.floats(0.01, 10), st.floats(1e-3, 1e3))
+def test_a_share_of_the_gradient_is_kept_however_steep_the_discriminator(
+    ce: torch.Tensor, adversarial: torch.Tensor, share: float, steepness: float
+) -> None:
+    result = balance(ce, steepness * adversarial, share, "gradient")
+    assert float(result.adversarial.norm() / ce.norm()) == pytest.approx(share, rel=1e-4)
+    assert result.share == pytest.approx(share, rel=1e-4)
+    again = balance(ce, adversarial, share, "gradient")
+    torch.testing.assert_close(result.adversarial, again.adversarial, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_of_two_shapes_are_balanced() -> None:
+    result = balance(torch.ones(2, 8), torch.ones(4), 0.5, "gradient")
+    torch.testing.assert_close(result.adversarial, torch.ones(4))
+
+
+@pytest.mark.parametrize("scale", ["loss", "gradient"])
+def test_no_gradient_is_made_up_where_there_is_none(scale: str) -> None:
+    silent = balance(torch.ones(3), torch.zeros(3), 0.5, scale)
+    assert silent.share == 0
+    assert not silent.adversarial.any()
+    learnt = balance(torch.zeros(3), torch.ones(3), 0.5, scale)
+    assert learnt.share == 0
+    assert torch.isfinite(learnt.adversarial).all()

@@ -1,0 +1,183 @@
+"""A run's folder under everything that can happen to it, and what TensorBoard shows of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from data_tools.errors import UserError
+from gan.logbook import Logbook
+from gan.run import Run, checkpoint_of, load_state
+from gan.settings import TrainSettings
+
+SETTINGS = TrainSettings(exclude_sources=("a", "b"), learning_rate=1e-5)
+INPUTS = {"corpus": "abc"}
+
+
+def write(folder: Path) -> None:
+    (folder / "model").write_text("weights")
+
+
+def save(run: Run, step: int, keep: int = 2, best: bool = False) -> Path:
+    state = {"optimizer": {"rate": torch.tensor(float(step))}, "best": 3.5}
+    return run.save(step, write, state, keep, best)
+
+
+def names(run: Run) -> list[str]:
+    return sorted(path.name for path in run.checkpoints.iterdir())
+
+
+def test_a_taken_folder_is_refused_and_resumed(tmp_path: Path) -> None:
+    Run(tmp_path / "run", SETTINGS, inputs=INPUTS)
+    with pytest.raises(UserError, match="--resume or another --out"):
+        Run(tmp_path / "run", SETTINGS, inputs=INPUTS)
+    Run(tmp_path / "run", SETTINGS, resume=True, inputs=INPUTS)
+
+
+def test_resuming_with_other_settings_or_inputs_is_refused(tmp_path: Path) -> None:
+    Run(tmp_path / "run", SETTINGS, inputs=INPUTS)
+    other = SETTINGS.model_copy(update={"batch": 99, "seed": 4})
+    with pytest.raises(UserError, match=r"differs in batch, seed;"):
+        Run(tmp_path / "run", other, resume=True, inputs=INPUTS)
+    with pytest.raises(UserError, match=r"differs in inputs;"):
+        Run(tmp_path / "run", SETTINGS, resume=True, inputs={"corpus": "xyz"})
+
+
+def test_resuming_what_was_never_begun_begins_it(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", SETTINGS, resume=True)
+    assert run.latest() is None
+    assert (tmp_path / "run" / "settings.yaml").is_file()
+
+
+def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", SETTINGS)
+    assert run.latest() is None
+    folder = save(run, 7, best=True)
+    assert run.latest() == folder == checkpoint_of(run.folder, "best")
+    assert (folder / "model").read_text() == "weights"
+    state = load_state(folder, torch.device("cpu"))
+    assert (state["step"], state["best"]) == (7, 3.5)
+    assert state["optimizer"]["rate"] == 7
+
+
+def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", SETTINGS)
+    for step in range(1, 6):
+        save(run, step, keep=2, best=step == 2)
+    assert names(run) == ["best", "latest", "step-000002", "step-000004", "step-000005"]
+    save(run, 6, keep=1, best=True)
+    assert names(run) == ["best", "latest", "step-000006"]
+
+
+def test_a_step_may_be_saved_again(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", SETTINGS)
+    save(run, 3)
+    (run.checkpoints / "step-000003" / "stray").touch()
+    assert not (save(run, 3) / "stray").exists()
+
+
+def test_a_failed_write_leaves_the_last_checkpoint_and_is_cleaned_up(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", SETTINGS)
+    whole = save(run, 3)
+
+    def fail(folder: Path) -> None:
+        (folder / "model").write_text("half of the wei")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        run.save(6, fail, {"optimizer": {}}, 2, True)
+    assert run.latest() == whole
+    assert [name for name in names(run) if name.startswith(".")], "the half is there, out of sight"
+    assert Run(tmp_path / "run", SETTINGS, resume=True).latest() == whole
+    assert names(run) == ["latest", "step-000003"]
+
+
+def test_killed_between_checkpoint_and_pointer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(tmp_path / "run", SETTINGS)
+    first = save(run, 3, best=True)
+
+    def killed(path: Path, text: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("gan.run.write_text", killed)
+        save(run, 6, best=True)
+    run = Run(tmp_path / "run", SETTINGS, resume=True)
+    assert run.latest() == first
+    second = save(run, 6, best=True)
+    assert run.latest() == second == checkpoint_of(run.folder, "best")
+
+
+def test_the_best_is_named_before_the_latest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Were it the other way round, a kill in between would lose the best for good.
+    from gan import run as module
+
+    written: list[str] = []
+    original = module.write_text
+
+    def spy(path: Path, text: str) -> None:
+        written.append(path.name)
+        original(path, text)
+
+    monkeypatch.setattr(module, "write_text", spy)
+    save(Run(tmp_path / "run", SETTINGS), 3, best=True)
+    assert written[-2:] == ["best", "latest"]
+
+
+def test_metrics_beyond_the_checkpoint_are_cut(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", SETTINGS)
+    run.cut_metrics(3)  # nothing there yet
+    path = tmp_path / "run" / "metrics.jsonl"
+    whole = '{"step": 1, "a": 1}\n{"step": 3, "a": 1}\n'
+    path.write_text(whole + 'garbage\n{"a": 2}\n{"step": 4}\n{"step": 2, "a"')
+    run.cut_metrics(3)
+    assert path.read_text() == whole
+    run.cut_metrics(-1)
+    assert path.read_text() == ""
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    folder = save(Run(tmp_path / "run", SETTINGS), 3)
+    (folder / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(UserError, match=r"step-000003: damaged checkpoint"):
+        load_state(folder, torch.device("cpu"))
+    (folder / "optimizer.pt").unlink()
+    with pytest.raises(UserError, match="damaged"):
+        load_state(folder, torch.device("cpu"))
+
+
+def test_no_checkpoint_yet(tmp_path: Path) -> None:
+    assert checkpoint_of(tmp_path, missing_ok=True) is None
+    with pytest.raises(UserError, match="no checkpoint here yet"):
+        checkpoint_of(tmp_path)
+
+
+def test_a_resumed_board_shows_every_step_once(tmp_path: Path) -> None:
+    with Logbook(tmp_path, quiet=True) as log:
+        for step in range(1, 7):
+            log.log(step, {"loss/ce": float(step)})
+    with Logbook(tmp_path, step=4, quiet=True) as log:  # its checkpoint is of step 4
+        for step in range(5, 8):
+            log.log(step, {"loss/ce": 10.0 * step})
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    seen = {event.step: event.value for event in board.Scalars("loss/ce")}
+    assert seen == {1: 1, 2: 2, 3: 3, 4: 4, 5: 50, 6: 60, 7: 70}
+
+
+def test_lines_are_json_with_step_and_seconds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Logbook(tmp_path) as log:
+        log.log(3, {"loss/ce": 1.23456789}, show=True)
+        log.log(4, {"loss/ce": 1.0})
+        first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    assert first.pop("seconds") >= 0
+    assert first == {"step": 3, "loss/ce": 1.234568}
+    assert capsys.readouterr().out == "step      3  loss/ce 1.235\n"

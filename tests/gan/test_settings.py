@@ -1,0 +1,168 @@
+"""Presets, layers of settings, and the flags made from them."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+from pydantic import BaseModel
+
+from data_tools.errors import UserError
+from data_tools.settings import AugmentSettings, CorpusSettings
+from gan import options
+from gan.cli import main
+from gan.settings import PretrainSettings, TrainSettings, build, preset_names, read_preset
+
+COMMANDS = {
+    ("train",): TrainSettings,
+    ("pretrain-disc",): PretrainSettings,
+    ("data", "build"): CorpusSettings,
+}
+
+
+def preset_text(name: str) -> str:
+    return (resources.files("experiments") / "presets" / f"{name}.yaml").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_loads_and_says_how_to_run_it(name: str) -> None:
+    comment = "".join(line for line in preset_text(name).splitlines() if line.startswith("#"))
+    command = preset_text(name).splitlines()[0]
+    assert command.startswith("# gan ")
+    assert f"--preset {name}" in command
+    assert "Hardware and time:" in comment
+    assert "Expect" in comment
+    kind = {"pretrain-disc": PretrainSettings, "train": TrainSettings}[command.split()[2]]
+    settings = build(kind, read_preset(name))
+    assert settings != kind(), "a preset that changes nothing"
+    # What the command line makes of it is what a run records.
+    assert kind.model_validate(yaml.safe_load(yaml.safe_dump(settings.model_dump(mode="json"))))
+
+
+def test_there_are_presets_for_both_trainings() -> None:
+    commands = {preset_text(name).split()[2] for name in preset_names()}
+    assert commands == {"train", "pretrain-disc"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "place"),
+    [
+        ({"bach": 3}, "bach"),
+        ({"generator": {"depth": 3}}, "generator.depth"),
+        ({"steps": 0}, "steps"),
+        ({"batch": "many"}, "batch"),
+        ({"condition_dropout": 1.5}, "condition_dropout"),
+        ({"adv_weight": -0.1}, "adv_weight"),
+        ({"temperature": 0}, "temperature"),
+        ({"adv_loss": "wasserstein"}, "adv_loss"),
+        ({"generator": {"width": 30, "heads": 4}}, "generator"),
+        ({"generator": 5}, "generator"),
+        ({1: 2}, "1"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_it(layer: dict[Any, Any], place: str) -> None:
+    with pytest.raises(UserError) as caught:
+        build(TrainSettings, layer)
+    assert f"'{place}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_shortest_window_must_not_exceed_the_longest() -> None:
+    with pytest.raises(UserError, match="shortest 128 is longer than window 64"):
+        build(PretrainSettings, {"window": 64})
+
+
+def test_an_unknown_preset_names_those_there_are() -> None:
+    with pytest.raises(UserError, match=preset_names()[0]):
+        read_preset("grand-piano")
+
+
+@pytest.mark.parametrize("content", ["steps: [", "- steps\n- batch\n", "steps"])
+def test_a_preset_must_be_a_mapping(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        read_preset(str(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_preset_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.yaml: no such preset file"):
+        read_preset(str(tmp_path / "none.yaml"))
+
+
+def test_an_empty_preset_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing yet\n")
+    assert build(TrainSettings, read_preset(str(tmp_path / "empty.yaml"))) == TrainSettings()
+
+
+def test_later_layers_win_field_by_field() -> None:
+    preset = {"steps": 7, "generator": {"layers": 2, "width": 64}, "augment": {"transpose": 0}}
+    flags = {"batch": 3, "generator": {"width": 32}}
+    settings = build(TrainSettings, preset, flags)
+    assert (settings.steps, settings.batch) == (7, 3)
+    assert (settings.generator.layers, settings.generator.width) == (2, 32)
+    assert settings.augment == AugmentSettings(transpose=0)
+    assert preset["generator"] == {"layers": 2, "width": 64}, "layers are read, not written"
+
+
+def parsed(kind: type[BaseModel], *flags: str) -> dict[str, Any]:
+    """What `options` makes of flags."""
+    found: dict[str, Any] = {}
+
+    @click.command()
+    @options.options(kind)
+    def command(**values: Any) -> None:
+        found.update(options.given(kind, values))
+
+    result = CliRunner().invoke(command, flags)
+    assert result.exit_code == 0, result.output
+    return found
+
+
+def test_flags_nest_like_the_settings() -> None:
+    assert parsed(TrainSettings) == {}
+    flags = ("--width", "64", "--no-tie-embeddings", "--transpose", "0", "--steps", "5")
+    found = parsed(TrainSettings, *flags)
+    assert found == {
+        "steps": 5,
+        "generator": {"width": 64, "tie_embeddings": False},
+        "augment": {"transpose": 0},
+    }
+
+
+def test_a_flag_may_be_given_several_times() -> None:
+    flags = ("--hide", "velocity", "--hide", "duration", "--exclude-sources", "a")
+    found = parsed(PretrainSettings, *flags)
+    assert found == {"hide": ("velocity", "duration"), "exclude_sources": ("a",)}
+
+
+def test_flags_override_a_preset_nested_fields_too(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("steps: 7\nbatch: 3\ngenerator: {layers: 2, width: 64}\n")
+    flags = parsed(TrainSettings, "--batch", "5", "--layers", "1")
+    settings = build(TrainSettings, read_preset(str(path)), flags)
+    assert (settings.steps, settings.batch) == (7, 5)
+    assert (settings.generator.layers, settings.generator.width) == (1, 64)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_field_is_a_described_flag(command: tuple[str, ...]) -> None:
+    text = CliRunner().invoke(main, [*command, "--help"], terminal_width=400).output
+    words = " ".join(text.split())
+    fields = list(options._fields(COMMANDS[command]))
+    assert len(fields) > 5
+    for _, name, field in fields:
+        assert field.description, f"{name} has no description"
+        assert f" --{name.replace('_', '-')} " in words
+        assert " ".join(field.description.split()) in words, f"{name} is not described in --help"
+
+
+@pytest.mark.parametrize("kind", [TrainSettings, PretrainSettings])
+def test_settings_cannot_change_under_a_run(kind: type[BaseModel]) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        kind().steps = 3
