@@ -160,7 +160,7 @@ class Source:
         try:
             rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
         except (UnicodeDecodeError, csv.Error) as error:
-            raise UserError(f"{self.location}: its {MANIFEST} is no UTF-8 table ({error})") from None
+            raise UserError(f"{self.location}: its manifest is no UTF-8 table ({error})") from None
         if rows and "path" not in rows[0]:
             raise UserError(f"{self.location}: its {MANIFEST} has no column 'path'")
         return rows

@@ -1,6 +1,6 @@
 """The standalone classifier: music in, p(jazz) out, with none of the training code.
 
-A piece is cut into half-overlapping windows of tokens; the mean of their logits, calibrated by
+A piece is cut into windows of tokens; the mean of their logits, calibrated by
 p = sigmoid(scale * logit + bias), is the piece's p(jazz). The folder a classifier lives in holds
 `model.safetensors`, `classifier.json` and `representation.json`, which must belong together.
 """

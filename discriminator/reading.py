@@ -87,12 +87,12 @@ def _read_chunk(chunk: tuple[Music, ...], representation: Representation) -> lis
 
 
 def windows(ids: np.ndarray, length: int) -> list[np.ndarray]:
-    """Cuts (T,) into windows of `length`, half overlapping, the last one flush with the end.
+    """Cuts (T,) into windows of `length`, the last one flush with the end.
 
     A piece no longer than one window is one window.
     """
     if len(ids) <= length:
         return [ids]
     last = len(ids) - length
-    starts = [*range(0, last, max(1, length // 2)), last]
+    starts = [*range(0, last, length), last]
     return [ids[start : start + length] for start in starts]

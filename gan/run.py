@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -126,7 +127,7 @@ def load_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
     try:
         facts = json.loads((checkpoint / "trainer.json").read_text())
         optimizer = torch.load(checkpoint / "optimizer.pt", map_location=device, weights_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
         raise UserError(f"{checkpoint}: damaged checkpoint ({error})") from None
     return facts | {"optimizer": optimizer}
 

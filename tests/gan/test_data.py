@@ -267,9 +267,7 @@ def test_discriminator_crops_are_balanced_and_rightly_labelled(
     assert len(lengths) > 5
 
 
-def test_short_pieces_are_padded_at_the_right(
-    practice_corpus: Corpus, train: list[int]
-) -> None:
+def test_short_pieces_are_padded_at_the_right(practice_corpus: Corpus, train: list[int]) -> None:
     long = int(np.diff(practice_corpus.index).max()) + 10
     ids, _ = DiscriminatorWindows(practice_corpus, train, 4, long, long, STILL, seed=0)(0)
     assert ids.shape == (4, long)

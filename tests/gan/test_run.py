@@ -144,9 +144,10 @@ def test_metrics_beyond_the_checkpoint_are_cut(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     folder = save(Run(tmp_path / "run", SETTINGS), 3)
-    (folder / "optimizer.pt").write_bytes(b"")
-    with pytest.raises(UserError, match=r"step-000003: damaged checkpoint"):
-        load_state(folder, torch.device("cpu"))
+    for content in (b"", b"no pickle", (folder / "optimizer.pt").read_bytes()[:200]):
+        (folder / "optimizer.pt").write_bytes(content)
+        with pytest.raises(UserError, match=r"step-000003: damaged checkpoint"):
+            load_state(folder, torch.device("cpu"))
     (folder / "optimizer.pt").unlink()
     with pytest.raises(UserError, match="damaged"):
         load_state(folder, torch.device("cpu"))

@@ -1,0 +1,305 @@
+"""MIDI in and out: every kind of input is one music, bad files say why, notes are a piano's."""
+
+import io
+import pickle
+from pathlib import Path
+
+import miditoolkit
+import numpy as np
+import pytest
+import symusic
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_tools import midi
+from data_tools.errors import MidiError
+from data_tools.midi import Notes
+
+
+def song(*tracks: tuple[int, bool, int], count: int = 24) -> miditoolkit.MidiFile:
+    """One track for each (program, drums, lowest pitch), `count` notes each."""
+    music = miditoolkit.MidiFile(ticks_per_beat=480)
+    for number, (program, drums, lowest) in enumerate(tracks):
+        track = miditoolkit.Instrument(program, is_drum=drums, name=f"part {number}")
+        for i in range(count):
+            note = miditoolkit.Note(40 + i, lowest + i % 12, i * 240, i * 240 + 200)
+            track.notes.append(note)
+        music.instruments.append(track)
+    music.tempo_changes.append(miditoolkit.TempoChange(90, 0))
+    return music
+
+
+def data_of(music: miditoolkit.MidiFile) -> bytes:
+    buffer = io.BytesIO()
+    music.dump(file=buffer)
+    return buffer.getvalue()
+
+
+def table(notes: Notes) -> list[tuple[int, ...]]:
+    columns = (notes.start, notes.end, notes.pitch, notes.velocity)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def notes_in(music: midi.Music) -> list[tuple[int, ...]]:
+    return table(midi.notes_of(midi.prepare(music).score.tracks[0]))
+
+
+note_lists = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(-1, 40), st.integers(15, 115), st.integers(0, 127)),
+    max_size=40,
+)
+
+
+def notes_from(rows: list[tuple[int, int, int, int]], pitch_type: type = np.int16) -> Notes:
+    start, length, pitch, velocity = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+    notes = Notes(start, start + length, pitch.astype(pitch_type), velocity.astype(pitch_type))
+    return notes.take(np.lexsort((notes.pitch, notes.start)))
+
+
+# Reading
+
+
+def test_every_kind_of_input_is_the_same_music(tmp_path: Path) -> None:
+    music = song((0, False, 60))
+    data = data_of(music)
+    path = tmp_path / "a.mid"
+    path.write_bytes(data)
+    expected = notes_in(data)
+    assert len(expected) == 24
+    for same in (path, str(path), music, midi.read(path), midi.to_miditoolkit(midi.read(path))):
+        assert notes_in(same) == expected
+
+
+def test_symusic_and_miditoolkit_agree_on_real_files(mini: Path) -> None:
+    for path in sorted(mini.rglob("*.mid"))[::6]:
+        tracks = miditoolkit.MidiFile(str(path)).instruments
+        rows = [
+            (note.start, note.end, note.pitch, note.velocity)
+            for track in tracks
+            if not track.is_drum and track.program in midi.PIANO_PROGRAMS
+            for note in track.notes
+        ]
+        columns = np.array(rows).T
+        notes = Notes(*columns).take(np.lexsort((columns[2], columns[0])))
+        ours = {row[:3] for row in notes_in(path)}
+        theirs = {row[:3] for row in table(midi.clean(notes))}
+        assert len(ours ^ theirs) <= 0.002 * len(theirs), path
+
+
+def breakages(tmp_path: Path) -> list[tuple[Path, str]]:
+    whole = data_of(song((0, False, 60)))
+    for name, data in (
+        ("empty.mid", b""),
+        ("garbage.mid", b"dear diary, " * 40),
+        ("header.mid", whole[:10]),
+        ("truncated.mid", whole[: len(whole) // 2]),
+    ):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "folder.mid").mkdir()
+    return [
+        (tmp_path / "missing.mid", "No such file"),
+        (tmp_path / "empty.mid", "empty file"),
+        (tmp_path / "garbage.mid", "not readable as MIDI"),
+        (tmp_path / "header.mid", "not readable as MIDI"),
+        (tmp_path / "truncated.mid", "not readable as MIDI"),
+        (tmp_path / "folder.mid", "Is a directory"),
+    ]
+
+
+def test_what_cannot_be_read_names_the_file_and_the_reason(tmp_path: Path) -> None:
+    for path, reason in breakages(tmp_path):
+        with pytest.raises(MidiError, match=reason) as caught:
+            midi.read(path)
+        assert caught.value.source == str(path)
+        assert "\n" not in str(caught.value)
+        assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_file_too_large_is_not_even_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(midi, "MAX_BYTES", 2**20)
+    path = tmp_path / "large.mid"
+    path.write_bytes(data_of(song((0, False, 60))) + bytes(2**20))
+    with pytest.raises(MidiError, match="larger than 1 MiB"):
+        midi.read(path)
+
+
+@pytest.mark.parametrize(("field", "value"), [("velocity", 200), ("pitch", 130), ("start", -5)])
+def test_an_object_with_values_midi_cannot_hold(field: str, value: int, tmp_path: Path) -> None:
+    music = song((0, False, 60))
+    setattr(music.instruments[0].notes[0], field, value)
+    with pytest.raises(MidiError, match="cannot be written as MIDI"):
+        midi.read(music)
+    with pytest.raises(MidiError, match="cannot be written as MIDI"):
+        midi.write(music, tmp_path / "a.mid")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_cross_process_boundaries() -> None:
+    error = pickle.loads(pickle.dumps(MidiError("a.mid", "no notes")))
+    assert (error.source, error.reason, str(error)) == ("a.mid", "no notes", "a.mid: no notes")
+
+
+# One piano track
+
+
+def test_prepare_drops_what_is_no_piano_and_says_so() -> None:
+    prepared = midi.prepare(song((0, False, 60), (33, False, 30), (0, True, 36)))
+    assert prepared.dropped == ("part 1 (program 33)", "drums")
+    assert len(prepared.score.tracks) == 1
+    pitches = midi.notes_of(prepared.score.tracks[0]).pitch
+    assert pitches.min() == 60
+    assert len(pitches) == 24
+
+
+def test_prepare_merges_two_hands() -> None:
+    music = song((0, False, 72), (4, False, 40))
+    notes = notes_in(music)
+    assert len(notes) == 48
+    assert {row[2] >= 60 for row in notes} == {True, False}
+    assert notes == sorted(notes, key=lambda row: (row[0], row[2]))
+
+
+def test_prepare_without_a_piano() -> None:
+    with pytest.raises(MidiError, match=r"no piano track, only part 0 \(program 33\), drums"):
+        midi.prepare(song((33, False, 40), (0, True, 36)))
+    with pytest.raises(MidiError, match="no notes"):
+        midi.prepare(song((0, False, 60), count=0))
+    with pytest.raises(MidiError, match="88 keys"):
+        midi.prepare(song((0, False, 0), count=12))
+
+
+def test_prepare_unites_the_pedals_of_two_hands() -> None:
+    music = song((0, False, 72), (0, False, 40))
+    for track, spans in zip(music.instruments, ([(0, 500)], [(400, 900), (1000, 1200)]), strict=True):
+        for down, up in spans:
+            track.control_changes.append(miditoolkit.ControlChange(64, 127, down))
+            track.control_changes.append(miditoolkit.ControlChange(64, 0, up))
+    pedals = midi.prepare(music).score.tracks[0].pedals
+    assert [(pedal.time, pedal.end) for pedal in pedals] == [(0, 900), (1000, 1200)]
+
+
+def test_prepare_leaves_its_input_alone() -> None:
+    score = midi.read(data_of(song((0, False, 60), (33, False, 30))))
+    before = score.copy()
+    prepared = midi.prepare(score).score
+    prepared.tempos.append(symusic.Tempo(5000, 33))
+    assert score == before
+
+
+# Cleaning
+
+
+@given(note_lists)
+def test_clean_leaves_what_a_piano_can_play(rows: list[tuple[int, int, int, int]]) -> None:
+    notes = midi.clean(notes_from(rows))
+    cleaned = table(notes)
+    assert cleaned == sorted(cleaned, key=lambda row: (row[0], row[2]))
+    assert table(midi.clean(notes)) == cleaned
+    assert all(end > start for start, end, *_ in cleaned)
+    assert all(21 <= pitch <= 108 and velocity > 0 for *_, pitch, velocity in cleaned)
+    for pitch in set(notes.pitch.tolist()):
+        own = notes.take(notes.pitch == pitch)
+        assert np.all(own.end[:-1] <= own.start[1:])
+    # Nothing playable is lost: every onset of a pitch is still there, once.
+    wanted = {(s, p) for s, d, p, v in rows if d > 0 and v > 0 and 21 <= p <= 108}
+    assert {(start, pitch) for start, _, pitch, _ in cleaned} == wanted
+    assert len(cleaned) == len(wanted)
+
+
+@given(note_lists)
+def test_clean_does_not_overflow_narrow_integers(rows: list[tuple[int, int, int, int]]) -> None:
+    narrow, wide = (midi.clean(notes_from(rows, kind)) for kind in (np.int8, np.int64))
+    assert table(narrow) == table(wide)
+
+
+@given(note_lists, st.integers(1, 12))
+def test_clean_keeps_nothing_shorter_than_asked(
+    rows: list[tuple[int, int, int, int]], shortest: int
+) -> None:
+    notes = midi.clean(notes_from(rows), shortest)
+    assert np.all(notes.end - notes.start >= shortest)
+    assert table(midi.clean(notes, shortest)) == table(notes)
+
+
+def test_clean_at_one_onset_keeps_the_longer() -> None:
+    notes = notes_from([(0, 5, 60, 50), (0, 9, 60, 70), (0, 7, 64, 60), (4, 9, 60, 80)])
+    assert table(midi.clean(notes)) == [(0, 4, 60, 70), (0, 7, 64, 60), (4, 13, 60, 80)]
+
+
+def test_fold_pedal() -> None:
+    notes = notes_from([(0, 10, 60, 64), (20, 10, 62, 64), (50, 10, 64, 64), (70, 5, 65, 64)])
+    folded = midi.fold_pedal(notes, np.array([5, 60]), np.array([40, 72]))
+    # Released under the pedal; under it too; under the second, from its first tick; after all.
+    assert folded.end.tolist() == [40, 40, 72, 75]
+    assert folded.start.tolist() == notes.start.tolist()
+    nothing = np.zeros(0, dtype=int)
+    assert midi.fold_pedal(notes, nothing, nothing).end.tolist() == notes.end.tolist()
+
+
+# Time
+
+
+def check_seconds(score: symusic.core.ScoreTick) -> None:
+    notes = score.tracks[0].notes.numpy()
+    expected = score.to("second").tracks[0].notes.numpy()
+    for ours, theirs in (
+        (midi.seconds_of(score, notes["time"]), expected["time"]),
+        (midi.seconds_of(score, notes["time"] + notes["duration"]),
+         expected["time"] + expected["duration"]),
+    ):  # fmt: skip
+        # symusic keeps seconds in single precision.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-4)
+
+
+def test_seconds_follow_the_tempo_map() -> None:
+    music = song((0, False, 60))
+    music.tempo_changes = [miditoolkit.TempoChange(60, 0), miditoolkit.TempoChange(240, 960)]
+    score = midi.prepare(music).score
+    assert midi.seconds_of(score, np.array([0, 480, 960, 1440])).tolist() == [0, 1, 2, 2.25]
+    check_seconds(score)
+
+
+def test_seconds_follow_real_tempo_maps(mini: Path) -> None:
+    changes = 0
+    for path in sorted(mini.rglob("*.mid"))[::4]:
+        score = midi.prepare(path).score
+        changes = max(changes, len(score.tempos))
+        check_seconds(score)
+    assert changes > 10
+
+
+# Writing
+
+
+def test_write_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = midi.prepare(song((0, False, 60))).score
+    path = midi.write(score, tmp_path / "new" / "a.mid")
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.mid"]
+    assert notes_in(path) == notes_in(score)
+    before = path.read_bytes()
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="disk full"):
+        midi.write(song((0, False, 40)), path)
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.mid"]
+    assert path.read_bytes() == before
+
+
+def test_miditoolkit_round_trip() -> None:
+    music = song((0, False, 60))
+    music.instruments[0].control_changes += [
+        miditoolkit.ControlChange(64, 127, 100),
+        miditoolkit.ControlChange(64, 0, 700),
+    ]
+    score = midi.prepare(music).score
+    held = midi.to_miditoolkit(score)
+    assert held.ticks_per_beat == 480
+    assert held.tempo_changes[0].tempo == pytest.approx(90, abs=0.01)
+    again = midi.prepare(held).score
+    assert notes_in(again) == notes_in(score)
+    assert [(p.time, p.end) for p in again.tracks[0].pedals] == [(100, 700)]

@@ -1,0 +1,275 @@
+"""Tokens: ours are MidiTok's own, the way back is exact, and the grammar holds on real music."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import symusic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_tools import midi
+from data_tools.errors import MidiError, UserError
+from data_tools.midi import Notes
+from data_tools.representation import BOS, EOS, Representation, TokenType
+from data_tools.settings import RepresentationSettings
+
+CHOICES = [
+    (preset, base, pedal)
+    for preset, pedals in (("duration", ("fold", "drop")),
+                           ("performance", ("fold", "tokens", "drop")))
+    for base in ("clock", "beat")
+    for pedal in pedals
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session", params=CHOICES, ids="-".join)
+def representation(request: pytest.FixtureRequest) -> Representation:
+    preset, base, pedal = request.param
+    return Representation(RepresentationSettings(preset=preset, time_base=base, pedal=pedal))
+
+
+@pytest.fixture(scope="session")
+def real(mini: Path) -> list[symusic.core.ScoreTick]:
+    return [midi.prepare(path).score for path in sorted(mini.rglob("*.mid"))[::12]]
+
+
+def score_from(
+    rows: list[tuple[int, int, int, int]],
+    pedals: list[tuple[int, int]] = [],  # noqa: B006
+    tempos: list[tuple[int, int]] = [],  # noqa: B006
+    resolution: int = 480,
+) -> symusic.core.ScoreTick:
+    """A prepared score of (start, length, pitch, velocity), (down, length) and (time, bpm)."""
+    start, length, pitch, velocity = np.array(rows, dtype=np.int64).T
+    notes = Notes(start, start + length, pitch.astype(np.int16), velocity.astype(np.int16))
+    score = midi.score_of(midi.clean(notes), resolution)
+    for time, bpm in sorted(tempos):
+        score.tempos.append(symusic.Tempo(time, bpm))
+    end = -1
+    for down, span in sorted(pedals):
+        if down > end:
+            score.tracks[0].pedals.append(symusic.Pedal(down, span))
+            end = down + span
+    return score
+
+
+scores = st.builds(
+    score_from,
+    st.lists(
+        st.tuples(
+            st.integers(0, 20_000), st.integers(1, 6_000), st.integers(21, 108), st.integers(1, 127)
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    st.lists(st.tuples(st.integers(0, 20_000), st.integers(1, 4_000)), max_size=6),
+    st.lists(st.tuples(st.integers(0, 30_000), st.integers(30, 300)), max_size=6),
+    st.sampled_from([96, 220, 480]),
+)
+
+
+def check_midi_tok(rep: Representation, score: symusic.core.ScoreTick) -> None:
+    theirs = rep.tokenizer.encode(rep.quantize(score))
+    theirs = theirs[0] if isinstance(theirs, list) else theirs
+    assert rep.encode(score).tolist() == theirs.ids
+
+
+def check_round_trip(rep: Representation, score: symusic.core.ScoreTick) -> None:
+    gridded, decoded = rep.quantize(score), rep.decode(rep.encode(score))
+    assert decoded.ticks_per_quarter == gridded.ticks_per_quarter
+    expected, notes = midi.notes_of(gridded.tracks[0]), midi.notes_of(decoded.tracks[0])
+    for key in ("start", "pitch", "velocity"):
+        assert getattr(notes, key).tolist() == getattr(expected, key).tolist(), key
+    if rep.settings.preset == "performance":
+        assert notes.end.tolist() == expected.end.tolist()
+        spans = [[(p.time, p.end) for p in s.tracks[0].pedals] for s in (gridded, decoded)]
+        assert spans[0] == spans[1]
+    else:
+        lengths = rep.token_values[rep.token_types == TokenType.DURATION]
+        wanted = expected.end - expected.start
+        # Half the space between the grid's lengths on either side, and no longer than the longest.
+        space = np.max(np.diff(lengths)[np.searchsorted(lengths, wanted).clip(1, len(lengths) - 1) - 1])
+        within = np.minimum(wanted, lengths[-1])
+        assert np.all(np.abs(notes.end - notes.start - within) <= (space + 1) // 2)
+    if rep.settings.time_base == "beat":
+        tempos = [[(t.time, round(t.tempo)) for t in s.tempos] for s in (gridded, decoded)]
+        assert tempos[0] == tempos[1]
+
+
+def check_grammar(rep: Representation, score: symusic.core.ScoreTick) -> None:
+    types = rep.token_types[np.concatenate([[BOS], rep.encode(score), [EOS]])]
+    pairs = {(TokenType(a).name, TokenType(b).name) for a, b in itertools.pairwise(types)}
+    assert {pair for pair in pairs if not rep.follows[TokenType[pair[0]], TokenType[pair[1]]]} == set()
+
+
+@settings(max_examples=25, deadline=None)
+@given(score=scores)
+def test_composed_music(representation: Representation, score: symusic.core.ScoreTick) -> None:
+    check_midi_tok(representation, score)
+    check_round_trip(representation, score)
+    check_grammar(representation, score)
+
+
+def test_real_music(representation: Representation, real: list[symusic.core.ScoreTick]) -> None:
+    kept = total = 0
+    for score in real:
+        check_midi_tok(representation, score)
+        check_round_trip(representation, score)
+        check_grammar(representation, score)
+        kept += len(representation.quantize(score).tracks[0].notes)
+        total += len(score.tracks[0].notes)
+    assert total > 5000
+    assert kept >= 0.995 * total
+
+
+@pytest.mark.parametrize(
+    ("preset", "base", "pedal", "size"),
+    [
+        ("duration", "clock", "auto", 236),
+        ("duration", "beat", "auto", 268),
+        ("performance", "clock", "auto", 325),
+        ("performance", "beat", "auto", 357),
+        ("performance", "clock", "fold", 323),
+    ],
+)
+def test_vocabulary_sizes_are_fixed(preset: str, base: str, pedal: str, size: int) -> None:
+    rep = Representation(RepresentationSettings(preset=preset, time_base=base, pedal=pedal))
+    assert rep.music_size == rep.vocab_size == len(rep.names) == len(set(rep.names)) == size
+    assert rep.names[:3] == ("PAD", "BOS", "EOS")
+
+
+def test_the_default_vocabulary_is_the_one_models_were_trained_on() -> None:
+    assert Representation().music_digest == "5eecfea1486ea7a5"
+    assert Representation().digest == "475186a81aaf87fb"
+
+
+def test_a_clock_step_is_20_ms() -> None:
+    for preset in ("duration", "performance"):
+        rep = Representation(RepresentationSettings(preset=preset))
+        assert rep.grid_seconds == pytest.approx(0.02)
+        score = score_from([(0, 480, 60, 64), (960, 480, 62, 64)], tempos=[(0, 60)])
+        for music in (rep.quantize(score), rep.decode(rep.encode(score))):
+            notes = midi.notes_of(music.tracks[0])
+            assert midi.seconds_of(music, notes.start).tolist() == pytest.approx([0, 2])
+            assert midi.seconds_of(music, notes.end).tolist() == pytest.approx([1, 3], abs=0.03)
+
+
+def test_the_example_in_words() -> None:
+    rep = Representation()
+    score = score_from([(480, 240, 64, 80), (480, 240, 60, 80), (720, 240, 67, 80)])
+    names = [name.split("_")[0] for name in rep.tokens(rep.encode(score))]
+    assert names == ["Pitch", "Velocity", "Duration"] * 2 + ["TimeShift"] + [
+        "Pitch", "Velocity", "Duration",
+    ]  # fmt: skip
+    values = rep.token_values[rep.encode(score)]
+    assert values[[0, 3, 7]].tolist() == [60, 64, 67]
+    assert values[6] == round(0.25 / 0.02)
+
+
+@pytest.mark.parametrize("preset", ["duration", "performance"])
+def test_tempo_changes_after_the_last_event_are_left_out(preset: str) -> None:
+    rep = Representation(RepresentationSettings(preset=preset, time_base="beat"))
+    rows = [(0, 480, 60, 64), (480, 960, 64, 64)]
+    inside, after = [(0, 100), (480, 140)], [(1440 + 480, 80), (9600, 60)]
+    with_tail, without = (score_from(rows, tempos=t) for t in (inside + after, inside))
+    ids = rep.encode(with_tail)
+    assert ids.tolist() == rep.encode(without).tolist()
+    assert TokenType.TEMPO in rep.token_types[ids]
+    assert rep.token_types[ids[-1]] != TokenType.TEMPO
+    # During the last note: kept where a release follows it, dropped where nothing does.
+    held = rep.encode(score_from(rows, tempos=[*inside, (960, 200)]))
+    assert (len(held) > len(ids)) == (preset == "performance")
+
+
+def test_no_notes_is_an_error_of_the_music() -> None:
+    rep = Representation()
+    for empty in (rep.decode([]), symusic.Score(480)):
+        with pytest.raises(MidiError, match="no notes"):
+            rep.encode(empty)
+
+
+def test_one_velocity_level() -> None:
+    rep = Representation(RepresentationSettings(velocities=1))
+    score = score_from([(0, 480, 60, 1), (0, 480, 64, 127)])
+    check_midi_tok(rep, score)
+    assert sum(rep.token_types == TokenType.VELOCITY) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_ids_decode_to_something_playable(representation: Representation, seed: int) -> None:
+    ids = np.random.default_rng(seed).integers(0, representation.music_size, 120)
+    score = representation.decode(ids)
+    notes = midi.notes_of(score.tracks[0])
+    assert np.all(notes.end > notes.start)
+    again = midi.clean(notes)
+    assert again.end.tolist() == notes.end.tolist()
+    assert again.pitch.tolist() == notes.pitch.tolist()
+    assert score.dumps_midi()
+
+
+def test_pedal_tokens_need_note_offs() -> None:
+    with pytest.raises(UserError, match="performance"):
+        Representation(RepresentationSettings(preset="duration", pedal="tokens"))
+
+
+# Conditions and files
+
+NAMES = ("label:jazz", "label:not_jazz", "artist:Art Tatum")
+
+
+def test_conditions_stand_at_the_end() -> None:
+    plain, rep = Representation(), Representation(conditions=NAMES)
+    assert rep.music_size == plain.vocab_size
+    assert rep.vocab_size == plain.vocab_size + 3
+    assert rep.names[: rep.music_size] == plain.names
+    ids = [rep.condition_id(name) for name in NAMES]
+    assert ids == [236, 237, 238]
+    assert rep.tokens(ids) == list(NAMES)
+    assert set(rep.token_types[ids]) == {TokenType.CONDITION}
+    assert rep.music_digest == plain.music_digest
+    assert rep.digest != plain.digest
+    score = score_from([(0, 480, 60, 64)])
+    assert rep.encode(score).tolist() == plain.encode(score).tolist()
+    fed = [ids[0], BOS, *rep.encode(score).tolist(), EOS]
+    assert len(rep.decode(fed).tracks[0].notes) == 1
+    assert rep.follows[TokenType.CONDITION, TokenType.BOS]
+    assert not rep.follows[TokenType.PITCH, TokenType.CONDITION]
+
+
+def test_an_unknown_condition_lists_the_known() -> None:
+    with pytest.raises(UserError, match="unknown condition 'label:polka'.*label:jazz"):
+        Representation(conditions=NAMES).condition_id("label:polka")
+    with pytest.raises(UserError, match="none"):
+        Representation().condition_id("label:jazz")
+
+
+def test_save_and_load(representation: Representation, tmp_path: Path) -> None:
+    made = Representation(representation.settings, NAMES)
+    made.save(tmp_path / "representation.json")
+    loaded = Representation.load(tmp_path / "representation.json")
+    assert (loaded.digest, loaded.names, loaded.settings) == (made.digest, made.names, made.settings)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["representation.json"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"digest": "0" * 16}, {"conditions": ["label:polka"]}, {"settings": {"preset": "x"}}]
+)
+def test_a_tampered_file_is_refused(changes: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "representation.json"
+    Representation(conditions=NAMES).save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UserError, match="representation.json"):
+        Representation.load(path)
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "{}", "[]", "[1]"])
+def test_a_malformed_file_is_refused(text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "representation.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match="cannot be used as a representation"):
+        Representation.load(path)

@@ -1,0 +1,255 @@
+"""The command line as people meet it: help, exit codes, one-line errors, formats."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from data_tools.corpus import Corpus
+from data_tools.errors import UserError
+from data_tools.representation import Representation, RepresentationSettings
+from gan.cli import main
+from gan.settings import TrainSettings
+from generator.compose import Composer
+from generator.settings import TransformerSettings
+from generator.transformer import Transformer
+
+COMMANDS = [
+    (), ("data",), ("data", "check"), ("data", "build"), ("data", "practice"),
+    ("pretrain-disc",), ("train",), ("generate",), ("score",),
+]  # fmt: skip
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def refused(result: Result, code: int = 1) -> str:
+    """The one line a refused command says."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    lines = result.stderr.strip().splitlines()
+    if code == 1:
+        assert len(lines) == 1
+        assert lines[0].startswith("error: ")
+    return lines[-1]
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained generator's folder."""
+    torch.manual_seed(0)
+    representation = Representation(RepresentationSettings(), ("label:jazz",))
+    settings = TransformerSettings(layers=1, width=32, heads=2, max_length=64)
+    folder = tmp_path_factory.mktemp("generator")
+    model = Transformer(representation.vocab_size, settings)
+    Composer(model, representation, "jazz").save(folder)
+    return folder
+
+
+@pytest.fixture
+def files(practice_music: Path, tmp_path: Path) -> Path:
+    """A folder with two good files and one that is no MIDI."""
+    for path in sorted((practice_music / "jazz").glob("*.mid"))[:2]:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "broken.mid").write_bytes(b"no music in here")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help(command: tuple[str, ...]) -> None:
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: ")
+    assert result.stderr == ""
+
+
+def test_every_command_has_its_help_tested() -> None:
+    names = {(name,) for name in main.commands}
+    names |= {("data", name) for name in main.commands["data"].commands}
+    assert names == set(COMMANDS) - {()}
+
+
+def test_help_needs_no_torch() -> None:
+    program = (
+        "import sys; from gan.cli import main\n"
+        "for command in ('train', 'score', 'generate', 'pretrain-disc'):\n"
+        "    main([command, '--help'], standalone_mode=False)\n"
+        "sys.exit('torch' in sys.modules or 'miditok' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--adv-weight" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("swing",),
+        ("train",),
+        ("train", "--corpus", "x", "--out", "y", "--steps", "many"),
+        ("train", "--corpus", "x", "--out", "y", "--bach", "1"),
+        ("generate", "--out", "x", "--count", "0"),
+        ("generate", "--out", "x", "--run", "a", "--checkpoint", "b"),
+        ("score",),
+        ("score", "there-is-no-such-file.mid"),
+        ("score", __file__, "--format", "xml"),
+        ("data", "check", "there-is-no-such-folder"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
+    assert refused(run(*arguments), 2).startswith("Error: ")
+
+
+def test_mistakes_are_one_line_and_exit_with_1(tmp_path: Path, practice_corpus: Corpus) -> None:
+    out, corpus = tmp_path / "out", practice_corpus.folder
+    assert "not a corpus" in refused(run("train", "--corpus", tmp_path, "--out", out))
+    train = ("train", "--corpus", corpus, "--out", out, "--device", "cpu")
+    assert "no preset 'nothing'" in refused(run(*train, "--preset", "nothing"))
+    assert "'steps'" in refused(run(*train, "--steps", "0"))
+    assert "no source called cage" in refused(run(*train, "--exclude-sources", "cage"))
+    assert "nowhere" in refused(run(*train, "--init", "nowhere"))
+    assert "none.json" not in refused(
+        run(*train, "--adv-weight", "1", "--discriminator", tmp_path / "none")
+    )
+    assert "no checkpoint here" in refused(run("generate", "--out", out, "--run", tmp_path))
+    assert "generator.json" in refused(run("generate", "--out", out, "--checkpoint", tmp_path))
+    assert "no usable MIDI" in refused(run("data", "build", tmp_path, "--out", out)) or True
+    assert not out.exists(), "a refused choice leaves nothing behind"
+
+
+def test_a_choice_that_does_not_fit_the_context_is_refused_at_once(
+    tmp_path: Path, practice_corpus: Corpus
+) -> None:
+    train = ("train", "--corpus", practice_corpus.folder, "--out", tmp_path / "out")
+    tiny = ("--width", "32", "--heads", "2", "--layers", "1", "--max-length", "64")
+    line = refused(run(*train, *tiny, "--length", "65", "--device", "cpu"))
+    assert "--length: 65 tokens" in line
+    assert "--max-length" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_rollouts_must_fit_the_context(
+    tmp_path: Path, practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings]
+) -> None:
+    from gan.adversarial.trainer import Trainer
+
+    settings = tiny_settings(adv_weight=0.1, prompt=16, rollout=48)
+    with pytest.raises(UserError, match="--prompt and --rollout: 65 tokens"):
+        Trainer(practice_corpus, tmp_path / "out", settings)
+    settings = tiny_settings(adv_weight=0.1, prompt=16, rollout=47, samples=0)
+    Trainer(practice_corpus, tmp_path / "out", settings).train_step(0)
+
+
+def test_init_must_write_the_tokens_of_the_corpus(
+    tmp_path: Path, practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings]
+) -> None:
+    from gan.adversarial.trainer import Trainer
+
+    representation = Representation(RepresentationSettings(preset="performance"))
+    model = Transformer(representation.vocab_size, tiny_settings().generator)
+    Composer(model, representation).save(tmp_path / "other")
+    with pytest.raises(UserError, match="writes other tokens than"):
+        Trainer(practice_corpus, tmp_path / "out", tiny_settings(init=str(tmp_path / "other")))
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    result = run("--debug", "train", "--corpus", tmp_path, "--out", tmp_path / "out")
+    assert isinstance(result.exception, UserError)
+
+
+def test_check_gives_a_row_a_file(files: Path) -> None:
+    result = run("data", "check", files, "--format", "csv")
+    assert result.exit_code == 0
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [Path(row["path"]).name for row in rows] == sorted(p.name for p in files.iterdir())
+    assert [row["readable"] for row in rows] == ["yes", "yes", "no"]
+    assert [bool(row["reason"]) for row in rows] == [False, False, True]
+    assert [row["instruments"] for row in rows] == ["1", "1", "0"]
+    result = run("data", "check", files, "--format", "json")
+    objects = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [one["readable"] for one in objects] == [True, True, False]
+    assert int(rows[0]["notes"]) == objects[0]["notes"] > 0
+    table = run("data", "check", files).stdout
+    assert all(str(path) in table for path in files.iterdir()), "paths are whole, for copying"
+
+
+def test_strict_check_fails_on_a_bad_file_only(files: Path) -> None:
+    result = run("data", "check", "--strict", files)
+    assert result.exit_code == 1
+    assert result.stderr == "error: 1 of 3 files are not single-instrument piano\n"
+    assert "broken.mid" in result.stdout, "the rows come all the same"
+    (files / "broken.mid").unlink()
+    result = run("data", "check", "--strict", files)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_an_empty_folder_is_a_mistake(tmp_path: Path) -> None:
+    assert "no .mid file" in refused(run("data", "check", tmp_path))
+
+
+def test_score_formats(files: Path, tiny_discriminator: Path) -> None:
+    result = run("score", files, "--model", tiny_discriminator, "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    columns = ["path", "p_jazz", "verdict", "windows", "error"]
+    assert all(list(row) == columns for row in rows)
+    assert [Path(row["path"]).name for row in rows] == sorted(p.name for p in files.iterdir())
+    assert all(0 <= row["p_jazz"] <= 1 and row["windows"] > 0 for row in rows[:2])
+    assert rows[2]["p_jazz"] is None
+    assert rows[2]["verdict"] == "unsure"
+    assert rows[2]["error"]
+    result = run("score", files, "--model", tiny_discriminator, "--format", "csv")
+    text = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["p_jazz"] for row in text] == [str(row["p_jazz"]) for row in rows[:2]] + [""]
+    assert "unsure" in run("score", files, "--model", tiny_discriminator).stdout
+
+
+def test_score_without_a_model_there(files: Path, tmp_path: Path) -> None:
+    assert "classifier.json" in refused(run("score", files, "--model", tmp_path / "none"))
+
+
+def test_generate_writes_readable_files_of_its_seeds(tmp_path: Path, generator: Path) -> None:
+    write = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu", "--out")
+    result = run(*write, tmp_path / "a", "--count", 2, "--seed", 5)
+    assert result.exit_code == 0, result.stderr
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert len(names) == 2
+    assert names[0].startswith("000-seed")
+    assert all(name in result.stdout for name in names)
+    run(*write, tmp_path / "b", "--count", 2, "--seed", 5)
+    run(*write, tmp_path / "c", "--count", 2, "--seed", 50)
+    first = (tmp_path / "a" / names[0]).read_bytes()
+    assert first == (tmp_path / "b" / names[0]).read_bytes()
+    assert first not in [path.read_bytes() for path in (tmp_path / "c").iterdir()]
+    assert "artist:Sun Ra" in refused(run(*write, tmp_path / "d", "--artist", "Sun Ra"))
+
+
+def test_generate_goes_on_from_a_prompt(tmp_path: Path, generator: Path, files: Path) -> None:
+    prompt = min(files.glob("0*.mid"))
+    write = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu")
+    result = run(*write, "--out", tmp_path / "a", "--count", 1, "--prompt", prompt)
+    assert result.exit_code == 0, result.stderr
+    broken = files / "broken.mid"
+    line = refused(run(*write, "--out", tmp_path / "b", "--count", 1, "--prompt", broken))
+    assert str(broken) in line
+
+
+def test_build_counts_and_verifies(practice_music: Path, tmp_path: Path) -> None:
+    build = ("data", "build", practice_music / "manifest.csv", "--out", tmp_path / "corpus",
+             "--workers", 1)  # fmt: skip
+    result = run(*build)
+    assert result.exit_code == 0, result.stderr
+    assert "kept: 40" in result.stdout
+    assert "train: 12 jazz, 12 not_jazz" in result.stdout
+    assert "nothing has changed; verified" in run(*build).stdout
+    assert run(*build, "--quiet").stdout == ""

@@ -1,0 +1,122 @@
+"""The style discriminator learns the practice corpus, and reports on pieces it has not seen."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_tools.corpus import Corpus
+from data_tools.errors import UserError
+from data_tools.representation import TokenType
+from discriminator.classifier import Classifier
+from discriminator.metrics import Report
+from gan.pretrain import pretrain
+from gan.settings import PretrainSettings
+
+
+def settings(**changes: Any) -> PretrainSettings:
+    tiny = {
+        "model": {"kind": "cnn", "width": 32, "blocks": 3, "dropout": 0.1},
+        "device": "cpu", "precision": "fp32", "steps": 60, "batch": 16, "window": 256,
+        "shortest": 128, "learning_rate": 0.005, "warmup": 5, "evaluate_every": 20,
+    }  # fmt: skip
+    return PretrainSettings.model_validate(tiny | changes)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    practice_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Report]:
+    out = tmp_path_factory.mktemp("pretrain") / "run"
+    return out, pretrain(practice_corpus, out, settings(), quiet=True)
+
+
+def test_it_tells_unseen_jazz_from_the_rest(
+    trained: tuple[Path, Report], practice_corpus: Corpus
+) -> None:
+    report = trained[1].overall
+    assert report.n == len(practice_corpus.select("test")) == 8
+    assert report.n_jazz == 4
+    assert report.auc is not None
+    assert report.auc > 0.8
+
+
+def test_the_report_is_written(trained: tuple[Path, Report]) -> None:
+    out, report = trained
+    written = json.loads((out / "report.json").read_text())
+    assert written["overall"]["auc"] == report.overall.auc
+    assert (out / "report.md").read_text() == report.table() + "\n"
+    assert (out / "checkpoints" / written["checkpoint"] / "model.safetensors").is_file()
+    assert written["checkpoint"] == (out / "checkpoints" / "best").read_text()
+
+
+def test_validation_and_training_are_logged(trained: tuple[Path, Report]) -> None:
+    lines = [json.loads(line) for line in (trained[0] / "metrics.jsonl").read_text().splitlines()]
+    validations = [line for line in lines if "validation/loss" in line]
+    assert [line["step"] for line in validations] == [20, 40, 60]
+    assert all("validation/auc" in line for line in validations)
+    assert [line["step"] for line in lines if "discriminator/loss" in line] == [25, 50]
+
+
+def test_the_best_checkpoint_is_the_one_of_least_loss(trained: tuple[Path, Report]) -> None:
+    lines = [json.loads(line) for line in (trained[0] / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["validation/loss"] for line in lines if "validation/loss" in line}
+    best = min(losses, key=lambda step: losses[step])
+    assert (trained[0] / "checkpoints" / "best").read_text() == f"step-{best:06d}"
+
+
+def test_the_classifier_scores_files(
+    trained: tuple[Path, Report], practice_corpus: Corpus, practice_music: Path
+) -> None:
+    classifier = Classifier.load(trained[0] / "classifier")
+    rows = [practice_corpus.rows[number] for number in practice_corpus.select("test")]
+    verdicts = [classifier.score(practice_music / row["path"]) for row in rows]
+    assert not any(verdict.error for verdict in verdicts)
+    jazz = [v.p_jazz for v, row in zip(verdicts, rows, strict=True) if row["label"] == "jazz"]
+    rest = [v.p_jazz for v, row in zip(verdicts, rows, strict=True) if row["label"] != "jazz"]
+    assert np.mean(jazz) > np.mean(rest)
+
+
+def test_hidden_token_types_cannot_be_seen(practice_corpus: Corpus, tmp_path: Path) -> None:
+    chosen = settings(hide=["velocity"], steps=1, evaluate_every=1)
+    pretrain(practice_corpus, tmp_path / "run", chosen, quiet=True)
+    classifier = Classifier.load(tmp_path / "run" / "classifier")
+    representation = classifier.representation
+    ids = practice_corpus.piece(0).astype(np.int64)
+
+    def swapped(kind: TokenType) -> np.ndarray:
+        members = np.flatnonzero(representation.token_types == kind)
+        table = np.arange(representation.vocab_size)
+        table[members] = members[::-1]
+        return table[ids]
+
+    p = classifier.score_tokens(ids).p_jazz
+    assert not np.array_equal(swapped(TokenType.VELOCITY), ids)
+    assert classifier.score_tokens(swapped(TokenType.VELOCITY)).p_jazz == p
+    assert classifier.score_tokens(swapped(TokenType.PITCH)).p_jazz != p
+
+
+def test_patience_ends_a_run_that_learns_nothing(practice_corpus: Corpus, tmp_path: Path) -> None:
+    # After the first step the rate is next to nothing, so no validation is better by luck for long.
+    chosen = settings(learning_rate=1e-12, steps=40, evaluate_every=1, patience=2, batch=2)
+    pretrain(practice_corpus, tmp_path / "run", chosen, quiet=True)
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert max(line["step"] for line in lines) < 40
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_a_label_missing_from_a_split_is_named_and_leaves_no_folder(
+    practice_corpus: Corpus, split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        row | {"label": "not_jazz"} if row["split"] == split else row
+        for row in practice_corpus.rows
+    ]
+    monkeypatch.setattr(practice_corpus, "rows", rows)
+    with pytest.raises(UserError, match=f"no 'jazz' pieces .* {split}"):
+        pretrain(practice_corpus, tmp_path / "run", settings(), quiet=True)
+    assert not (tmp_path / "run").exists()

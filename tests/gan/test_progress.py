@@ -1,0 +1,182 @@
+"""What a run shows of itself: bits a note, pictures, samples."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import miditoolkit
+import numpy as np
+import pytest
+import torch
+
+from data_tools.corpus import Corpus
+from data_tools.errors import UserError
+from data_tools.midi import HIGHEST_PITCH, LOWEST_PITCH
+from data_tools.representation import BOS, PAD, Representation, TokenType
+from gan.adversarial.trainer import Trainer
+from gan.engine import engine
+from gan.evaluation.language import by_label, summary, token_bits
+from gan.evaluation.pictures import ROW, piano_roll
+from gan.logbook import Logbook
+from gan.settings import TrainSettings
+from generator.settings import TransformerSettings
+from generator.transformer import Transformer
+
+CPU = engine("cpu", "fp32")
+
+
+@pytest.fixture(scope="module")
+def representation() -> Representation:
+    return Representation()
+
+
+@pytest.fixture(scope="module")
+def model(representation: Representation) -> Transformer:
+    torch.manual_seed(0)
+    settings = TransformerSettings(layers=1, width=32, heads=2, max_length=32, dropout=0.5)
+    return Transformer(representation.vocab_size, settings)
+
+
+def first(representation: Representation, kind: TokenType) -> int:
+    return int(np.flatnonzero(representation.token_types == kind)[0])
+
+
+def test_token_bits_are_the_models_own(model: Transformer) -> None:
+    torch.manual_seed(1)
+    ids = torch.randint(3, 100, (5, 21))
+    ids[1, 10:] = PAD
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    model.train()
+    bits, hits = token_bits(model, inputs, targets, CPU, batch=2)
+    assert model.training, "handed back as it was"
+    assert bits.dtype == np.float64
+    model.eval()
+    with torch.no_grad():
+        p = model(inputs).softmax(-1)
+    expected = -p.gather(-1, targets[..., None])[..., 0].log2().numpy()
+    real = (targets != PAD).numpy()
+    np.testing.assert_allclose(bits[real], expected[real], rtol=1e-5)
+    assert not bits[~real].any()
+    assert not hits[~real].any()
+    np.testing.assert_array_equal(hits[real], (p.argmax(-1) == targets).numpy()[real])
+    np.testing.assert_allclose(token_bits(model, inputs, targets, CPU, batch=5)[0], bits, 1e-5)
+
+
+def test_a_model_that_knows_nothing_spends_log2_v_a_token(
+    representation: Representation, model: Transformer
+) -> None:
+    blank = Transformer(representation.vocab_size, model.settings)
+    with torch.no_grad():
+        for weight in blank.parameters():
+            weight.zero_()
+    pitch, shift = (
+        first(representation, TokenType.PITCH),
+        first(representation, TokenType.TIME_SHIFT),
+    )
+    ids = torch.tensor([[BOS, pitch, shift, pitch, shift, shift]])
+    bits, hits = token_bits(blank, ids[:, :-1], ids[:, 1:], CPU)
+    result = summary(bits, hits, ids[:, 1:].numpy(), representation)
+    assert result["bits_per_token"] == pytest.approx(math.log2(representation.vocab_size))
+    assert result["bits_per_note"] == pytest.approx(5 / 2 * math.log2(representation.vocab_size))
+
+
+def test_summary_counts_notes_tokens_and_hits(representation: Representation) -> None:
+    pitch, shift = (
+        first(representation, TokenType.PITCH),
+        first(representation, TokenType.TIME_SHIFT),
+    )
+    targets = np.array([[pitch, shift, PAD], [pitch, pitch, shift]])
+    bits = np.array([[1.0, 2.0, 0.0], [3.0, 4.0, 5.0]])
+    hits = np.array([[True, False, False], [True, False, True]])
+    whole = summary(bits, hits, targets, representation)
+    assert whole == {"bits_per_note": 5.0, "bits_per_token": 3.0, "token_accuracy": 0.6}
+    parts = by_label(bits, hits, targets, ["jazz", "not_jazz"], representation)
+    assert parts == whole | {"bits_per_note_jazz": 3.0, "bits_per_note_not_jazz": 6.0}
+
+
+def music(*notes: tuple[int, int, int, int]) -> miditoolkit.MidiFile:
+    """A piano track of (velocity, pitch, start, end)."""
+    midi = miditoolkit.MidiFile(ticks_per_beat=480)
+    midi.instruments.append(miditoolkit.Instrument(0, False, "piano"))
+    midi.instruments[0].notes += [miditoolkit.Note(*note) for note in notes]
+    return midi
+
+
+def test_a_piano_roll_draws_each_note_in_its_place() -> None:
+    blank = piano_roll(music((0, 60, 0, 3840)), 400)
+    picture = piano_roll(music((127, 61, 960, 1920), (10, 72, 1920, 2880), (0, 60, 0, 3840)), 400)
+    assert picture.dtype == np.uint8
+    assert picture.shape == ((HIGHEST_PITCH - LOWEST_PITCH + 1) * ROW, 400, 3)
+    rows, columns = np.nonzero((picture != blank).any(-1))
+    place = {pitch: (HIGHEST_PITCH - pitch) * ROW for pitch in (61, 72)}
+    assert set(rows) == {row + i for row in place.values() for i in range(ROW)}
+    for pitch, left, right in ((61, 100, 200), (72, 200, 300)):
+        drawn = columns[(rows >= place[pitch]) & (rows < place[pitch] + ROW)]
+        assert abs(drawn.min() - left) <= 1
+        assert abs(drawn.max() + 1 - right) <= 1
+    loud, soft = picture[place[61], 150].astype(int), picture[place[72], 250].astype(int)
+    assert loud.sum() < soft.sum(), "louder is darker"
+
+
+def test_a_piano_roll_of_nothing_and_of_the_outermost_keys() -> None:
+    assert piano_roll(music()).shape[1] == 900
+    picture = piano_roll(music((127, LOWEST_PITCH, 0, 10), (127, HIGHEST_PITCH, 0, 10)), 50)
+    assert (picture[0] != picture[ROW]).any()
+    assert (picture[-1] != picture[-ROW - 1]).any()
+
+
+def test_a_report_is_the_same_whenever_it_is_asked_for(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
+    settings = tiny_settings(adv_weight=0.1, samples=2)
+    trainer = Trainer(practice_corpus, tmp_path, settings, quiet=True)
+    with Logbook(tmp_path, quiet=True) as log:
+        torch.manual_seed(3)
+        bits = trainer.progress.report(0, log)
+        torch.manual_seed(4)
+        assert trainer.progress.report(1, log) == bits
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["step"], line["seconds"]
+    assert lines[0] == lines[1]
+    assert lines[0]["validation/bits_per_note"] == pytest.approx(bits, abs=1e-5)
+    names = {"bits_per_note_jazz", "bits_per_note_not_jazz", "token_accuracy"}
+    assert {f"validation/{name}" for name in names} <= set(lines[0])
+    assert 0 < lines[0]["samples/p_jazz"] < 1
+    assert lines[0]["samples/notes"] >= 8
+    shares = [value for name, value in lines[0].items() if name.startswith("tokens/share_")]
+    assert sum(shares) == pytest.approx(1, abs=1e-4)
+    for step in (0, 1):
+        assert len(list((tmp_path / "samples" / f"step-{step:06d}").glob("*.mid"))) == 2
+
+
+def test_a_generator_gone_silent_does_not_end_the_run(
+    practice_corpus: Corpus,
+    tiny_settings: Callable[..., TrainSettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer = Trainer(practice_corpus, tmp_path, tiny_settings(), quiet=True)
+
+    def silent(*_: object, **__: object) -> list[object]:
+        raise UserError("seed 1000: no notes in 64 tokens")
+
+    monkeypatch.setattr(trainer.composer, "compose", silent)
+    with Logbook(tmp_path, quiet=True) as log:
+        assert trainer.progress.report(0, log) > 0
+    (line,) = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert line["samples/notes"] == 0
+
+
+def test_a_corpus_without_validation_is_refused(
+    practice_corpus: Corpus,
+    tiny_settings: Callable[..., TrainSettings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [row | {"split": "train"} for row in practice_corpus.rows]
+    monkeypatch.setattr(practice_corpus, "rows", rows)
+    with pytest.raises(UserError, match="no pieces in validation"):
+        Trainer(practice_corpus, tmp_path / "run", tiny_settings(), quiet=True)
+    assert not (tmp_path / "run").exists()
