@@ -23,6 +23,7 @@ Music: TypeAlias = str | Path | bytes | miditoolkit.MidiFile | ScoreTick
 PIANO_PROGRAMS = range(8)  # General MIDI's piano family, clavinet and harpsichord included
 MAX_BYTES = 64 * 2**20
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108  # the 88 keys
+SUSTAIN = 64  # the pedal's controller number
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def read(music: Music) -> ScoreTick:
         return music
     try:
         data = music if isinstance(music, bytes) else _bytes_of(Path(music))
+        if _breaks_off(data):
+            raise MidiError(name, "not readable as MIDI (a track breaks off)")
         return symusic.Score.from_midi(data, sanitize_data=True)
     except OSError as error:
         raise MidiError(name, error.strerror or str(error)) from None
@@ -86,7 +89,24 @@ def read(music: Music) -> ScoreTick:
         raise MidiError(name, f"not readable as MIDI ({str(error).splitlines()[0][:80]})") from None
 
 
-def _dumped(music: miditoolkit.MidiFile, name: str | Path) -> bytes:
+def _with_pedal_controls(score: ScoreTick) -> ScoreTick:
+    """A copy whose pedals are control changes too: symusic writes the latter alone."""
+    score = score.copy()
+    for track in score.tracks:
+        if not track.pedals:
+            continue
+        table = track.pedals.numpy()
+        kept = [control for control in track.controls if control.number != SUSTAIN]
+        for time, duration in zip(table["time"].tolist(), table["duration"].tolist(), strict=True):
+            kept.append(symusic.ControlChange(time, SUSTAIN, 127))
+            kept.append(symusic.ControlChange(time + duration, SUSTAIN, 0))
+        track.controls = symusic.core.ControlChangeTickList(kept)
+    return score
+
+
+def _dumped(music: ScoreTick | miditoolkit.MidiFile, name: str | Path) -> bytes:
+    if not isinstance(music, miditoolkit.MidiFile):
+        return _with_pedal_controls(music).dumps_midi()
     buffer = io.BytesIO()
     try:
         music.dump(file=buffer)
@@ -102,6 +122,17 @@ def _bytes_of(path: Path) -> bytes:
     if size == 0:
         raise MidiError(path, "empty file")
     return path.read_bytes()
+
+
+def _breaks_off(data: bytes) -> bool:
+    """Whether a track is longer than the file: symusic would read on into other memory."""
+    place = 0
+    while place + 4 <= len(data):
+        end = place + 8 + int.from_bytes(data[place + 4 : place + 8], "big")
+        if data[place : place + 4] == b"MTrk" and end > len(data):
+            return True
+        place = end  # junk after the last track, common in the wild, is left to symusic
+    return False
 
 
 def notes_of(track: TrackTick) -> Notes:
@@ -194,8 +225,9 @@ def prepare(music: Music) -> Prepared:
         raise MidiError(name, "no notes on a piano's 88 keys")
     pedals = [pedal for track in piano for pedal in track.pedals]
     result = score_of(cleaned, score.ticks_per_quarter)
-    result.tempos = score.tempos
-    result.time_signatures = score.time_signatures
+    # symusic shares lists on assignment: a copy, or a change here would change the input.
+    result.tempos = score.tempos.copy()
+    result.time_signatures = score.time_signatures.copy()
     result.tracks[0].pedals = symusic.Pedal.from_numpy(*_pedal_union(pedals))
     return Prepared(result, dropped)
 
@@ -242,7 +274,7 @@ def score_of(notes: Notes, ticks_per_quarter: int, bpm: float | None = None) -> 
 
 def to_miditoolkit(score: ScoreTick) -> miditoolkit.MidiFile:
     """The same music as the object a user holds and edits."""
-    return miditoolkit.MidiFile(file=io.BytesIO(score.dumps_midi()))
+    return miditoolkit.MidiFile(file=io.BytesIO(_dumped(score, "music")))
 
 
 def write(music: ScoreTick | miditoolkit.MidiFile, path: str | Path) -> Path:
@@ -252,6 +284,5 @@ def write(music: ScoreTick | miditoolkit.MidiFile, path: str | Path) -> Path:
         MidiError: the object holds values that MIDI cannot.
     """
     path = Path(path)
-    is_file = isinstance(music, miditoolkit.MidiFile)
-    write_bytes(path, _dumped(music, path) if is_file else music.dumps_midi())
+    write_bytes(path, _dumped(music, path))
     return path

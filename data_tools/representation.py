@@ -409,7 +409,7 @@ class Representation:
             content = json.loads(path.read_text())
             settings = RepresentationSettings(**content["settings"])
             representation = cls(settings, content["conditions"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: cannot be used as a representation ({error})") from None
         if representation.digest != content["digest"]:
             raise UserError(

@@ -127,8 +127,8 @@ class Source:
                 name = member.name.removeprefix("./")
                 if member.isfile() and name in wanted:
                     stream = archive.extractfile(member)
-                    small = stream is not None and member.size <= MAX_BYTES
-                    yield name, stream.read() if small else None
+                    small = member.size <= MAX_BYTES
+                    yield name, stream.read() if stream and small else None
 
     @contextmanager
     def _zip(self) -> Iterator[zipfile.ZipFile]:

@@ -29,8 +29,9 @@ def artist_key(artist: str) -> str:
     may share a key, which only makes a group larger. Empty for nobody in particular.
     """
     plain = unicodedata.normalize("NFKD", artist).encode("ascii", "ignore").decode() or artist
-    plain = re.split(r"\s*[/(]|\s+:\s+", plain.strip().lower())[0].strip()
-    if _NOBODY.match(plain):
+    whole = plain.strip().lower()
+    plain = re.split(r"\s*[/(]|\s+:\s+", whole)[0].strip()
+    if _NOBODY.match(whole) or _NOBODY.match(plain):
         return ""
     family, comma, rest = plain.partition(",")
     if comma and rest.strip(" .") not in _SUFFIXES:
@@ -86,8 +87,8 @@ def assign(
     for group, stratum in zip(groups, strata, strict=True):
         members.setdefault(group, Counter())[stratum] += 1
     total = Counter(strata)
-    order = np.random.default_rng(seed).permutation(sorted(members))
-    order = sorted(order.tolist(), key=lambda group: -sum(members[group].values()))
+    shuffled = np.random.default_rng(seed).permutation(sorted(members)).tolist()
+    order = sorted(shuffled, key=lambda group: -sum(members[group].values()))
     taken = {split: Counter[tuple[str, str]]() for split in SPLITS}
     chosen: dict[int, str] = {}
     share = dict(zip(SPLITS, fractions, strict=True))

@@ -123,7 +123,7 @@ def generate(
 
     folder = generator_folder(run) if run else checkpoint
     composer = Composer.load(folder, engine(choices.pop("device")).device)
-    rows = []
+    rows: list[dict[str, object]] = []
     for number, piece in enumerate(composer.compose(count, choices.pop("seed"), **choices)):
         path = piece.save(out / f"{number:03d}-seed{piece.seed}.mid")
         rows.append({"path": str(path)} | {k: round(v, 3) for k, v in piece.statistics.items()})

@@ -8,6 +8,7 @@ another architecture and seed that never gave the generator a gradient.
 import json
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -29,78 +30,60 @@ def stage(*words: str | Path) -> None:
     click.echo(f"({time.monotonic() - began:.0f} s)")
 
 
-def opinions(checkpoint: Path, classifiers: list[Path]) -> list[float]:
-    """Mean p(jazz) that each classifier gives the same pieces of a generator."""
+def mean_p(pieces: Sequence[np.ndarray], folder: Path) -> str:
+    """A classifier's mean p(jazz) of token sequences, with its 95% interval over the pieces."""
     from discriminator.classifier import Classifier
+
+    classifier = Classifier.load(folder / "classifier")
+    verdicts = [classifier.score_tokens(piece).p_jazz for piece in pieces]
+    p = np.array([value for value in verdicts if value is not None])
+    return f"{p.mean():.2f} ± {1.96 * p.std(ddof=1) / np.sqrt(len(p)):.2f}"
+
+
+def composed(checkpoint: Path) -> list[np.ndarray]:
+    """Token ids of pieces of a generator, the same seeds every time."""
     from generator.compose import Composer
 
-    pieces = Composer.load(checkpoint).compose(SAMPLES, seed=7, length=LENGTH)
-    means = []
-    for folder in classifiers:
-        classifier = Classifier.load(folder / "classifier")
-        verdicts = [classifier.score_tokens(piece.ids) for piece in pieces]
-        means.append(float(np.mean([v.p_jazz for v in verdicts if v.p_jazz is not None])))
-    return means
+    return [p.ids for p in Composer.load(checkpoint).compose(SAMPLES, seed=7, length=LENGTH)]
 
 
-def bits_per_note(run: Path, step: int) -> float:
-    """Validation bits a note at a step of a run."""
-    lines = (json.loads(line) for line in (run / "metrics.jsonl").open())
-    return next(
-        line["validation/bits_per_note"]
-        for line in lines
-        if line["step"] == step and "validation/bits_per_note" in line
-    )
-
-
-def real_opinions(corpus_folder: Path, classifiers: list[Path]) -> list[float]:
-    """Mean p(jazz) of held-out real jazz, cut to the samples' length."""
+def held_out_jazz(folder: Path) -> list[np.ndarray]:
+    """Token ids of the test split's jazz, cut to the samples' length."""
     from data_tools.corpus import Corpus
-    from discriminator.classifier import Classifier
 
-    corpus = Corpus(corpus_folder)
-    pieces = [corpus.piece(number)[:LENGTH] for number in corpus.select("test", "jazz")]
-    means = []
-    for folder in classifiers:
-        classifier = Classifier.load(folder / "classifier")
-        means.append(float(np.mean([classifier.score_tokens(piece).p_jazz for piece in pieces])))
-    return means
+    corpus = Corpus(folder)
+    return [corpus.piece(number)[:LENGTH] for number in corpus.select("test", "jazz")]
 
 
 def table(out: Path) -> str:
     """What came of it, as markdown; also written to `demo.json`."""
-    run, disc, judge = out / "gan", out / "disc", out / "judge"
-    auc = [
-        json.loads((folder / "report.json").read_text())["overall"]["auc"]
-        for folder in (disc, judge)
-    ]
-    lines = (json.loads(line) for line in (run / "metrics.jsonl").open())
-    steps = [line["step"] for line in lines if "validation/bits_per_note" in line]
-    handover = next(
-        json.loads(line)["step"]
-        for line in (run / "metrics.jsonl").open()
-        if "loss/adversarial" in line
-    )
-    before = max(step for step in steps if step <= handover)
-    stages = {
-        "cross-entropy": (before, run / "cross_entropy"),
-        "+ adversarial": (steps[-1], run / "generator"),
+    run, classifiers = out / "gan", (out / "disc", out / "judge")
+    reports = [json.loads((folder / "report.json").read_text()) for folder in classifiers]
+    logged = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    bits = {
+        line["step"]: line["validation/bits_per_note"]
+        for line in logged
+        if "validation/bits_per_note" in line
     }
-    rows = [("untrained", bits_per_note(run, 0), None, None)]
-    for name, (step, checkpoint) in stages.items():
-        rows.append((name, bits_per_note(run, step), *opinions(checkpoint, [disc, judge])))
-    rows.append(("held-out jazz", None, *real_opinions(out / "corpus", [disc, judge])))
+    first_adversarial = min(line["step"] for line in logged if "loss/adversarial" in line)
+    before, after = max(step for step in bits if step < first_adversarial), max(bits)
+    generated = composed(run / "cross_entropy"), composed(run / "generator")
+    rows = [
+        ("untrained", f"{bits[0]:.2f}", "", ""),
+        ("cross-entropy", f"{bits[before]:.2f}", *(mean_p(generated[0], c) for c in classifiers)),
+        ("+ adversarial", f"{bits[after]:.2f}", *(mean_p(generated[1], c) for c in classifiers)),
+        ("held-out jazz", "", *(mean_p(held_out_jazz(out / "corpus"), c) for c in classifiers)),
+    ]
+    auc = [report["overall"]["auc"] for report in reports]
     write_json(out / "demo.json", {"auc": auc, "rows": rows})
-    text = [
+    lines = [
         f"discriminator AUC {auc[0]:.3f}, judge AUC {auc[1]:.3f} (test split)",
         "",
         "| generator | bits per note | p(jazz), discriminator | p(jazz), judge |",
         "|---|---:|---:|---:|",
+        *(f"| {' | '.join(row)} |" for row in rows),
     ]
-    for name, *figures in rows:
-        cells = ["" if value is None else f"{value:.2f}" for value in figures]
-        text.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(text)
+    return "\n".join(lines)
 
 
 @click.command()

@@ -115,9 +115,17 @@ def test_what_cannot_be_read_names_the_file_and_the_reason(tmp_path: Path) -> No
         assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_file_too_large_is_not_even_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_track_cut_anywhere_is_refused() -> None:
+    # symusic alone reads past the end of the bytes, and finds notes there on some days.
+    whole = data_of(song((0, False, 60)))
+    track = whole.rindex(b"MTrk")
+    for cut in range(track + 4, len(whole)):
+        with pytest.raises(MidiError, match="breaks off"):
+            midi.read(whole[:cut])
+    assert notes_in(whole + b"junk after the last track") == notes_in(whole)
+
+
+def test_a_file_too_large_is_not_even_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(midi, "MAX_BYTES", 2**20)
     path = tmp_path / "large.mid"
     path.write_bytes(data_of(song((0, False, 60))) + bytes(2**20))
@@ -172,7 +180,9 @@ def test_prepare_without_a_piano() -> None:
 
 def test_prepare_unites_the_pedals_of_two_hands() -> None:
     music = song((0, False, 72), (0, False, 40))
-    for track, spans in zip(music.instruments, ([(0, 500)], [(400, 900), (1000, 1200)]), strict=True):
+    for track, spans in zip(
+        music.instruments, ([(0, 500)], [(400, 900), (1000, 1200)]), strict=True
+    ):
         for down, up in spans:
             track.control_changes.append(miditoolkit.ControlChange(64, 127, down))
             track.control_changes.append(miditoolkit.ControlChange(64, 0, up))

@@ -1,6 +1,7 @@
 """From nothing to scored music, through the command line alone."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import miditoolkit
@@ -61,7 +62,7 @@ def test_the_pieces_are_single_instrument_piano(place: Path) -> None:
         for pitch in {note.pitch for note in piano.notes}:
             mine = sorted((n.start, n.end) for n in piano.notes if n.pitch == pitch)
             assert all(start < end for start, end in mine)
-            assert all(one[1] <= two[0] for one, two in zip(mine, mine[1:], strict=False))
+            assert all(one[1] <= two[0] for one, two in pairwise(mine))
     gan("data", "check", "--strict", place / "pieces", place / "run" / "samples")
 
 

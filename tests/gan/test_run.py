@@ -103,9 +103,10 @@ def test_killed_between_checkpoint_and_pointer(
     def killed(path: Path, text: str) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr("gan.run.write_text", killed)
-        save(run, 6, best=True)
+        with pytest.raises(KeyboardInterrupt):
+            save(run, 6, best=True)
     run = Run(tmp_path / "run", SETTINGS, resume=True)
     assert run.latest() == first
     second = save(run, 6, best=True)

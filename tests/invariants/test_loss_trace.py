@@ -1,6 +1,6 @@
 """A refactor that moves no mathematics moves no loss.
 
-After a change that is meant to move it: RENEW_LOSS_TRACE=1 pytest tests/invariants/test_loss_trace.py
+After a change that is meant to: RENEW_LOSS_TRACE=1 pytest tests/invariants/test_loss_trace.py
 """
 
 import json

@@ -78,13 +78,13 @@ def test_both_openings_are_taken(make: Make) -> None:
 def test_the_gradient_is_that_of_the_detached_unroll(
     make: Make, monkeypatch: pytest.MonkeyPatch, from_nothing: bool, relaxation: float
 ) -> None:
-    # What is float32 by design is float64 here: the two ways then differ by rounding alone.
-    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     trainer = make(adv_weight=1.0, adv_loss="non_saturating")
     assert trainer.critic is not None
     model, critic = trainer.model.double().eval(), trainer.critic
     critic.model.double()
     sharpen(model)
+    # What is float32 by design is float64 here: the two ways then differ by rounding alone.
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     prefix = trainer.prompts(0, from_nothing)
     noise = torch_generator("cpu", 0)
     sampled = rollout(model, trainer.grammar, prefix, 20, generator=noise, temperature=0.9)
@@ -148,7 +148,7 @@ def test_weight_zero_is_plain_cross_entropy_bit_for_bit(make: Make) -> None:
 
 
 def test_the_term_before_its_start_changes_nothing(make: Make) -> None:
-    later, plain = make(adv_weight=0.5, adv_start=2), make()
+    later, plain = make(adv_weight=0.5, adv_start=2, adv_loss="non_saturating"), make()
     for step in range(2):
         later.train_step(step)
         plain.train_step(step)

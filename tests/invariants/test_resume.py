@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -77,7 +76,7 @@ def same_checkpoint(one: Path, two: Path) -> None:
 @pytest.fixture(scope="module")
 def runs(
     practice_corpus: Corpus, tiny_discriminator: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Path, Path]]:
+) -> tuple[Path, Path]:
     """A run in one go, and one killed after its first checkpoint and then resumed."""
     folder = tmp_path_factory.mktemp("runs")
     straight, killed = folder / "straight", folder / "killed"
@@ -103,7 +102,7 @@ def runs(
             if process.poll() is None:
                 process.kill()
             process.communicate()
-    yield straight, killed
+    return straight, killed
 
 
 def test_the_final_generator_is_the_same_bytes(runs: tuple[Path, Path]) -> None:
@@ -180,9 +179,10 @@ def test_pretraining_stopped_and_resumed_is_the_same(
         if step == 27:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(module, "check_finite", stop)
-        pretrain(practice_corpus, stopped, settings, quiet=True)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(practice_corpus, stopped, settings, quiet=True)
     assert [line["step"] for line in metrics(stopped)] == [10, 20, 25]
     pretrain(practice_corpus, stopped, settings, resume=True, quiet=True)
     same_checkpoint(*(run / "checkpoints" / "step-000030" for run in (straight, stopped)))

@@ -1,0 +1,205 @@
+"""Sources: a folder, a .zip, a .tar and a manifest are one list, and no archive escapes."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from data_tools.errors import UserError
+from data_tools.sources import Source
+
+FILES = {
+    "jazz/blue/a.mid": b"first",
+    "not_jazz/folk/b.MID": b"second",
+    "loose.kar": b"third",
+    "jazz/notes.txt": b"not music",
+}
+MIDI = {name: data for name, data in FILES.items() if not name.endswith(".txt")}
+
+
+def fill(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def pack(path: Path, files: dict[str, bytes], prefix: str = "") -> Path:
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(prefix + name, data)
+        return path
+    with tarfile.open(path, f"w:{path.suffix[1:]}") as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(prefix + name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def read(source: Source) -> dict[str, tuple[bytes | None, str]]:
+    found = list(source.contents(source.entries()))
+    assert len({entry.path for entry, _ in found}) == len(found)
+    return {entry.path: (data, entry.facts["label"]) for entry, data in found}
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> list[Path]:
+    return [
+        fill(tmp_path / "music", FILES),
+        pack(tmp_path / "music.zip", FILES),
+        pack(tmp_path / "music.tar.xz", FILES),
+        pack(tmp_path / "dotted.tar.gz", FILES, prefix="./"),
+    ]
+
+
+def test_every_kind_is_read_alike(places: list[Path]) -> None:
+    expected = {
+        "jazz/blue/a.mid": (b"first", "jazz"),
+        "not_jazz/folk/b.MID": (b"second", "not_jazz"),
+        "loose.kar": (b"third", "unlabelled"),
+    }
+    for place in places:
+        assert read(Source(place)) == expected, place
+
+
+def test_facts_without_a_manifest(places: list[Path]) -> None:
+    facts = {entry.path: entry.facts for entry in Source(places[0]).entries()}
+    assert facts["jazz/blue/a.mid"]["source"] == "blue"
+    assert facts["jazz/blue/a.mid"]["title"] == "a"
+    assert facts["loose.kar"]["source"] == "music"
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv", "zip", "tar.xz"])
+def test_a_manifest_names_the_pieces(kind: str, tmp_path: Path) -> None:
+    table = (
+        "\ufeffpath,label,source,artist\n"
+        'loose.kar,jazz,archive,"Tatum, Art"\nabsent.mid,not_jazz,archive,\njazz/blue/a.mid,,,\n'
+    )
+    files = FILES | {"manifest.csv": table.encode()}
+    if kind in ("folder", "csv"):
+        place = fill(tmp_path / "music", files)
+        place = place / "manifest.csv" if kind == "csv" else place
+    else:
+        place = pack(tmp_path / f"music.{kind}", files)
+    source = Source(place)
+    assert read(source) == {
+        "loose.kar": (b"third", "jazz"),
+        "absent.mid": (None, "not_jazz"),
+        "jazz/blue/a.mid": (b"first", "jazz"),
+    }
+    facts = {entry.path: entry.facts for entry in source.entries()}
+    assert facts["loose.kar"]["artist"] == "Tatum, Art"
+    assert facts["jazz/blue/a.mid"]["source"] == "blue"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"path,label\na.mid,polka\n", "label 'polka'"),
+        (b"file,label\na.mid,jazz\n", "no column 'path'"),
+        (b"path,label\n\xff\xfe.mid,jazz\n", "no UTF-8"),
+    ],
+)
+def test_a_bad_manifest(table: bytes, message: str, tmp_path: Path) -> None:
+    place = fill(tmp_path / "music", {"a.mid": b"x", "manifest.csv": table})
+    with pytest.raises(UserError, match=message):
+        Source(place).entries()
+
+
+def test_a_row_that_breaks_off_is_a_missing_file(tmp_path: Path) -> None:
+    place = fill(
+        tmp_path / "music", {"manifest.csv": b"label,path\njazz,a.mid\njazz\n", "a.mid": b"x"}
+    )
+    assert read(Source(place)) == {"a.mid": (b"x", "jazz"), "": (None, "jazz")}
+
+
+def test_one_file(tmp_path: Path) -> None:
+    place = fill(tmp_path, {"tune.mid": b"data"}) / "tune.mid"
+    assert read(Source(place)) == {"tune.mid": (b"data", "unlabelled")}
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_a_name_twice_in_an_archive_is_not_lost(kind: str, tmp_path: Path) -> None:
+    place = pack(tmp_path / f"a.{kind}", {"manifest.csv": b"path\na.mid\na.mid\n", "a.mid": b"x"})
+    source = Source(place)
+    assert [data for _, data in source.contents(source.entries())] == [b"x", b"x"]
+
+
+def test_a_tar_cannot_escape(tmp_path: Path) -> None:
+    secret = fill(tmp_path, {"secret.mid": b"secret"}) / "secret.mid"
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    place = inside / "evil.tar"
+    with tarfile.open(place, "w") as archive:
+        for name in ("../evil.mid", str(tmp_path / "absolute.mid"), "good.mid"):
+            info = tarfile.TarInfo(name)
+            info.size = 4
+            archive.addfile(info, io.BytesIO(b"mine"))
+        for name, kind in (("link.mid", tarfile.SYMTYPE), ("hard.mid", tarfile.LNKTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, str(secret)
+            archive.addfile(info)
+        table = f"path\n../secret.mid\n{secret}\nlink.mid\nhard.mid\n".encode()
+        info = tarfile.TarInfo("manifest.csv")
+        info.size = len(table)
+        archive.addfile(info, io.BytesIO(table))
+    before = sorted(tmp_path.rglob("*"))
+    assert {data for data, _ in read(Source(place)).values()} == {None}
+    names = {"../evil.mid", "good.mid", "link.mid", "hard.mid"}
+    everything = dict(Source(place)._members(names))
+    assert everything == {"../evil.mid": b"mine", "good.mid": b"mine"}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.xz", "tar.bz2"])
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
+def test_a_damaged_archive(kind: str, damage: str, tmp_path: Path) -> None:
+    noise = bytes((i * i * 31 + i // 7) % 251 for i in range(40_000))
+    suffix = kind.rsplit(".", 1)[-1]
+    whole = pack(tmp_path / f"whole.{suffix}", {"a.mid": noise, "b.mid": noise[::-1]})
+    place = tmp_path / f"music.{kind}"
+    if suffix == "tar" and damage == "cut":
+        place.write_bytes(whole.read_bytes()[:20_000])
+    else:
+        data = whole.read_bytes()
+        place.write_bytes(
+            {"cut": data[: len(data) // 2], "garbage": b"x" * 999, "empty": b""}[damage]
+        )
+    with pytest.raises(UserError, match="damaged or unreadable"):
+        read(Source(place))
+
+
+def test_what_is_no_source(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        Source(tmp_path / "absent")
+    with pytest.raises(UserError, match="give a folder"):
+        Source(fill(tmp_path, {"letter.txt": b"dear"}) / "letter.txt")
+
+
+def test_the_digest_changes_with_a_byte(places: list[Path]) -> None:
+    for place in places:
+        before = Source(place).digest()
+        assert Source(place).digest() == before
+        target = place / "jazz" / "blue" / "a.mid" if place.is_dir() else place
+        data = bytearray(target.read_bytes())
+        data[-1] ^= 1
+        target.write_bytes(data)
+        if place.is_dir():
+            assert Source(place).digest() != before
+            target.rename(target.with_name("renamed.mid"))
+            assert Source(place).digest() != before
+
+
+def test_the_digest_of_a_manifest_counts_its_words_and_what_is_missing(tmp_path: Path) -> None:
+    place = fill(tmp_path, {"a.mid": b"x", "m.csv": b"path,label\na.mid,jazz\n"}) / "m.csv"
+    digests = [Source(place).digest()]
+    place.write_bytes(b"path,label\na.mid,not_jazz\n")
+    digests.append(Source(place).digest())
+    (tmp_path / "a.mid").unlink()
+    digests.append(Source(place).digest())
+    assert len(set(digests)) == 3
