@@ -50,10 +50,6 @@ class Augmenter:
             ids = np.where(draw > 1 - settings.jitter / 2, self._sooner[ids], ids)
         return ids
 
-    def transposed(self, ids: np.ndarray, step: int) -> np.ndarray:
-        """ids (T,) moved by `step` semitones, which must keep within the keyboard."""
-        return self._shifted(_PITCHED, step)[ids]
-
     def stretched(self, factor: float) -> np.ndarray:
         """The table (V,) that multiplies time shifts and durations, to the nearest there is."""
         table = self._identity.copy()

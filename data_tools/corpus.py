@@ -18,7 +18,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from data_tools.inspect import timing_of
 from data_tools.parallel import ordered_map
 from data_tools.representation import Representation
 from data_tools.settings import CorpusSettings, RepresentationSettings
-from data_tools.sources import Entry, Source
+from data_tools.sources import LABELS, UNLABELLED, Entry, Source
 from data_tools.splits import SPLITS, assign, groups_of
 
 FORMAT = 1
@@ -54,7 +54,7 @@ class Piece:
     seconds: float = 0.0
     timing: str = ""
     dropped: str = ""
-    sketch: np.ndarray | None = None
+    sketch: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
 
 
 _worker: tuple[Representation, int] | None = None
@@ -79,9 +79,11 @@ def _tokenise(item: tuple[Entry, bytes | None]) -> Piece:
         ids = representation.encode(prepared.score)
     except MidiError as error:
         return Piece(entry, error.reason)
+    except Exception as error:  # a file nobody foresaw is set aside, and the rest goes on
+        return Piece(entry, f"{type(error).__name__}: {error}")
     start = midi.seconds_of(prepared.score, notes.start)
     timed = midi.Notes(start, start, notes.pitch, notes.velocity)
-    end = float(midi.seconds_of(prepared.score, notes.end[-1:])[0])
+    end = float(midi.seconds_of(prepared.score, notes.end.max(keepdims=True))[0])
     timing = timing_of(prepared.score)
     dropped = "; ".join(prepared.dropped)
     return Piece(entry, "", ids, len(notes), end, timing, dropped, signature(timed))
@@ -113,7 +115,7 @@ def build(
     Raises:
         UserError: nothing usable, or `out` holds something else.
     """
-    out, settings = Path(out), settings or CorpusSettings()
+    out, settings = Path(out).absolute(), settings or CorpusSettings()
     sources = [Source(location) for location in locations]
     request = {
         "format": FORMAT,
@@ -210,7 +212,7 @@ def _rows(
     pieces: list[Piece], lengths: list[int], settings: CorpusSettings
 ) -> list[dict[str, Any]]:
     facts = [piece.entry.facts for piece in pieces]
-    pairs = list(near_duplicates([piece.sketch for piece in pieces if piece.sketch is not None]))
+    pairs = list(near_duplicates([piece.sketch for piece in pieces]))
     empty = [""] * len(pieces)
     duplicate_groups = groups_of(empty, empty, pairs)
     size = Counter(duplicate_groups)
@@ -220,12 +222,10 @@ def _rows(
     fractions = (1 - settings.validation - settings.test, settings.validation, settings.test)
     strata = [(fact["label"], fact["source"]) for fact in facts]
     splits = assign(groups, strata, fractions, settings.seed)
-    # A person's own choice of split, in an edited manifest, stands.
-    splits = [fact.get("split") or split for fact, split in zip(facts, splits, strict=True)]
+    chosen = _chosen_splits(facts, groups)
+    splits = [chosen.get(group, split) for group, split in zip(groups, splits, strict=True)]
     rows = []
     for number, (piece, fact) in enumerate(zip(pieces, facts, strict=True)):
-        if splits[number] not in SPLITS:
-            raise UserError(f"{fact['path']}: split '{splits[number]}' is none of {SPLITS}")
         duplicates = duplicate_groups[number]
         rows.append(
             {column: fact.get(column, "") for column in COLUMNS}
@@ -241,6 +241,23 @@ def _rows(
             }
         )
     return rows
+
+
+def _chosen_splits(facts: list[dict[str, str]], groups: list[int]) -> dict[int, str]:
+    """A person's own choice of split, in an edited manifest, holds for the piece's whole group."""
+    chosen: dict[int, str] = {}
+    for fact, group in zip(facts, groups, strict=True):
+        split = fact.get("split", "")
+        if not split:
+            continue
+        if split not in SPLITS:
+            raise UserError(f"{fact['path']}: split '{split}' is none of {', '.join(SPLITS)}")
+        if chosen.setdefault(group, split) != split:
+            raise UserError(
+                f"{fact['path']}: split '{split}', but a piece of the same work, artist or near-"
+                f"duplicate is in '{chosen[group]}'; give them one split or clear the column"
+            )
+    return chosen
 
 
 def _counts(
@@ -301,6 +318,12 @@ class Corpus:
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise UserError(f"{folder}: damaged corpus ({error}); build it again") from None
         self.representation = Representation.load(self.folder / "representation.json")
+        for row in self.rows:
+            if row.get("split") not in SPLITS or row.get("label") not in (*LABELS, UNLABELLED):
+                raise UserError(
+                    f"{folder}: manifest.csv gives '{row.get('path')}' the label "
+                    f"'{row.get('label')}' and the split '{row.get('split')}'; one is unknown"
+                )
         if len(self.rows) + 1 != len(self.index):
             raise UserError(
                 f"{folder}: manifest.csv has {len(self.rows)} rows for {len(self.index) - 1} "
@@ -350,6 +373,10 @@ class Corpus:
         for number in numbers:
             music = self.piece(number).astype(np.int64)
             yield np.concatenate([[Representation.bos], music, [Representation.eos]])
+
+    def inputs(self) -> dict[str, str]:
+        """Digests of what a training run reads: tokens, and the manifest a person may edit."""
+        return {"corpus": self.digest, "manifest": file_digest(self.folder / "manifest.csv")}
 
     def verify(self) -> None:
         """Checks the tokens against their recorded digest.

@@ -56,6 +56,8 @@ def inspect(music: midi.Music) -> Inspection:
         score = midi.read(music)
     except MidiError as error:
         return Inspection(name, False, reason=error.reason)
+    except Exception as error:  # a file nobody foresaw gets its row all the same
+        return Inspection(name, False, reason=f"{type(error).__name__}: {error}")
     sounding = [track for track in score.tracks if track.notes]
     drums = any(track.is_drum for track in sounding)
     programs = {track.program for track in sounding if not track.is_drum}

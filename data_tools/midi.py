@@ -23,6 +23,7 @@ Music: TypeAlias = str | Path | bytes | miditoolkit.MidiFile | ScoreTick
 PIANO_PROGRAMS = range(8)  # General MIDI's piano family, clavinet and harpsichord included
 MAX_BYTES = 64 * 2**20
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108  # the 88 keys
+LONGEST_SILENCE = 300  # seconds between onsets; beyond that the timing is damaged
 SUSTAIN = 64  # the pedal's controller number
 
 
@@ -82,11 +83,14 @@ def read(music: Music) -> ScoreTick:
         data = music if isinstance(music, bytes) else _bytes_of(Path(music))
         if _breaks_off(data):
             raise MidiError(name, "not readable as MIDI (a track breaks off)")
-        return symusic.Score.from_midi(data, sanitize_data=True)
+        score = symusic.Score.from_midi(data, sanitize_data=True)
     except OSError as error:
         raise MidiError(name, error.strerror or str(error)) from None
     except (RuntimeError, ValueError, MemoryError) as error:
         raise MidiError(name, f"not readable as MIDI ({str(error).splitlines()[0][:80]})") from None
+    if score.ticks_per_quarter <= 0 or (score.tempos.numpy()["mspq"] <= 0).any():
+        raise MidiError(name, "no usable timing (a resolution or tempo of zero)")
+    return score
 
 
 def _with_pedal_controls(score: ScoreTick) -> ScoreTick:
@@ -223,6 +227,8 @@ def prepare(music: Music) -> Prepared:
     cleaned = clean(merged)
     if not len(cleaned):
         raise MidiError(name, "no notes on a piano's 88 keys")
+    if np.diff(seconds_of(score, cleaned.start)).max(initial=0) > LONGEST_SILENCE:
+        raise MidiError(name, f"a gap of over {LONGEST_SILENCE // 60} minutes between notes")
     pedals = [pedal for track in piano for pedal in track.pedals]
     result = score_of(cleaned, score.ticks_per_quarter)
     # symusic shares lists on assignment: a copy, or a change here would change the input.

@@ -37,7 +37,7 @@ class CorpusSettings(BaseModel):
     min_notes: int = Field(16, ge=1, description="Pieces with fewer notes are set aside.")
     validation: float = Field(0.1, ge=0, lt=1, description="Share of pieces for validation.")
     test: float = Field(0.1, ge=0, lt=1, description="Share of pieces for the test.")
-    seed: int = Field(0, description="Decides among equal choices when splitting.")
+    seed: int = Field(0, ge=0, description="Decides among equal choices when splitting.")
 
 
 class AugmentSettings(BaseModel):

@@ -2,7 +2,7 @@
 
 Archives are read member by member and never unpacked to disk, so no path in them can escape. A
 `manifest.csv` at the top of a folder or archive names the pieces and what is known of them;
-without one, a folder called `jazz` or `not_jazz` anywhere in a path gives the label.
+without one, the nearest folder called `jazz` or `not_jazz` above a file gives its label.
 """
 
 import csv
@@ -63,11 +63,7 @@ class Source:
     def entries(self) -> list[Entry]:
         """Every MIDI file named by the manifest or found, in a fixed order."""
         if self._rows is not None:
-            paths = [row["path"] or "" for row in self._rows]  # None where a line breaks off
-            return [
-                Entry(path, self._facts(path, row))
-                for path, row in zip(paths, self._rows, strict=True)
-            ]
+            return [Entry(row["path"], self._facts(row["path"], row)) for row in self._rows]
         if self.kind == "file":
             return [Entry(self.location.name, self._facts(self.location.name, {}))]
         return [Entry(name, self._facts(name, {})) for name in self._names()]
@@ -158,7 +154,8 @@ class Source:
         if data is None:
             return None
         try:
-            rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+            text = io.StringIO(data.decode("utf-8-sig"), newline="")
+            rows = list(csv.DictReader(text, restval=""))
         except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"{self.location}: its manifest is no UTF-8 table ({error})") from None
         if rows and "path" not in rows[0]:
@@ -167,7 +164,9 @@ class Source:
 
     def _facts(self, path: str, row: dict[str, str]) -> dict[str, str]:
         parts = PurePosixPath(path).parts[:-1]
-        label = row.get("label") or next((part for part in parts if part in LABELS), UNLABELLED)
+        top = self.location.absolute()
+        above = (*reversed(parts), top.name if self.kind == "folder" else top.parent.name)
+        label = row.get("label") or next((part for part in above if part in LABELS), UNLABELLED)
         if label not in (*LABELS, UNLABELLED):
             raise UserError(
                 f"{self.location}: '{path}' has the label '{label}'; use jazz, not_jazz or nothing"

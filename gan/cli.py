@@ -4,6 +4,8 @@ Torch is imported inside commands, so that `--help` answers at once. Exit codes:
 failed, 2 wrong usage; an error is one line on standard error, a traceback only with `--debug`.
 """
 
+import errno
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,8 +16,6 @@ import click
 from data_tools.errors import UserError
 from gan import options, settings, tables
 from gan.cli_data import data
-
-FORMATS = click.Choice(["table", "csv", "json"])
 
 
 class Group(click.Group):
@@ -29,8 +29,14 @@ class Group(click.Group):
                 raise
             click.echo(f"error: {error}", err=True)
             ctx.exit(1)
+        except OSError as error:
+            # A reader that hangs up (`| head`) is click's business.
+            if error.errno == errno.EPIPE or ctx.params.get("debug"):
+                raise
+            click.echo(f"error: {error.filename or ''}: {error.strerror or error}", err=True)
+            ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("stopped; --resume goes on from the last checkpoint", err=True)
+            click.echo("stopped", err=True)
             ctx.exit(1)
 
 
@@ -38,6 +44,8 @@ class Group(click.Group):
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def main(debug: bool) -> None:
     """Jazz from a transformer with a discriminator's opinion, and a jazz classifier for MIDI."""
+    # Idle threads that spin instead of sleeping make a shared machine several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 main.add_command(data)
@@ -71,6 +79,9 @@ def pretrain_disc(
 
     layers = [settings.read_preset(preset)] if preset else []
     if model:
+        # Another kind of model has other fields: the preset's do not carry over.
+        if layers and layers[0].get("model", {}).get("kind", "cnn") != model:
+            layers[0].pop("model", None)
         layers.append({"model": {"kind": model}})
     layers.append(options.given(settings.PretrainSettings, flags))
     chosen = settings.build(settings.PretrainSettings, *layers)
@@ -117,8 +128,8 @@ def generate(
     """Write MIDI files with a trained generator (the shipped one by default)."""
     if run and checkpoint:
         raise click.UsageError("give --run or --checkpoint, not both")
-    from gan.adversarial.trainer import generator_folder
     from gan.engine import engine
+    from gan.run import generator_folder
     from generator.compose import Composer
 
     folder = generator_folder(run) if run else checkpoint
@@ -133,8 +144,14 @@ def generate(
 @main.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--model", type=Path, help="A classifier's folder or pretrain-disc run.")
-@click.option("--format", "form", type=FORMATS, default="table", show_default=True)
-@click.option("--workers", type=int, default=0, show_default=True, help="Extra reading processes.")
+@click.option("--format", "form", type=tables.FORMATS, default="table", show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Extra reading processes.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 def score(
     paths: tuple[Path, ...], model: Path | None, form: str, workers: int, device: str
@@ -142,9 +159,9 @@ def score(
     """How jazzy MIDI files are: path, p_jazz, verdict, windows, error."""
     from discriminator.classifier import Classifier
     from gan.engine import engine
+    from gan.run import classifier_folder
 
-    inner = model / "classifier" if model else None
-    folder = inner if inner and inner.is_dir() else model
+    folder = classifier_folder(model) if model else None
     classifier = Classifier.load(folder, engine(device).device)
     verdicts = classifier.score_many(tables.midi_files(paths), workers=workers)
     tables.show(_verdict_rows(verdicts), form)

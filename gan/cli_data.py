@@ -20,11 +20,17 @@ def data() -> None:
 @data.command()
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option(
-    "--format", "form", type=click.Choice(["table", "csv", "json"]), default="table",
+    "--format", "form", type=tables.FORMATS, default="table",
     show_default=True,
 )  # fmt: skip
 @click.option("--strict", is_flag=True, help="Exit with 1 unless every file is piano alone.")
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes; 0: all cores.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Processes; 0: all cores.",
+)
 def check(paths: tuple[Path, ...], form: str, strict: bool, workers: int) -> None:
     """One row a file: readable?, instruments, drums, notes, seconds, timing, reason."""
     from data_tools.inspect import inspect_many
@@ -47,7 +53,13 @@ def _bar(quiet: bool) -> Progress:
 @data.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=Path, help="The corpus folder.")
-@click.option("--workers", type=int, default=0, show_default=True, help="Processes; 0: all cores.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Processes; 0: all cores.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @options.options(CorpusSettings)
 def build(sources: tuple[Path, ...], out: Path, workers: int, quiet: bool, **flags: Any) -> None:

@@ -3,6 +3,7 @@
 Shapes: B batch, T tokens.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -18,22 +19,26 @@ from data_tools.settings import AugmentSettings
 from gan.engine import numpy_generator
 
 
-def conditions_of(corpus: Corpus, kind: str, artist_pieces: int) -> tuple[str, ...]:
+def conditions_of(
+    corpus: Corpus, kind: str, artist_pieces: int, exclude_sources: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Names of the condition tokens a generator of this corpus gets.
 
     Args:
         corpus: read for its labels and for artists with enough pieces in train.
         kind: "none", "label" or "artist".
         artist_pieces: pieces an artist needs.
+        exclude_sources: sources that are not trained on.
     """
     if kind == "none":
         return ()
-    train = [corpus.rows[number] for number in corpus.select("train")]
+    train = [
+        corpus.rows[number] for number in corpus.select("train", exclude_sources=exclude_sources)
+    ]
     names = [f"label:{label}" for label in sorted({row["label"] for row in train})]
     if kind == "artist":
-        artists = [row["artist"] for row in train if row["artist"]]
-        frequent = sorted({name for name in artists if artists.count(name) >= artist_pieces})
-        names += [f"artist:{name}" for name in frequent]
+        pieces = Counter(row["artist"] for row in train if row["artist"])
+        names += [f"artist:{name}" for name in sorted(pieces) if pieces[name] >= artist_pieces]
     return tuple(names)
 
 
@@ -120,8 +125,9 @@ class GeneratorWindows:
         return [self.representation.condition_id(name) for name in names if name in known]
 
     def _targets(self, ids: Tensor) -> Tensor:
-        # Conditions are given, not predicted.
-        return ids.masked_fill(ids >= self.representation.music_size, PAD).contiguous()
+        # Conditions and BOS are given, not predicted.
+        given = (ids >= self.representation.music_size) | (ids == BOS)
+        return ids.masked_fill(given, PAD).contiguous()
 
 
 def _slice(piece: np.ndarray, start: int, length: int) -> np.ndarray:

@@ -51,6 +51,8 @@ def engine(device: str = "auto", precision: str = "auto") -> Engine:
         raise UserError(f"device '{device}': use auto, cpu, cuda or cuda:N") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UserError("device 'cuda': this torch sees no GPU; use --device cpu")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device '{device}': there are {torch.cuda.device_count()} GPUs")
     capable = _has_bf16(chosen)
     if precision == "bf16" and chosen.type == "cuda" and not capable:
         raise UserError("precision 'bf16': this GPU has none; use --precision fp32")
@@ -112,14 +114,19 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
-def check_finite(loss: Tensor, name: str, step: int) -> None:
+def check_finite(value: Tensor, name: str, step: int) -> None:
     """Stops a run before a broken update.
 
+    Args:
+        value: a loss or a gradient norm.
+        name: what to call it.
+        step: for the message.
+
     Raises:
-        UserError: the loss is infinite or not a number.
+        UserError: it is infinite or not a number.
     """
-    if not bool(torch.isfinite(loss)):
+    if not bool(torch.isfinite(value)):
         raise UserError(
-            f"step {step}: the {name} loss is {loss.item()}; lower the learning rate or the "
-            "adversarial weight, then --resume from the last checkpoint"
+            f"step {step}: the {name} is {value.item()}; start again with a lower learning rate "
+            "(or adversarial weight), or --resume from the last checkpoint"
         )

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def options(kind: type[BaseModel], skip: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+def options(kind: type[BaseModel]) -> Callable[[Command], Command]:
     """Gives a command a flag for every field of `kind`, those of nested settings included.
 
     The flags have no defaults of their own: what was not given stays `None`, so that presets and
@@ -21,8 +21,7 @@ def options(kind: type[BaseModel], skip: tuple[str, ...] = ()) -> Callable[[Comm
 
     def decorate(command: Command) -> Command:
         for _, name, field in reversed(list(_fields(kind))):
-            if name not in skip:
-                command = _option(name, field)(command)
+            command = _option(name, field)(command)
         return command
 
     return decorate

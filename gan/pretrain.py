@@ -1,7 +1,7 @@
 """Pretraining the style discriminator: jazz or not, on pieces grouped by work and artist.
 
 Crops of varying length, balanced over labels and sources and augmented; early stopping on the
-validation split; calibration there too; the test split is opened once, at the end.
+validation split; calibration there too; the test split is for the report at the end alone.
 """
 
 import json
@@ -51,12 +51,14 @@ def pretrain(
     for label in ("jazz", "not_jazz"):
         if not any(corpus.rows[number]["label"] == label for number in splits["validation"]):
             raise UserError(f"{corpus.folder}: no '{label}' pieces in validation to stop by")
+    if not splits["test"]:
+        raise UserError(f"{corpus.folder}: no labelled pieces in test to report on")
     draw = DiscriminatorWindows(
         corpus, splits["train"], settings.batch, settings.shortest, settings.window,
         settings.augment, settings.seed,
     )  # fmt: skip
     # After whatever may refuse the corpus, so that no folder is taken in vain.
-    run = Run(out, settings, resume, {"corpus": corpus.digest})
+    run = Run(out, settings, resume, corpus.inputs())
     torch.manual_seed(derived_seed(settings.seed, "weights"))
     groups = tied_tokens(
         representation.token_types[: representation.music_size],
@@ -88,10 +90,11 @@ def pretrain(
                 logits = model(ids).float()  # (B,)
             smooth = labels * (1 - 2 * settings.label_smoothing) + settings.label_smoothing
             loss = F.binary_cross_entropy_with_logits(logits, smooth)
-            check_finite(loss, "discriminator", step)
+            check_finite(loss, "discriminator loss", step)
             optimizer.zero_grad()
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            check_finite(norm, "gradient norm", step)
             set_rate(
                 optimizer,
                 learning_rate(step, settings.learning_rate, settings.warmup, settings.steps),

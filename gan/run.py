@@ -10,6 +10,7 @@ A checkpoint is a folder written under a temporary name and then renamed; the po
 moves only after that. Whatever metrics lie beyond it are cut off when the run resumes.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 import yaml
 from pydantic import BaseModel
+from torch import nn
 
 from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
@@ -97,7 +99,8 @@ class Run:
         write_text(self.checkpoints / "latest", name)
         kept = {(self.checkpoints / "best").read_text()} if (self.checkpoints / "best").is_file() \
             else set()  # fmt: skip
-        for old in sorted(self.checkpoints.glob("step-*"))[:-keep]:
+        by_step = sorted(self.checkpoints.glob("step-*"), key=lambda old: int(old.name[5:]))
+        for old in by_step[:-keep]:
             if old.name not in kept:
                 shutil.rmtree(old)
         return final
@@ -143,6 +146,32 @@ def checkpoint_of(folder: Path, which: str = "latest", missing_ok: bool = False)
         found = folder / "checkpoints" / pointer.read_text().strip()
         if found.is_dir():
             return found
+        raise UserError(f"{pointer}: names a checkpoint that is gone ({found.name})")
     if missing_ok:
         return None
     raise UserError(f"{folder}: no checkpoint here yet; train first, or give another run")
+
+
+def generator_folder(path: Path) -> Path:
+    """The generator of a run (finished, or its latest checkpoint), or the folder itself."""
+    if (path / "generator.json").is_file():
+        return path
+    finished = path / "generator"
+    if (finished / "generator.json").is_file():
+        return finished
+    found = checkpoint_of(path)
+    assert found is not None
+    return found
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of a model's weights."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def classifier_folder(path: Path) -> Path:
+    """The finished classifier of a `pretrain-disc` run, or the folder itself."""
+    return path / "classifier" if (path / "classifier").is_dir() else path

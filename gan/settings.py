@@ -24,7 +24,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(0, description="Seed of weights, data order, noise and augmentation.")
+    seed: int = Field(0, ge=0, description="Seed of weights, data order, noise and augmentation.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     precision: Precision = Field("auto", description="auto takes bf16 where the device has it.")
     exclude_sources: tuple[str, ...] = Field((), description="Sources of the corpus left out.")

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.table import Table
 
 from data_tools.errors import UserError
 from data_tools.files import MIDI_SUFFIXES
+
+FORMATS = click.Choice(["table", "csv", "json"])
 
 
 def midi_files(paths: Iterable[Path]) -> Iterator[Path]:

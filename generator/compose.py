@@ -353,4 +353,6 @@ def _load_weights(model: Transformer, path: Path) -> None:
     if found != expected:
         wrong = sorted(set(found.items()) ^ set(expected.items()))[0][0]
         raise UserError(f"{path}: does not fit generator.json (weight '{wrong}')")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise UserError(f"{path}: the weights hold infinities or NaN; train the model again")
     model.load_state_dict(weights)

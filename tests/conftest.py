@@ -1,15 +1,22 @@
 """Shared fixtures: real music where it lies beside the checkout, composed music everywhere."""
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from data_tools.corpus import Corpus, build
 from data_tools.practice import write_practice
 from gan.settings import TrainSettings
+
+# No test is timed: a busy machine is no failure. Where others wait for the outcome, the examples
+# are the same every time; at home they are new ones.
+hypothesis.settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("house")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -156,9 +156,7 @@ def write_practice(
     return manifest
 
 
-def _write(
-    folder: Path, count: int, seed: int, progress: Callable[[int], None] | None
-) -> None:
+def _write(folder: Path, count: int, seed: int, progress: Callable[[int], None] | None) -> None:
     for label in ("jazz", "not_jazz"):
         (folder / label).mkdir()
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:

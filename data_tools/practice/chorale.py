@@ -38,9 +38,7 @@ def voicings(chord: Chord, bass: int) -> np.ndarray:
     """Every complete voicing of `chord` with pitch class `bass` lowest, as (N, 4) pitches."""
     leading = chord.third if chord.dominant or chord.quality == "" else -1
     need = set(chord.tones) if len(chord.tones) == 3 else set(chord.tones) - {chord.tones[2]}
-    pools = [
-        [p for p in range(low, high + 1) if p % 12 in chord.tones] for low, high in RANGES[:3]
-    ]
+    pools = [[p for p in range(low, high + 1) if p % 12 in chord.tones] for low, high in RANGES[:3]]
     found = []
     for b in (p for p in range(RANGES[3][0], RANGES[3][1] + 1) if p % 12 == bass):
         for t in (p for p in pools[2] if b < p <= b + 19):

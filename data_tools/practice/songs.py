@@ -37,9 +37,7 @@ def bass_note(chord: Chord, fifth: bool, centre: float) -> int:
     return nearest((chord.tones[2] if fifth else chord.root,), centre)
 
 
-def broken(
-    rng: np.random.Generator, chords: list[Chord], metre: int, knobs: Knobs
-) -> Hands:
+def broken(rng: np.random.Generator, chords: list[Chord], metre: int, knobs: Knobs) -> Hands:
     """Alberti bass, low-high-middle-high, or in three the rising broken chord, in eighths."""
     upper: list[Note] = []
     bass: list[Note] = []

@@ -52,7 +52,7 @@ def measure(
         if trainer.compute.device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
-    adversarial, plain = np.array(seconds[2:]).reshape(-1, 2).T
+    plain, adversarial = np.array(seconds[2:]).reshape(-1, 2).T
     return {
         "batch": batch,
         "length": length,

@@ -1,7 +1,7 @@
 """The whole system in minutes, on music it composes itself: `make demo`.
 
 Every stage is a command a person could type; it is printed, then run. What is finished is not done
-again, so a second call only prints the table. The last column of the table comes from a judge of
+again, so a second call is short. The last column of the table comes from a judge of
 another architecture and seed that never gave the generator a gradient.
 """
 
@@ -26,7 +26,8 @@ def stage(*words: str | Path) -> None:
     arguments = [str(word) for word in words]
     click.secho(f"\n$ gan {shlex.join(arguments)}", bold=True)
     began = time.monotonic()
-    main(arguments, standalone_mode=False)
+    if main(arguments, standalone_mode=False):  # the error is on the screen already
+        raise SystemExit(1)
     click.echo(f"({time.monotonic() - began:.0f} s)")
 
 

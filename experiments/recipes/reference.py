@@ -21,7 +21,7 @@ from data_tools.representation import PAD
 from gan.engine import engine, numpy_generator
 from gan.evaluation.language import by_label, token_bits
 from gan.evaluation.ngram import NGram, fit
-from gan.run import checkpoint_of
+from gan.run import generator_folder
 from generator.compose import Composer
 
 
@@ -87,9 +87,7 @@ def compare(folder: Path, runs: tuple[Path, ...], windows: int, order: int, out:
         "validation_windows": windows,
     }
     for run in runs:
-        finished = run / "generator"
-        checkpoint = finished if finished.is_dir() else checkpoint_of(run)
-        composer = Composer.load(checkpoint, compute.device)
+        composer = Composer.load(generator_folder(run), compute.device)
         length = settings["length"]
         inputs, targets, counted, labels = held_out(
             corpus, numbers, composer, length, windows, reference

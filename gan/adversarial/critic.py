@@ -19,13 +19,14 @@ from data_tools.errors import UserError
 from discriminator.classifier import Classifier
 from gan.adversarial import losses
 from gan.engine import numpy_generator
+from gan.run import classifier_folder
 
 
 class StyleCritic:
     """A frozen discriminator as a source of gradient.
 
     Args:
-        folder: a classifier's folder, or a `pretrain-disc` run.
+        folder: a classifier's folder, or a `pretrain-disc` run; None takes the shipped one.
         corpus: the generator's corpus; real jazz is drawn from its training split.
         exclude_sources: sources the real jazz is not drawn from.
         length: tokens of a generated piece, so that real pieces are judged at the same length.
@@ -38,19 +39,18 @@ class StyleCritic:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         corpus: Corpus,
         exclude_sources: Sequence[str],
         length: int,
         loss: Literal["hinge", "non_saturating"],
         device: torch.device,
     ) -> None:
-        inner = folder / "classifier"
-        classifier = Classifier.load(inner if inner.is_dir() else folder, device)
+        classifier = Classifier.load(classifier_folder(folder) if folder else None, device)
         if classifier.representation.music_digest != corpus.representation.music_digest:
             raise UserError(
-                f"{folder}: this discriminator reads other tokens than {corpus.folder}; pretrain "
-                "one on this corpus with 'gan pretrain-disc'"
+                f"{folder or 'the shipped classifier'}: reads other tokens than {corpus.folder}; "
+                "pretrain one on this corpus with 'gan pretrain-disc'"
             )
         self.model = classifier.model.eval().requires_grad_(False)
         self.size = classifier.representation.music_size

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from data_tools.representation import PAD
+from data_tools.representation import EOS
 from generator import sampling
 from generator.transformer import Transformer
 
@@ -33,8 +33,8 @@ class Replay:
 
     @property
     def real(self) -> Tensor:
-        """(B, S) bool: positions before the padding."""
-        return self.ids != PAD
+        """(B, S) bool: music, neither EOS nor padding; discriminators learn without either."""
+        return self.ids > EOS
 
 
 def replay(model: Transformer, rollout: sampling.Rollout, temperature: float) -> Replay:

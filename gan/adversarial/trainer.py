@@ -38,7 +38,7 @@ from gan.engine import (
 )
 from gan.evaluation.progress import Progress
 from gan.logbook import Logbook
-from gan.run import Run, checkpoint_of, load_state
+from gan.run import Run, generator_folder, load_state, weights_digest
 from gan.settings import TrainSettings
 from generator.compose import Composer
 from generator.grammar import Grammar
@@ -90,7 +90,7 @@ class Trainer:
             )
         self.progress = Progress(corpus, self.composer, self.critic, self.compute, settings, out)
         # Last, so that a choice refused above leaves no folder that is taken.
-        self.run = Run(out, settings, resume, {"corpus": corpus.digest})
+        self.run = Run(out, settings, resume, self._inputs(corpus))
         self.step, self.best = 0, float("inf")
         if checkpoint := self.run.latest():
             self._load(checkpoint)
@@ -124,15 +124,15 @@ class Trainer:
         with self.compute.autocast():
             logits = self.model(inputs)  # (B, T, V)
         ce = cross_entropy(logits, targets)
-        check_finite(ce, "cross-entropy", step)
+        check_finite(ce, "cross-entropy loss", step)
         (ce_gradient,) = torch.autograd.grad(ce, logits)
         metrics = {"loss/ce": ce.item(), "gradient/ce": float(ce_gradient.norm())}
 
         outputs, gradients = [logits], [ce_gradient]
         weight = settings.adv_weight * ramp(step, settings.adv_start, settings.adv_ramp)
-        if weight and step % settings.adv_every == 0:
+        if weight and (step + 1) % settings.adv_every == 0:
             adversarial, raw, measured = self._adversarial(step)
-            check_finite(adversarial, "adversarial", step)
+            check_finite(adversarial, "adversarial loss", step)
             (adversarial_gradient,) = torch.autograd.grad(adversarial, raw)
             balanced = balance(ce_gradient, adversarial_gradient, weight, settings.adv_scale)
             outputs.append(raw)
@@ -148,6 +148,7 @@ class Trainer:
         self.optimizer.zero_grad()
         torch.autograd.backward(outputs, gradients)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        check_finite(norm, "gradient norm", step)
         rate = learning_rate(
             step, settings.learning_rate, settings.warmup, settings.steps, settings.final_rate
         )
@@ -200,10 +201,8 @@ class Trainer:
             self.run.save(step, self.composer.save, state, settings.keep, better)
 
     def _critic(self, corpus: Corpus) -> StyleCritic:
-        from discriminator.classifier import PRETRAINED
-
         settings = self.settings
-        folder = Path(settings.discriminator) if settings.discriminator else PRETRAINED
+        folder = Path(settings.discriminator) if settings.discriminator else None
         return StyleCritic(
             folder, corpus, settings.exclude_sources, settings.rollout, settings.adv_loss,
             self.compute.device,
@@ -219,11 +218,22 @@ class Trainer:
                     "start without --init, or build the corpus in its representation"
                 )
             return composer.model, composer.representation
-        conditions = conditions_of(corpus, settings.condition, settings.artist_pieces)
+        conditions = conditions_of(
+            corpus, settings.condition, settings.artist_pieces, settings.exclude_sources
+        )
         representation = Representation(corpus.representation.settings, conditions)
         torch.manual_seed(derived_seed(settings.seed, "weights"))
         model = Transformer(representation.vocab_size, settings.generator)
         return model.to(self.compute.device), representation
+
+    def _inputs(self, corpus: Corpus) -> dict[str, str]:
+        """Digests of all that fixes the outcome besides the settings."""
+        inputs = corpus.inputs()
+        if self.critic:
+            inputs["discriminator"] = weights_digest(self.critic.model)
+        if self.settings.init:
+            inputs["init"] = weights_digest(self.model)
+        return inputs
 
     def _check_context(self) -> None:
         """Refuses at the start what would not fit the generator's context hours later."""
@@ -245,15 +255,3 @@ class Trainer:
         state = load_state(checkpoint, self.compute.device)
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best = state["step"], state["best"]
-
-
-def generator_folder(path: Path) -> Path:
-    """The generator of a run (finished, or its latest checkpoint), or the folder itself."""
-    if (path / "generator.json").is_file():
-        return path
-    finished = path / "generator"
-    if (finished / "generator.json").is_file():
-        return finished
-    found = checkpoint_of(path)
-    assert found is not None
-    return found
