@@ -1,7 +1,7 @@
 """What a discriminator is made of, and how a classifier reads a piece with it.
 
-Frozen pydantic models without torch, so the command line can list every field at once; unknown keys
-are errors, and each field's description is also its `--help`.
+Frozen pydantic models without torch, read from presets and saved beside the weights; unknown keys
+are errors.
 """
 
 from typing import Annotated, Literal

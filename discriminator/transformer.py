@@ -1,7 +1,7 @@
-"""A transformer encoder that tells jazz from not-jazz: the other architecture of an ensemble.
+"""A transformer encoder that tells jazz from not-jazz, of another family than the CNN.
 
 Pre-norm layers with rotary positions (Su et al. 2021), which need no longest length, over a strided
-convolution that quarters the sequence; pooled over the real positions, without a CLS token.
+convolution that shortens the sequence; pooled over the real positions, without a CLS token.
 
 Letters: B pieces, T tokens, S positions after the stem, V vocabulary, C channels, H heads,
 D channels per head.

@@ -14,16 +14,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Balanced:
-    """Gradients at the logits, ready to be sent back through the generator.
+    """The adversarial gradient at the logits, ready to be sent back through the generator.
 
     Attributes:
-        ce: gradient of cross-entropy at its logits.
         adversarial: weighted gradient of the adversarial loss at its own.
         weight: what the adversarial loss was multiplied by.
         share: norm of `adversarial` over norm of `ce`.
     """
 
-    ce: Tensor
     adversarial: Tensor
     weight: float
     share: float
@@ -47,4 +45,4 @@ def balance(
         # Where the hinge is satisfied there is no gradient, and none is made up.
         factor = weight * ce_norm / adversarial_norm if adversarial_norm > 1e-12 else 0.0
     share = factor * adversarial_norm / ce_norm if ce_norm else 0.0
-    return Balanced(ce, adversarial * factor, factor, share)
+    return Balanced(adversarial * factor, factor, share)

@@ -129,7 +129,7 @@ class Progress:
 
 
 def bar_statistics(pieces: list[miditoolkit.MidiFile]) -> dict[str, float]:
-    """Means over bars of four beats (on a clock grid, of about two seconds).
+    """Means over bars of four beats of the decoded grid (one to two seconds on a clock).
 
     Returns:
         bars/notes and bars/pitch_classes a bar, bars/empty and bars/repeated (same pitches at the
