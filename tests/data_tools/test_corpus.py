@@ -309,3 +309,20 @@ def test_real_files(mini: Path, tmp_path: Path) -> None:
     assert {row["label"] for row in made.rows} == {"jazz", "not_jazz"}
     assert made.tokens.max() < made.representation.music_size
     assert made.tokens.min() > EOS
+
+
+def test_a_chosen_split_holds_for_the_whole_group(tmp_path: Path) -> None:
+    music = fill(tmp_path / "music")
+    rows = [
+        {"path": f"{('not_jazz', 'jazz')[n % 2]}/made/{n}.mid", "label": "jazz", "split": ""}
+        | {"artist": "Art Tatum" if n in (1, 4, 7) else ""}
+        for n in range(KEPT)
+    ]
+    rows[4]["split"] = "test"
+    write_table(music / "manifest.csv", rows)
+    made = build([music], tmp_path / "out", workers=1)[0]
+    assert {row["split"] for row in made.rows if row["artist"]} == {"test"}
+    rows[7]["split"] = "train"
+    write_table(music / "manifest.csv", rows)
+    with pytest.raises(UserError, match="give them one split"):
+        build([music], tmp_path / "out", workers=1)

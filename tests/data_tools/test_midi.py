@@ -313,3 +313,18 @@ def test_miditoolkit_round_trip() -> None:
     again = midi.prepare(held).score
     assert notes_in(again) == notes_in(score)
     assert [(p.time, p.end) for p in again.tracks[0].pedals] == [(100, 700)]
+
+
+def test_damaged_timing_is_refused() -> None:
+    far = miditoolkit.MidiFile()
+    piano = miditoolkit.Instrument(0)
+    piano.notes = [miditoolkit.Note(80, 60, start, start + 100) for start in (0, 700_000)]
+    far.instruments.append(piano)
+    with pytest.raises(MidiError, match="gap of over 5 minutes"):
+        midi.prepare(far)
+    buffer = io.BytesIO()
+    far.dump(file=buffer)
+    data = bytearray(buffer.getvalue())
+    data[12:14] = b"\0\0"  # the header's ticks per beat
+    with pytest.raises(MidiError, match=r"no usable timing|not readable"):
+        midi.read(bytes(data))

@@ -203,3 +203,18 @@ def test_the_digest_of_a_manifest_counts_its_words_and_what_is_missing(tmp_path:
     (tmp_path / "a.mid").unlink()
     digests.append(Source(place).digest())
     assert len(set(digests)) == 3
+
+
+def test_the_nearest_class_folder_gives_the_label_even_above_the_source(tmp_path: Path) -> None:
+    song = fill(tmp_path / "jazz", {"not_jazz/waltz.mid": b"1", "blues.mid": b"2"})
+    labels = {entry.path: entry.facts["label"] for entry in Source(song).entries()}
+    assert labels == {"not_jazz/waltz.mid": "not_jazz", "blues.mid": "jazz"}
+    (alone,) = Source(song / "blues.mid").entries()
+    assert alone.facts["label"] == "jazz"
+
+
+def test_a_short_row_has_empty_cells(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "music", {"a.mid": b"1"})
+    (folder / "manifest.csv").write_text("path,label,source,artist\na.mid,jazz\n")
+    (entry,) = Source(folder).entries()
+    assert entry.facts["artist"] == ""

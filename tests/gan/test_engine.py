@@ -76,9 +76,9 @@ def test_generators_are_functions_of_their_parts() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number_stops_the_run(value: float) -> None:
-    check_finite(torch.tensor(3.0), "adversarial", 7)
+    check_finite(torch.tensor(3.0), "adversarial loss", 7)
     with pytest.raises(UserError, match=r"step 7: the adversarial loss is .*--resume"):
-        check_finite(torch.tensor(value), "adversarial", 7)
+        check_finite(torch.tensor(value), "adversarial loss", 7)
 
 
 def test_only_matrices_decay() -> None:

@@ -1,6 +1,7 @@
 """A run's folder under everything that can happen to it, and what TensorBoard shows of it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,17 @@ def test_lines_are_json_with_step_and_seconds(
     assert first.pop("seconds") >= 0
     assert first == {"step": 3, "loss/ce": 1.234568}
     assert capsys.readouterr().out == "step      3  loss/ce 1.235\n"
+
+
+def test_the_newest_is_kept_past_a_million_steps(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", TrainSettings())
+    for step in (999_500, 999_750, 1_000_000):
+        save(run, step)
+    assert checkpoint_of(run.folder) == run.checkpoints / "step-1000000"
+
+
+def test_a_pointer_to_nothing_does_not_start_the_run_anew(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", TrainSettings())
+    shutil.rmtree(save(run, 3))
+    with pytest.raises(UserError, match="names a checkpoint that is gone"):
+        run.latest()
