@@ -8,6 +8,8 @@ Both spend bits on the very same tokens of the validation split.
 """
 
 import json
+import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -81,7 +83,7 @@ def compare(folder: Path, runs: tuple[Path, ...], windows: int, order: int, out:
     numbers = corpus.select("validation", exclude_sources=exclude)
     reference = fit(corpus.sequences(train), corpus.representation.music_size, order)
     result: dict[str, object] = {
-        "command": "python -m experiments.recipes.reference",
+        "command": shlex.join(["python", "-m", "experiments.recipes.reference", *sys.argv[1:]]),
         "corpus": corpus.digest[:16],
         "train_tokens": int(sum(len(corpus.piece(number)) for number in train)),
         "validation_windows": windows,
@@ -94,7 +96,10 @@ def compare(folder: Path, runs: tuple[Path, ...], windows: int, order: int, out:
         )
         bits, hits = token_bits(composer.model, inputs, targets, compute)
         spent = (composer.representation, targets.numpy())
-        result[run.name] = by_label(bits, hits, spent[1], labels, spent[0]) | {"curve": curve(run)}
+        result[run.name] = by_label(bits, hits, spent[1], labels, spent[0]) | {
+            "curve": curve(run),
+            "settings": yaml.safe_load((run / "settings.yaml").read_text()),
+        }
         none = np.zeros_like(hits)
         figures = by_label(counted, none, spent[1], labels, spent[0])
         figures.pop("token_accuracy")
