@@ -5,7 +5,6 @@ p = sigmoid(scale * logit + bias), is the piece's p(jazz). The folder a classifi
 `model.safetensors`, `classifier.json` and `representation.json`, which must belong together.
 """
 
-import json
 import math
 import os
 from collections import deque
@@ -16,10 +15,11 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from data_tools.cards import read_card
 from data_tools.errors import UserError
 from data_tools.files import write_json
 from data_tools.midi import Music
@@ -116,7 +116,7 @@ class Classifier:
                     "and give its folder as the model"
                 )
         folder = Path(folder)
-        card = _read_card(folder / "classifier.json")
+        card = read_card(folder / "classifier.json", _Card, FORMAT, "classifier")
         representation = Representation.load(folder / "representation.json")
         if representation.digest != card.digest:
             raise UserError(
@@ -245,26 +245,6 @@ class Classifier:
 def _finished(waiting: deque[_Piece]) -> Iterator[_Piece]:
     while waiting and len(waiting[0].logits) == waiting[0].expected:
         yield waiting.popleft()
-
-
-def _read_card(path: Path) -> _Card:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = content["format"]
-        if found != FORMAT:
-            raise UserError(f"{path}: format {found}, this version reads format {FORMAT}")
-        return _Card(**content)
-    except OSError as error:
-        raise UserError(
-            f"{path}: {error.strerror}; a classifier is a folder with classifier.json, "
-            "model.safetensors and representation.json"
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {place}: {first['msg']}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a classifier's settings ({error})") from None
 
 
 def _load_weights(model: Discriminator, path: Path) -> None:

@@ -5,7 +5,6 @@ and `representation.json`. Every piece has its own seed, so piece number three o
 written again alone; a piece that comes out empty gives way to another seed.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +14,12 @@ from typing import Self
 import miditoolkit
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from data_tools import midi
+from data_tools.cards import read_card
 from data_tools.errors import UserError
 from data_tools.files import write_json
 from data_tools.representation import Representation, TokenType
@@ -112,7 +112,7 @@ class Composer:
                     "its run or checkpoint"
                 )
         folder = Path(folder)
-        card = _read_card(folder / "generator.json")
+        card = read_card(folder / "generator.json", _Card, FORMAT, "generator")
         representation = Representation.load(folder / "representation.json")
         sizes = representation.vocab_size, representation.music_size
         saved = card.vocabulary, card.music_vocabulary
@@ -321,26 +321,6 @@ def _check(
     for message, holds in rules.items():
         if not holds:
             raise UserError(message)
-
-
-def _read_card(path: Path) -> _Card:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = content["format"]
-        if found != FORMAT:
-            raise UserError(f"{path}: format {found}, this version reads format {FORMAT}")
-        return _Card(**content)
-    except OSError as error:
-        raise UserError(
-            f"{path}: {error.strerror}; a generator is a folder with generator.json, "
-            "model.safetensors and representation.json"
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(f"{path}: {place}: {first['msg']}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: not a generator's settings ({error})") from None
 
 
 def _load_weights(model: Transformer, path: Path) -> None:
