@@ -111,4 +111,38 @@ def assign(
             best = "train"
         chosen[group] = best
         taken[best].update(counts)
+    _top_up(chosen, members, share)
     return [chosen[group] for group in groups]
+
+
+def _top_up(
+    chosen: dict[int, str], members: dict[int, Counter[tuple[str, str]]], share: dict[str, float]
+) -> None:
+    """Moves small groups out of train where a label got less than half its share of a split.
+
+    Sources of a few pieces each are all rounded into train; together they would leave a label
+    without validation and test.
+    """
+    labels = sorted({label for counts in members.values() for label, _ in counts})
+    for label in labels:
+        sizes = {
+            group: sum(counts.values())
+            for group, counts in members.items()
+            if {other for other, _ in counts} == {label}
+        }
+        total = sum(sizes.values())
+        # The smallest first; among equals the last dealt, which keeps the outcome a function of
+        # the seed.
+        movable = sorted(
+            (group for group in reversed(chosen) if group in sizes and chosen[group] == "train"),
+            key=sizes.__getitem__,
+        )
+        for split in ("validation", "test"):
+            have = sum(size for group, size in sizes.items() if chosen[group] == split)
+            wanted = share[split] * total
+            if not share[split] or have >= wanted / 2:
+                continue
+            while have < max(1, round(wanted)) and len(movable) > 1:
+                group = movable.pop(0)
+                chosen[group] = split
+                have += sizes[group]

@@ -114,10 +114,11 @@ def train(
 @click.option("--count", type=click.IntRange(1), default=4, show_default=True, help="Pieces.")
 @click.option("--out", type=Path, required=True, help="Folder for the .mid files.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first piece.")
-@click.option("--length", type=click.IntRange(1), default=1024, show_default=True, help="Tokens.")
+@click.option("--length", type=click.IntRange(1), default=1024, show_default=True,
+              help="Tokens added; about four make a note.")  # fmt: skip
 @click.option("--label", help="A label the generator knows.  [jazz, where it knows any]")
 @click.option("--artist", help="An artist the generator knows.")
-@click.option("--prompt", type=Path, help="MIDI file to go on from.")
+@click.option("--prompt", type=Path, help="MIDI file whose last 512 tokens open every piece.")
 @click.option("--temperature", type=float, default=0.95, show_default=True, help="Under 1: safer.")
 @click.option("--top-k", type=int, default=0, show_default=True, help="Likeliest tokens; 0: all.")
 @click.option("--top-p", type=float, default=0.98, show_default=True, help="Nucleus sampling.")

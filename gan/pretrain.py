@@ -50,9 +50,14 @@ def pretrain(
     splits = {name: _labelled(corpus, name, settings) for name in ("train", "validation", "test")}
     for label in ("jazz", "not_jazz"):
         if not any(corpus.rows[number]["label"] == label for number in splits["validation"]):
-            raise UserError(f"{corpus.folder}: no '{label}' pieces in validation to stop by")
+            raise UserError(
+                f"{corpus.folder}: no '{label}' pieces in validation to stop by; give 'gan data "
+                "build' more pieces or a larger --validation"
+            )
     if not splits["test"]:
-        raise UserError(f"{corpus.folder}: no labelled pieces in test to report on")
+        raise UserError(
+            f"{corpus.folder}: no labelled pieces in test to report on; build with --test"
+        )
     draw = DiscriminatorWindows(
         corpus, splits["train"], settings.batch, settings.shortest, settings.window,
         settings.augment, settings.seed,

@@ -48,7 +48,7 @@ class Progress:
         self.settings, self.out = settings, out
         numbers = corpus.select("validation", exclude_sources=settings.exclude_sources)
         if not numbers:
-            raise UserError(f"{corpus.folder}: no pieces in validation; build it with some")
+            raise UserError(f"{corpus.folder}: no pieces in validation; build with --validation")
         self._windows = []
         for label in sorted({corpus.rows[number]["label"] for number in numbers}):
             mine = [number for number in numbers if corpus.rows[number]["label"] == label]

@@ -93,3 +93,18 @@ def test_a_group_too_large_for_a_small_split_goes_to_train() -> None:
     splits = assign(groups, [("jazz", "x")] * 100)
     assert splits[0] == "train"
     assert set(splits) == set(SPLITS)
+
+
+def test_many_small_sources_still_reach_every_split() -> None:
+    """Each source alone rounds to nothing; the label as a whole must not."""
+    strata = [("jazz", "one")] * 60 + [("not_jazz", f"s{n // 4}") for n in range(60)]
+    dealt = assign(list(range(120)), strata)
+    for label in ("jazz", "not_jazz"):
+        mine = Counter(split for split, stratum in zip(dealt, strata, strict=True)
+                       if stratum[0] == label)  # fmt: skip
+        assert mine["validation"] >= 3
+        assert mine["test"] >= 3
+        assert mine["train"] >= 40
+    handful = assign(list(range(8)), [("jazz", "a"), ("not_jazz", "b")] * 4)
+    for label in range(2):
+        assert set(handful[label::2]) == {"train", "validation", "test"}
