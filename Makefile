@@ -17,7 +17,7 @@ test: $(READY)  ## lint, then the quick tests
 	@$(BIN)/python -m pytest -q
 
 bench: $(READY)  ## time what matters on this machine
-	@$(BIN)/python -m experiments.benchmarks
+	@$(BIN)/python -m experiments.benchmarks steps
 
 lint: $(READY)  ## lint, formatting and types
 	@$(BIN)/ruff check .

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from data_tools.errors import UserError
 from data_tools.files import MIDI_SUFFIXES, file_digest
@@ -39,10 +39,12 @@ class Entry:
     Attributes:
         path: its name inside its source.
         facts: what the manifest says of it, by column; at least `label` and `source`.
+        refused: why it is not read, where it is not.
     """
 
     path: str
     facts: dict[str, str] = field(default_factory=dict)
+    refused: str = ""
 
 
 class Source:
@@ -63,10 +65,28 @@ class Source:
     def entries(self) -> list[Entry]:
         """Every MIDI file named by the manifest or found, in a fixed order."""
         if self._rows is not None:
-            return [Entry(row["path"], self._facts(row["path"], row)) for row in self._rows]
+            return [
+                Entry(row["path"], self._facts(row["path"], row), _leaves(row["path"]))
+                for row in self._rows
+            ]
         if self.kind == "file":
             return [Entry(self.location.name, self._facts(self.location.name, {}))]
         return [Entry(name, self._facts(name, {})) for name in self._names()]
+
+    def check_any_there(self) -> None:
+        """Tells a corpus's own table, whose music lies elsewhere, from a manifest beside its music.
+
+        Raises:
+            UserError: the manifest names files, and none of them is there.
+        """
+        if self._rows and self.kind in ("folder", "manifest"):
+            entries = self.entries()
+            if not any(not e.refused and (self.root / e.path).is_file() for e in entries):
+                table = self.location / MANIFEST if self.kind == "folder" else self.location
+                raise UserError(
+                    f"{table}: none of its {len(entries):,} files lies beside it; if it is a "
+                    f"corpus's table, give the corpus's sources and add --manifest {table}"
+                )
 
     def contents(self, entries: list[Entry]) -> Iterator[tuple[Entry, bytes | None]]:
         """Yields each entry with its bytes, None where the source lacks it or it is too large.
@@ -76,11 +96,14 @@ class Source:
         if self.kind in ("folder", "manifest", "file"):
             for entry in entries:
                 path = self.location if self.kind == "file" else self.root / entry.path
-                yield entry, _small_bytes(path)
+                yield entry, None if entry.refused else _small_bytes(path)
             return
         wanted: dict[str, list[Entry]] = {}
         for entry in entries:
-            wanted.setdefault(entry.path, []).append(entry)
+            if entry.refused:
+                yield entry, None
+            else:
+                wanted.setdefault(entry.path, []).append(entry)
         for name, data in self._members(wanted):
             yield from ((entry, data) for entry in wanted.pop(name))
         yield from ((entry, None) for left in wanted.values() for entry in left)
@@ -95,7 +118,8 @@ class Source:
             total.update(manifest.read_bytes())
         for entry in self.entries():
             path = self.root / entry.path
-            content = file_digest(path) if path.is_file() else "missing"
+            here = not entry.refused and path.is_file()
+            content = file_digest(path) if here else "missing"
             total.update(f"{entry.path}\0{content}\n".encode())
         return total.hexdigest()
 
@@ -190,6 +214,14 @@ def _kind_of(path: Path) -> str:
     if name.endswith(MIDI_SUFFIXES):
         return "file"
     raise UserError(f"{path}: give a folder, a MIDI file, a .zip or .tar archive, or a .csv")
+
+
+def _leaves(path: str) -> str:
+    """Why a manifest's path is refused: one from elsewhere must not make us read another folder."""
+    for parts in (PurePosixPath(path), PureWindowsPath(path)):
+        if parts.is_absolute() or parts.drive or parts.root or ".." in parts.parts:
+            return "its path leaves the folder of its manifest"
+    return ""
 
 
 def _is_midi(name: str) -> bool:

@@ -15,7 +15,7 @@ from itertools import islice
 import numpy as np
 
 from data_tools.errors import MidiError, UserError
-from data_tools.midi import Music, name_of, prepare
+from data_tools.midi import Music, name_of
 from data_tools.representation import Representation
 
 CHUNK = 8  # pieces a process reads at a time
@@ -34,7 +34,7 @@ def read_piece(music: Music, representation: Representation) -> Reading:
     """Reads, cleans and encodes one piece; trouble goes into the reading's `error`."""
     path = name_of(music)
     try:
-        return Reading(path, representation.encode(prepare(music).score))
+        return Reading(path, representation.encode(representation.prepare(music).score))
     except MidiError as trouble:
         reason = trouble.reason
     except Exception as trouble:

@@ -1,11 +1,46 @@
-"""`gan data check`: what is in MIDI files. No torch in here."""
+"""`gan data check`: what is in MIDI files, and which of them fit. No torch in here."""
 
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from data_tools.errors import UserError
 from gan import tables
+
+if TYPE_CHECKING:
+    from data_tools.inspect import Inspection
+
+# What fits a terminal; --wide shows the rest.
+SHORT = (
+    "path", "readable", "instruments", "drums", "notes", "seconds", "timing", "suspicious", "kept",
+    "reason",
+)  # fmt: skip
+
+REQUIREMENTS: "dict[str, Callable[[Inspection], bool]]" = {
+    "readable": lambda row: row.readable,
+    "single-instrument": lambda row: row.readable and row.single_instrument,
+    "piano": lambda row: row.readable and row.piano,
+    "notes": lambda row: row.readable and row.notes > 0,
+    "no-suspicious": lambda row: row.readable and not row.suspicious,
+}
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".csv")
+
+
+def _columns(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    from data_tools.inspect import COLUMNS
+
+    if value is None:
+        return None
+    names = tuple(name.strip() for name in value.split(","))
+    if unknown := [name for name in names if name not in COLUMNS]:
+        raise click.BadParameter(f"no column '{unknown[0]}'; choose from {', '.join(COLUMNS)}")
+    return tuple(dict.fromkeys(names))
 
 
 @click.command()
@@ -14,22 +49,121 @@ from gan import tables
     "--format", "form", type=tables.FORMATS, default="table",
     show_default=True,
 )  # fmt: skip
+@click.option("--wide", is_flag=True, help="Every column in the table; csv and json have them all.")
+@click.option("--columns", callback=_columns, metavar="A,B,C", help="These columns, in this order.")
+@click.option(
+    "--require",
+    "required",
+    multiple=True,
+    type=click.Choice(list(REQUIREMENTS)),
+    help="Print only files of which this is true (may be given several times: all of them), and "
+    "exit with 1 if any is left out.",
+)
+@click.option("--failing", is_flag=True, help="With --require: print the files left out instead.")
 @click.option("--strict", is_flag=True, help="Exit with 1 unless every file is piano alone.")
+@click.option(
+    "--summary", is_flag=True, help="Counts at the end (on standard error for csv, json)."
+)
 @click.option(
     "--workers",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Processes; 0: all cores.",
+    help="Processes; 0: all cores, two for few files; 1: none but this one, which a file that "
+    "crashes its reader takes along.",
 )
-def check(paths: tuple[Path, ...], form: str, strict: bool, workers: int) -> None:
-    """One row a file: readable?, instruments, drums, notes, seconds, timing, reason."""
-    from data_tools.inspect import inspect_many
+def check(
+    paths: tuple[Path, ...],
+    form: str,
+    wide: bool,
+    columns: tuple[str, ...] | None,
+    required: tuple[str, ...],
+    failing: bool,
+    strict: bool,
+    summary: bool,
+    workers: int,
+) -> None:
+    """One row a file: is it readable, one instrument, piano; what it holds; what looks wrong.
 
-    found = list(tables.midi_files(paths))
-    # A process costs more to start than a hundred files to read.
-    rows = list(inspect_many(found, workers or (1 if len(found) < 200 else 0)))
-    tables.show((row.row() for row in rows), form)
-    refused = sum(bool(row.reason) for row in rows)
-    if strict and refused:
-        raise UserError(f"{refused} of {len(rows)} files are not single-instrument piano")
+    Files, folders, .zip and .tar archives, or a manifest.csv. Several tracks of one instrument, a
+    hand each, are one instrument; channel 10 is drums. `kept` says whether `gan data build` keeps
+    the file at its defaults.
+    """
+    from data_tools.inspect import COLUMNS, inspect_many
+
+    if failing and not required:
+        raise click.UsageError("--failing shows what --require leaves out; give --require as well")
+    counts: Counter[tuple[str, str]] = Counter()
+
+    def chosen() -> Iterator[dict[str, object]]:
+        for row in inspect_many(_music(paths), workers or (0 if _many(paths) else 2)):
+            fits = all(REQUIREMENTS[name](row) for name in required)
+            counts.update(_facts(row))
+            counts["left out", ""] += not fits
+            if fits != failing:
+                yield row.row()
+
+    shown = columns or (COLUMNS if wide or form != "table" else SHORT)
+    tables.show(chosen(), form, shown)
+    if summary:
+        _print_summary(counts, error=form != "table")
+    total = counts["files", ""]
+    if left_out := counts["left out", ""]:
+        raise UserError(f"{left_out} of {total} files left out: not {', '.join(required)}")
+    if strict and (refused := total - counts["reason", "none"]):
+        raise UserError(f"{refused} of {total} files are not single-instrument piano")
+
+
+def _music(paths: tuple[Path, ...]) -> Iterator[tuple[str, Path | bytes | None]]:
+    """Names and contents of all files; an archive is read as it goes."""
+    from data_tools.sources import Source
+
+    for path in paths:
+        if path.is_dir() or not path.name.lower().endswith(_ARCHIVES):
+            yield from ((str(found), found) for found in tables.midi_files([path]))
+            continue
+        source = Source(path)
+        entries = source.entries()
+        if not entries:
+            raise UserError(f"{path}: no .mid file in it")
+        join = "/" if source.kind == "manifest" else ":"
+        above = path.parent if source.kind == "manifest" else path
+        for entry, data in source.contents(entries):
+            yield f"{above}{join}{entry.path}", data
+
+
+def _many(paths: tuple[Path, ...]) -> bool:
+    """Whether every core pays: a process costs more to start than a hundred files to read."""
+    found = 0
+    for path in paths:
+        if path.is_dir():
+            for _ in tables.midi_files([path]):
+                found += 1
+                if found >= 200:
+                    return True
+        elif path.name.lower().endswith(_ARCHIVES):
+            found += path.stat().st_size // 2**12  # a few kilobytes a file, packed
+        else:
+            found += 1
+    return found >= 200
+
+
+def _facts(row: "Inspection") -> Iterator[tuple[str, str]]:
+    """What a summary counts of a row."""
+    yield "files", ""
+    # Without the particulars, of which there are as many as files.
+    for reason in (row.reason or "none").split("; ") if row.readable else ["not readable"]:
+        several = reason[0].isdigit()
+        yield "reason", "several instruments" if several else reason.split(", but")[0]
+    yield "timing", row.timing or "none"
+    yield "kept", "yes" if row.kept == "yes" else "no"
+    for mark in row.suspicious or ("nothing",):
+        yield "suspicious", mark.split(" (")[0]
+
+
+def _print_summary(counts: Counter[tuple[str, str]], error: bool) -> None:
+    click.echo(f"\n{counts['files', '']:,} files", err=error)
+    for heading in ("kept", "reason", "timing", "suspicious"):
+        found = [(what, number) for (kind, what), number in counts.items() if kind == heading]
+        for what, number in sorted(found, key=lambda pair: (-pair[1], pair[0])):
+            click.echo(f"{number:>8,}  {heading}: {what}", err=error)

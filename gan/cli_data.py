@@ -9,7 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from data_tools.settings import CorpusSettings
 from gan import options, settings
+from gan.cli_audit import audit
 from gan.cli_check import check
+from gan.cli_fetch import fetch, list_datasets
 
 
 @click.group()
@@ -18,6 +20,9 @@ def data() -> None:
 
 
 data.add_command(check)
+data.add_command(audit)
+data.add_command(list_datasets)
+data.add_command(fetch)
 
 
 def _bar(quiet: bool) -> Progress:
@@ -34,12 +39,27 @@ def _bar(quiet: bool) -> Progress:
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Processes; 0: all cores.",
+    help="Processes; 0: all cores; 1: none beside this one, so no file's time is bounded.",
 )
+@click.option(
+    "--manifest",
+    type=Path,
+    help="A corpus's manifest.csv, edited: labels, artists, "
+    "splits, a column keep (yes or no). It overrides what the sources say.",
+)
+@click.option("--force", is_flag=True, help="Replace a corpus of other sources or settings.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @options.options(CorpusSettings)
-def build(sources: tuple[Path, ...], out: Path, workers: int, quiet: bool, **flags: Any) -> None:
-    """Make a corpus of folders, archives or a manifest.csv; verify one that is made."""
+def build(
+    sources: tuple[Path, ...], out: Path, workers: int, manifest: Path | None, force: bool,
+    quiet: bool, **flags: Any,
+) -> None:  # fmt: skip
+    """Make a corpus of folders, archives or a manifest.csv; verify one that is made.
+
+    files.csv says what became of every file, conflicts.csv which copies have two labels. To change
+    labels, artists or splits, edit a copy of the corpus's manifest.csv and give it with the same
+    sources as --manifest.
+    """
     from data_tools.corpus import build as build_corpus
 
     chosen = settings.build(CorpusSettings, options.given(CorpusSettings, flags))
@@ -47,13 +67,14 @@ def build(sources: tuple[Path, ...], out: Path, workers: int, quiet: bool, **fla
         task = bar.add_task("reading", total=None)
         corpus, built = build_corpus(
             sources, out, chosen, workers,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            lambda done, total: bar.update(task, completed=done, total=total), manifest, force,
         )  # fmt: skip
     if quiet:
         return
     counts = corpus.facts["counts"]
     click.echo(f"{out}: {'built' if built else 'nothing has changed; verified'}")
-    for name in ("files", "kept", "rejected", "notes", "tokens", "near_duplicate_groups"):
+    for name in ("files", "kept", "rejected", "notes", "tokens", "near_duplicate_groups",
+                 "label_conflicts"):  # fmt: skip
         click.echo(f"  {name.replace('_', ' ')}: {counts[name]:,}")
     for reason, number in counts["rejected_by_reason"].items():
         click.echo(f"    {number:,} x {reason}")

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from data_tools.augment import Augmenter
+from data_tools.bytepair import MergedRepresentation
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
+from data_tools.neutralise import Neutraliser, reach
 from data_tools.representation import BOS, EOS, PAD, Representation
-from data_tools.settings import AugmentSettings
+from data_tools.settings import AugmentSettings, NeutraliseSettings
 from gan.engine import numpy_generator
 
 
@@ -74,7 +76,9 @@ class GeneratorWindows:
             raise UserError(f"{corpus.folder}: no pieces left to train on in this split")
         self.corpus, self.representation = corpus, representation
         self.length, self.batch, self.dropout, self.seed = length, batch, dropout, seed
-        self._augment = Augmenter(representation, augment) if augment else None
+        merged = isinstance(representation, MergedRepresentation)
+        plain = corpus.representation if merged else representation
+        self._augment = Augmenter(plain, augment) if augment else None
         lengths = corpus.index[np.asarray(numbers) + 1] - corpus.index[np.asarray(numbers)] + 2
         chunks = -(-lengths // length)
         self._piece = np.repeat(np.asarray(numbers), chunks)
@@ -112,9 +116,13 @@ class GeneratorWindows:
         room = self.length + 1 - len(conditions)
         piece = self.corpus.piece(number)
         # EOS alone would be a window with nothing to predict.
-        music = _slice(piece, min(start, len(piece)), room)
+        merged = isinstance(self.representation, MergedRepresentation)
+        music = _slice(piece, min(start, len(piece)), (1 + merged) * room)
         if self._augment:
             music = self._augment(music, generator)
+        if isinstance(self.representation, MergedRepresentation):
+            # Merges shorten the music to half at most; what is beyond the window has another.
+            music = self.representation.merge(music)[:room]
         return np.concatenate([conditions, music]).astype(np.int64)
 
     def conditions(self, number: int) -> list[int]:
@@ -201,9 +209,10 @@ class DiscriminatorWindows:
         shortest, longest: crops of a batch share one length between these.
         augment: how crops are changed.
         seed: of everything drawn.
+        neutralise: how crops lose the marks of their making, before they are augmented.
 
     Raises:
-        UserError: one of the labels is missing.
+        UserError: one of the labels is missing, or the time base cannot be neutralised.
     """
 
     def __init__(
@@ -215,10 +224,13 @@ class DiscriminatorWindows:
         longest: int,
         augment: AugmentSettings,
         seed: int,
+        neutralise: NeutraliseSettings | None = None,
     ) -> None:
         self.corpus, self.batch, self.seed = corpus, batch, seed
         self.shortest, self.longest = shortest, longest
         self._augment = Augmenter(corpus.representation, augment)
+        self._neutral = neutralise or NeutraliseSettings()
+        self._neutralise = Neutraliser(corpus.representation, self._neutral)
         self._pieces: list[list[np.ndarray]] = []
         self._shares: list[np.ndarray] = []
         for label in ("not_jazz", "jazz"):
@@ -241,8 +253,13 @@ class DiscriminatorWindows:
         labels = np.arange(self.batch) % 2
         for row, label in zip(rows, labels, strict=True):
             source = generator.choice(len(self._shares[label]), p=self._shares[label])
-            piece = self.corpus.piece(int(generator.choice(self._pieces[label][source])))
+            number = int(generator.choice(self._pieces[label][source]))
+            piece = self.corpus.piece(number)
             start = int(generator.integers(max(1, len(piece) - length + 1)))
-            crop = self._augment(piece[start : start + length].astype(np.int64), generator)
+            crop = piece[start : start + reach(length, self._neutral)].astype(np.int64)
+            if self._neutral.neutral_share:
+                timing = self.corpus.rows[number]["timing"]
+                crop = self._neutralise(crop, generator, timing)[:length]
+            crop = self._augment(crop, generator)
             row[: len(crop)] = crop
         return torch.from_numpy(rows), torch.from_numpy(labels.astype(np.float32))

@@ -62,6 +62,9 @@ def _is_union_of_models(annotation: Any) -> bool:
     )
 
 
+_SHORT = {"byte_pairs": "--bpe"}  # what people call it, beside the flag of the field's own name
+
+
 def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
     flag = "--" + name.replace("_", "-")
     annotation, multiple = field.annotation, False
@@ -75,4 +78,5 @@ def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
     if typing.get_origin(annotation) is typing.Literal:
         choices = click.Choice([str(choice) for choice in typing.get_args(annotation)])
         return click.option(flag, name, type=choices, multiple=multiple, help=text)
-    return click.option(flag, name, type=annotation, multiple=multiple, help=text)
+    flags = (_SHORT[name], flag) if name in _SHORT else (flag,)
+    return click.option(*flags, name, type=annotation, multiple=multiple, help=text)

@@ -60,7 +60,7 @@ def pretrain(
         )
     draw = DiscriminatorWindows(
         corpus, splits["train"], settings.batch, settings.shortest, settings.window,
-        settings.augment, settings.seed,
+        settings.augment, settings.seed, settings.neutralise,
     )  # fmt: skip
     # After whatever may refuse the corpus, so that no folder is taken in vain.
     run = Run(out, settings, resume, corpus.inputs())

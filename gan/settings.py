@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_tools.errors import UserError
-from data_tools.settings import AugmentSettings
+from data_tools.settings import AugmentSettings, NeutraliseSettings
 from discriminator.settings import CNNSettings, ModelSettings
 from generator.settings import TransformerSettings
 
@@ -48,6 +48,7 @@ class PretrainSettings(Settings):
     clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
     label_smoothing: float = Field(0.05, ge=0, lt=0.5, description="Keeps targets off 0 and 1.")
     augment: AugmentSettings = AugmentSettings(stretch=0.25, jitter=0.3, loudness=4, transpose=6)
+    neutralise: NeutraliseSettings = NeutraliseSettings()
     evaluate_every: int = Field(250, ge=1, description="Steps between validations.")
     patience: int = Field(4, ge=1, description="Validations without a better one before stopping.")
 
@@ -70,6 +71,13 @@ class TrainSettings(Settings):
     )
     condition_dropout: float = Field(
         0.1, ge=0, le=1, description="Share of windows trained without their condition tokens."
+    )
+    byte_pairs: int = Field(
+        0,
+        ge=0,
+        le=20_000,
+        description="Merged tokens (BPE) learnt from the training pieces; plain "
+        "cross-entropy only.",
     )
     artist_pieces: int = Field(
         20, ge=1, description="Pieces an artist needs in training to get a token."

@@ -1,9 +1,10 @@
 """Rows on the screen: a table for people, CSV and JSON for programs."""
 
 import csv
+import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from rich.table import Table
 
 from data_tools.errors import UserError
 from data_tools.files import MIDI_SUFFIXES
+
+_MOST_COLUMNS = 12
+_WIDE = 10_000  # characters; a table takes what it needs of them
 
 FORMATS = click.Choice(["table", "csv", "json"])
 
@@ -33,37 +37,56 @@ def midi_files(paths: Iterable[Path]) -> Iterator[Path]:
         yield from found
 
 
-def show(rows: Iterable[dict[str, object]], form: str) -> None:
-    """Prints rows of equal columns; CSV and JSON as they come, one object a line for JSON."""
-    if form == "json":
-        for row in rows:
-            print(json.dumps(row, ensure_ascii=False), flush=True)
-        return
+def show(
+    rows: Iterable[dict[str, object]], form: str, columns: Sequence[str] | None = None
+) -> None:
+    """Prints rows of equal columns; CSV and JSON as they come, one object a line for JSON.
+
+    Args:
+        rows: what to print; lists in them become words in a table and in CSV.
+        form: one of `FORMATS`.
+        columns: which to print, in this order; all by default.
+    """
+    # A file's name may hold bytes that are no text.
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
     stream = iter(rows)
     first = next(stream, None)
     if first is None:
+        if form == "csv" and columns:
+            csv.writer(sys.stdout, lineterminator="\n").writerow(columns)
         return
-    every = chain([first], stream)
+    names = list(columns or first)
+    every = ({name: row[name] for name in names} for row in chain([first], stream))
+    if form == "json":
+        for row in every:
+            print(json.dumps(row, ensure_ascii=False), flush=True)
+        return
     if form == "csv":
-        writer = csv.DictWriter(sys.stdout, list(first), lineterminator="\n")
+        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
         writer.writeheader()
         for row in every:
             writer.writerow({key: _plain(value) for key, value in row.items()})
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name, value in first.items():
+    for name in names:
+        value = first[name]
         right = isinstance(value, int | float) and not isinstance(value, bool)
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in every:
         table.add_row(*(_plain(value) for value in row.values()))
     console = Console(highlight=False, markup=False)
-    # Paths are for copying: outside a terminal nothing is cut to its width.
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=240)
+    # Paths are for copying: outside a terminal nothing is cut to its width, nor in it where there
+    # are more columns than it could hold.
+    if not console.is_terminal or len(names) > _MOST_COLUMNS:
+        console = Console(highlight=False, markup=False, width=_WIDE, soft_wrap=True)
     console.print(table)
 
 
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        words = [str(one) for one in value]
+        return ("; " if any(" " in word for word in words) else " ").join(words)
     return "" if value is None else str(value)

@@ -22,8 +22,8 @@ from data_tools import midi
 from data_tools.cards import read_card
 from data_tools.errors import UserError
 from data_tools.files import write_json
-from data_tools.representation import Representation, TokenType
-from generator.grammar import Grammar
+from data_tools.representation import Representation
+from generator.merged import grammar_of
 from generator.sampling import describe, sample, seeded
 from generator.settings import TransformerSettings
 from generator.transformer import Transformer
@@ -31,7 +31,6 @@ from generator.transformer import Transformer
 FORMAT = 1
 PRETRAINED = Path(__file__).parent / "pretrained"
 ATTEMPTS = 4  # seeds tried for a piece before giving up
-_STRIKES = (TokenType.PITCH, TokenType.NOTE_ON)
 
 
 class _Card(BaseModel):
@@ -52,7 +51,7 @@ class Piece:
     """One composed piece.
 
     Attributes:
-        midi: one piano track, with markers that say how it was made.
+        midi: one piano track (of `raw`, one a part), with markers that say how it was made.
         ids: (T,) its music tokens, the prompt's first.
         prompt: how many of them are the prompt's.
         seed: composing one piece with this seed and the same choices gives it again.
@@ -197,7 +196,7 @@ class Composer:
             opening = self._prompt(prompt, prompt_length)
         prefix = conditions + opening
         music_start = len(conditions) + (opening[0] == self.representation.bos)
-        grammar = Grammar(self.representation, self.device, self._strikes(prefix) + min_notes)
+        grammar = grammar_of(self.representation, self.device, self._strikes(prefix) + min_notes)
         story = _story(label, artist, temperature, top_k, top_p, prompt)
 
         def draw(seeds: Sequence[int]) -> list[Piece | None]:
@@ -239,39 +238,34 @@ class Composer:
     def _prompt(self, prompt: midi.Music, length: int) -> list[int]:
         """BOS and the whole prompt, or its last tokens if it is longer than `length`.
 
-        The latter start with a note, after the tempo then in force, and without BOS: they are the
-        middle of a piece.
+        The latter start with a note, after what is then in force (such as the tempo), and without
+        BOS: they are the middle of a piece.
         """
-        ids = self.representation.encode(midi.prepare(prompt).score)
+        ids = self.representation.encode(self.representation.prepare(prompt).score)
         if len(ids) <= length:
             return [self.representation.bos, *ids.tolist()]
-        kinds = self.representation.token_types[ids]
-        starts = np.flatnonzero(np.isin(kinds, _STRIKES))
+        starts = np.flatnonzero(self.representation.strikes[ids])
         starts = starts[starts >= len(ids) - length]
         if not len(starts):
             raise UserError(
                 f"{midi.name_of(prompt)}: no note starts in its last {length} tokens; use more"
             )
-        tempo = ids[: starts[0]][kinds[: starts[0]] == TokenType.TEMPO][-1:]
-        return [*tempo.tolist(), *ids[starts[0] :].tolist()]
+        return [*self.representation.in_force(ids, starts[0]), *ids[starts[0] :].tolist()]
 
     def _strikes(self, ids: Sequence[int] | np.ndarray) -> int:
-        kinds = self.representation.token_types[np.asarray(ids, dtype=np.int64)]
-        return int(np.isin(kinds, _STRIKES).sum())
+        return int(self.representation.strikes[np.asarray(ids, dtype=np.int64)].sum())
 
     def _piece(self, ids: np.ndarray, prompt: int, seed: int, story: str) -> Piece | None:
         """The piece these tokens stand for, or None where the model added no note."""
         score = self.representation.decode(ids)
         opening = self.representation.decode(ids[:prompt])
-        if len(score.tracks[0].notes) <= len(opening.tracks[0].notes):
+        if score.note_num() <= opening.note_num():
             return None
         result = midi.to_miditoolkit(score)
         result.markers = [_marker(f"{story}, seed {seed}", 0)]
         if prompt:
-            kinds = self.representation.token_types[ids[:prompt]]
-            shifts = self.representation.token_values[ids[:prompt]]
             # A grid step is a tick of the decoded score.
-            end = int(shifts[kinds == TokenType.TIME_SHIFT].sum())
+            end = int(self.representation.times(ids[:prompt])[-1])
             result.markers += [_marker("prompt", 0), _marker("generated", end)]
         return Piece(result, ids, prompt, seed, describe(score))
 

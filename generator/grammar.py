@@ -3,11 +3,13 @@
 `Representation.follows` says which type of token may follow which; the rest needs memory: a string
 that sounds is not struck again, only what sounds can stop and not at the moment it began, what
 begins at one moment comes in ascending pitch (as encoded music does, so no pitch is struck twice at
-once), and a piece ends only when it has notes and nothing is held. All of it is tensors over the
-batch. `replay` finds the masks of whole sequences in one parallel pass, for the gradient pass over
-a rollout, and gives what stepping gives.
+once), and a piece ends only when it has notes and nothing is held. What a preset lets hold until
+changed is in `generator.memory`. All of it is tensors over the batch. `replay` finds the masks of
+whole sequences in one parallel pass, for the gradient pass over a rollout, and gives what stepping
+gives.
 
-Shapes: B batch, T positions, V vocabulary, K lanes: the pedal and then the 128 pitches.
+Shapes: B batch, T positions, V vocabulary, K lanes: the pedal and then the 128 pitches, of one
+channel or, for `raw`, of each of sixteen; W columns of memory.
 """
 
 from dataclasses import dataclass, fields
@@ -16,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_tools.midi import HIGHEST_PITCH, LOWEST_PITCH
 from data_tools.representation import Representation, TokenType
+from generator.memory import CHANNELS, last_time, memories_of
 
 LANES = 129
+_MOVES = (TokenType.TIME_SHIFT, TokenType.BAR, TokenType.POSITION)  # these end a moment
 _START = len(TokenType)  # the row of the table for "nothing read yet"
 
 
@@ -33,6 +36,7 @@ class GrammarState:
         settled: (B, K) lanes sounding since before the current moment: these may stop.
         top: (B,) highest lane begun at the current moment, -1 where none.
         notes: (B,) notes begun.
+        memory: (B, W) see `generator.memory`; the channel in force is the first column of `raw`.
     """
 
     last: Tensor
@@ -40,6 +44,7 @@ class GrammarState:
     settled: Tensor
     top: Tensor
     notes: Tensor
+    memory: Tensor
 
 
 _FIELDS = [field.name for field in fields(GrammarState)]
@@ -49,7 +54,7 @@ class Grammar:
     """The mask over the vocabulary, step by step or for whole sequences.
 
     Args:
-        representation: whose tokens these are; both presets.
+        representation: whose tokens these are.
         device: where masks are wanted.
         min_notes: EOS is out of reach before this many notes.
     """
@@ -62,7 +67,8 @@ class Grammar:
     ) -> None:
         kinds, values = representation.token_types, representation.token_values
         pitched = np.isin(kinds, [TokenType.PITCH, TokenType.NOTE_ON, TokenType.NOTE_OFF])
-        playable = (values >= LOWEST_PITCH) & (values <= HIGHEST_PITCH)
+        lowest, highest = representation.vocabulary.pitches
+        playable = (values >= lowest) & (values <= highest)
         table = _type_table(representation.follows)[:, kinds] & (playable | ~pitched)  # (types, V)
 
         def tensor(array: np.ndarray) -> Tensor:
@@ -79,21 +85,42 @@ class Grammar:
         self._begins = tensor(strikes | (kinds == TokenType.PEDAL_ON))
         self._holds = tensor(np.isin(kinds, [TokenType.NOTE_ON, TokenType.PEDAL_ON]))
         self._ends = tensor(np.isin(kinds, [TokenType.NOTE_OFF, TokenType.PEDAL_OFF]))
-        self._lanes = torch.arange(LANES, device=device)
+        self._moves = tensor(np.isin(kinds, _MOVES))
+        # What begins a new ascent of pitches: another moment, or another channel.
+        self._resets = tensor(np.isin(kinds, [*_MOVES, TokenType.CHANNEL]))
+        self._several = representation.settings.preset == "raw"
+        self._width = LANES * (CHANNELS if self._several else 1)
+        self._lanes = torch.arange(self._width, device=device)
+        self._memories = memories_of(representation, device)
+        start = [value for memory in self._memories for value in memory.start]
+        self._memory_start = torch.tensor(start, dtype=torch.int64, device=device)
+        self._memory_widths = [len(memory.start) for memory in self._memories]
 
     def start(self, batch: int) -> GrammarState:
         """The state before any token: a condition or BOS comes first."""
-        none = torch.zeros(batch, LANES, dtype=torch.bool, device=self.device)
+        none = torch.zeros(batch, self._width, dtype=torch.bool, device=self.device)
         count = torch.zeros(batch, dtype=torch.int64, device=self.device)
-        return GrammarState(count + _START, none, none, count - 1, count)
+        memory = self._memory_start.expand(batch, -1)
+        return GrammarState(count + _START, none, none, count - 1, count, memory)
 
     def allowed(self, state: GrammarState) -> Tensor:
         """Tokens that may come next, (B, V) bool; never none."""
-        free = (self._lane > state.top[:, None]) & ~state.held.index_select(1, self._lane)
+        held, settled = self._here(state.held, state), self._here(state.settled, state)
+        free = (self._lane > state.top[:, None]) & ~held.index_select(1, self._lane)
         allowed = self._table.index_select(0, state.last) & (free | ~self._begins)
-        allowed &= state.settled.index_select(1, self._lane) | ~self._ends
+        allowed &= settled.index_select(1, self._lane) | ~self._ends
         allowed[:, self.eos] &= (state.notes >= self.min_notes) & ~state.held.any(1)
+        columns = state.memory.split(self._memory_widths, 1) if self._memories else ()
+        for memory, own in zip(self._memories, columns, strict=True):
+            memory.restrict(own, allowed)
         return allowed
+
+    def _here(self, lanes: Tensor, state: GrammarState) -> Tensor:
+        """The lanes (B, LANES) of the channel in force."""
+        if not self._several:
+            return lanes
+        rows = torch.arange(len(lanes), device=self.device)
+        return lanes.view(-1, CHANNELS, LANES)[rows, state.memory[:, 0].clamp(min=0)]
 
     def advance(self, state: GrammarState, ids: Tensor) -> GrammarState:
         """The state after one more token a sequence; the old state stays as it is.
@@ -106,13 +133,21 @@ class Grammar:
             ids: (B,).
         """
         lane, kind = self._lane[ids], self._kind[ids]
-        here = self._lanes == lane[:, None]  # (B, K)
+        memory = state.memory
+        if self._memories:
+            columns = memory.split(self._memory_widths, 1)
+            pairs = zip(self._memories, columns, strict=True)
+            memory = torch.cat([each.advance(own, ids) for each, own in pairs], 1)
+        here = self._lanes == self._own_lane(lane, memory)[:, None]  # (B, K)
         held = (state.held | (here & self._holds[ids, None])) & ~(here & self._ends[ids, None])
-        moved = kind == TokenType.TIME_SHIFT
-        settled = held & (state.settled | moved[:, None])
+        settled = held & (state.settled | self._moves[ids, None])
         top = torch.where(self._begins[ids], torch.maximum(state.top, lane), state.top)
-        top = top.masked_fill(moved, -1)
-        return GrammarState(kind, held, settled, top, state.notes + self._strikes[ids])
+        top = top.masked_fill(self._resets[ids], -1)
+        return GrammarState(kind, held, settled, top, state.notes + self._strikes[ids], memory)
+
+    def _own_lane(self, lane: Tensor, memory: Tensor) -> Tensor:
+        """Lanes counted on from channel to channel."""
+        return lane + LANES * memory[..., 0].clamp(min=0) if self._several else lane
 
     def read(self, ids: Tensor) -> GrammarState:
         """The state after whole sequences (B, T)."""
@@ -139,17 +174,20 @@ class Grammar:
         Running maxima over "when did it last happen" stand in for the steps.
         """
         lane, kind = self._lane[ids], self._kind[ids]
+        memory = self._memory_start.expand(*ids.shape, -1)
+        if self._memories:
+            memory = torch.cat([each.states(ids) for each in self._memories], -1)
         time = torch.arange(ids.shape[1], device=self.device, dtype=torch.int32)[:, None]
-        here = self._lanes == lane[..., None]  # (B, T, K)
-        began = _last_time(here & self._holds[ids][..., None], time)
-        ended = _last_time(here & self._ends[ids][..., None], time)
+        here = self._lanes == self._own_lane(lane, memory)[..., None]  # (B, T, K)
+        began = last_time(here & self._holds[ids][..., None], time)
+        ended = last_time(here & self._ends[ids][..., None], time)
         held = began > ended
-        moved = kind == TokenType.TIME_SHIFT  # (B, T)
-        settled = _last_time(~held, time) < _last_time(moved[..., None], time)
+        settled = last_time(~held, time) < last_time(self._moves[ids][..., None], time)
         # Each moment lifts the values above those of the one before, so one maximum serves all.
-        moment = moved.long().cumsum(1) * (LANES + 1)
+        moment = self._resets[ids].long().cumsum(1) * (LANES + 1)
         top = (moment + (lane + 1) * self._begins[ids]).cummax(1).values - moment - 1
-        return GrammarState(kind, held, settled, top, self._strikes[ids].long().cumsum(1))
+        notes = self._strikes[ids].long().cumsum(1)
+        return GrammarState(kind, held, settled, top, notes, memory)
 
 
 def _type_table(follows: np.ndarray) -> np.ndarray:
@@ -164,8 +202,3 @@ def _type_table(follows: np.ndarray) -> np.ndarray:
     table[ended] = False
     table[ended, TokenType.PAD] = True
     return table
-
-
-def _last_time(happened: Tensor, time: Tensor) -> Tensor:
-    """For every position, when it last `happened` (B, T, K) up to there; -1 for never."""
-    return torch.where(happened, time, -1).cummax(1).values

@@ -16,9 +16,10 @@ import torch
 from symusic.core import ScoreTick
 from torch import Tensor
 
-from data_tools.midi import notes_of, seconds_of
+from data_tools.midi import merged_notes, seconds_of
 from data_tools.representation import EOS, PAD
 from generator.grammar import Grammar
+from generator.merged import MergedGrammar
 from generator.transformer import KeyValueCache, Transformer
 
 NOISE_BLOCK = 32  # steps of noise drawn at once; part of what a seed means
@@ -153,7 +154,7 @@ def rollout(
 @torch.no_grad()
 def sample(
     model: Transformer,
-    grammar: Grammar,
+    grammar: Grammar | MergedGrammar,
     prefix: Tensor,
     steps: int,
     *,
@@ -207,7 +208,9 @@ def sample(
     return Samples(ids, lengths, start)
 
 
-def _refill(model: Transformer, grammar: Grammar, ids: Tensor, cache: KeyValueCache) -> Tensor:
+def _refill(
+    model: Transformer, grammar: Grammar | MergedGrammar, ids: Tensor, cache: KeyValueCache
+) -> Tensor:
     """Reads ids (B, T) into the emptied cache; if they do not fit, conditions and the latest."""
     cache.length = 0
     if ids.shape[1] >= cache.max_len:
@@ -239,7 +242,7 @@ def describe(score: ScoreTick) -> dict[str, float]:
         one pitch), repeated_4grams (share of the four-pitch sequences seen before in the piece) and
         longest_silence (seconds in which nothing sounds, a silence before the first note included).
     """
-    notes = notes_of(score.tracks[0])
+    notes = merged_notes(score)
     if not len(notes):
         names = ("notes", "seconds", "distinct_pitches", "longest_run", "repeated_4grams")
         return dict.fromkeys((*names, "longest_silence"), 0.0)

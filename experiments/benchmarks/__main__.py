@@ -1,83 +1,72 @@
-"""What an adversarial step costs beside a plain one: `make bench`.
+"""Benchmarks: `python -m experiments.benchmarks steps | corpus | fuzz`; `make bench` runs one.
 
-Both kinds alternate within one run on one model, so whatever else the machine does hits both; what
-is reported is their ratio, with quartiles over the pairs. Music is composed on the spot.
+Each prints JSON, one line a result, so that runs can be kept and compared.
 """
 
 import json
-import tempfile
-import time
 from pathlib import Path
 
 import click
-import numpy as np
-import torch
-
-from data_tools.corpus import Corpus, build
-from data_tools.practice import write_practice
-from discriminator.classifier import Classifier
-from discriminator.models import build as build_discriminator
-from discriminator.settings import ClassifierSettings, CNNSettings
-from gan.adversarial.trainer import Trainer
-from gan.settings import TrainSettings
-from gan.settings import build as build_settings
 
 
-def quartiles(values: np.ndarray) -> list[float]:
-    """First quartile, median and third quartile."""
-    return [round(float(v), 3) for v in np.percentile(values, [25, 50, 75])]
+@click.group()
+def bench() -> None:
+    """Measure this machine: training steps, building corpora, hostile files."""
 
 
-def measure(
-    corpus: Corpus, folder: Path, batch: int, length: int, rollout: int, pairs: int
-) -> dict:
-    """Seconds of plain and adversarial steps, and their ratio, over `pairs` pairs."""
-    model = build_discriminator(CNNSettings(), corpus.representation.music_size)
-    settings = ClassifierSettings(model=CNNSettings())
-    Classifier(model, corpus.representation, settings).save(folder / "classifier")
-    chosen = build_settings(
-        TrainSettings,
-        {
-            "batch": batch, "length": length, "rollout": rollout, "adv_batch": batch,
-            "adv_weight": 0.1, "adv_ramp": 0, "adv_every": 2, "bos_share": 0.0, "samples": 0,
-            "discriminator": str(folder / "classifier"), "generator": {"dropout": 0.0},
-            "validation_windows": 1,
-        },
-    )  # fmt: skip
-    trainer = Trainer(corpus, folder / "run", chosen, quiet=True)
-    seconds = []
-    for step in range(2 * pairs + 2):
-        began = time.perf_counter()
-        trainer.train_step(step)
-        if trainer.compute.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    plain, adversarial = np.array(seconds[2:]).reshape(-1, 2).T
-    return {
-        "batch": batch,
-        "length": length,
-        "rollout": rollout,
-        "device": trainer.compute.describe(),
-        "threads": torch.get_num_threads(),
-        "plain_seconds": quartiles(plain),
-        "adversarial_seconds": quartiles(adversarial),
-        "ratio": quartiles(adversarial / plain),
-    }
-
-
-@click.command()
+@bench.command()
 @click.option("--batch", default=8, show_default=True, help="Windows, and rollouts, a step.")
 @click.option("--length", default=512, show_default=True, help="Tokens a window.")
 @click.option("--rollout", "rollouts", multiple=True, type=int, default=(128, 256),
               show_default=True, help="New tokens a rollout.")  # fmt: skip
 @click.option("--pairs", default=5, show_default=True, help="Pairs of steps timed.")
-def bench(batch: int, length: int, rollouts: tuple[int, ...], pairs: int) -> None:
-    """Times adversarial steps against plain ones; one line of JSON a setting."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        corpus, _ = build([write_practice(folder / "midi", 60)], folder / "corpus", workers=1)
-        for rollout in rollouts:
-            print(json.dumps(measure(corpus, folder / str(rollout), batch, length, rollout, pairs)))
+def steps(batch: int, length: int, rollouts: tuple[int, ...], pairs: int) -> None:
+    """Time adversarial steps against plain ones; one line of JSON a setting."""
+    from experiments.benchmarks.step_cost import compare
+
+    for result in compare(batch, length, rollouts, pairs):
+        print(json.dumps(result))
+
+
+@bench.command()
+@click.option("--archive", required=True, type=click.Path(exists=True, path_type=Path),
+              help="A folder of MIDI files.")  # fmt: skip
+@click.option("--counts", default="1000,7678", show_default=True, help="Files a build, by commas.")
+@click.option("--sample", default=300, show_default=True,
+              help="Files that the plain ways tokenise; their rate stands for all.")  # fmt: skip
+@click.option("--repeats", default=3, show_default=True, help="Times everything is run.")
+@click.option("--workers", default=0, show_default=True, help="Processes of every way; 0: all.")
+@click.option("--out", type=Path, help="Also write a .json with everything, and a .md table.")
+def corpus(
+    archive: Path, counts: str, sample: int, repeats: int, workers: int, out: Path | None
+) -> None:
+    """Time `gan data build` against plain MidiTok: files a second, and memory."""
+    from experiments.benchmarks.throughput import compare, markdown
+
+    result = compare(archive, [int(c) for c in counts.split(",")], sample, repeats, workers)
+    print(json.dumps(result))
+    click.echo(markdown(result))
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+        out.with_suffix(".md").write_text(markdown(result))
+
+
+@bench.command()
+@click.option("--source", required=True, type=click.Path(exists=True, path_type=Path),
+              help="A folder of MIDI files to mutate.")  # fmt: skip
+@click.option("--count", default=2000, show_default=True, help="Mutated files.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, other mutations.")
+@click.option("--seconds", default=10.0, show_default=True, help="Time bound for a file.")
+@click.option("--workers", default=0, show_default=True, help="Processes; 0: all.")
+def fuzz(source: Path, count: int, seed: int, seconds: float, workers: int) -> None:
+    """Feed mutated files to check and build; exits with 1 where one crashes or hangs."""
+    from experiments.benchmarks.hostile import run
+
+    result = run(source, count, seed, seconds, workers)
+    print(json.dumps(result, indent=1))
+    if any(part["crashed"] or part["late"] for part in result["parts"].values()):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

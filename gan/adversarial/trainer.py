@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from data_tools.bytepair import merged_from
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.representation import Representation
@@ -70,6 +71,7 @@ class Trainer:
     ) -> None:
         self.settings, self.out, self.quiet = settings, out, quiet
         self.compute = engine(settings.device, settings.precision)
+        self._check_byte_pairs()
         self.critic = self._critic(corpus) if settings.adv_weight else None
         self.model, self.representation = self._generator(corpus)
         self._check_context()
@@ -81,7 +83,8 @@ class Trainer:
             corpus, numbers, self.representation, settings.length, settings.batch,
             settings.augment, settings.condition_dropout, settings.seed,
         )  # fmt: skip
-        self.grammar = Grammar(self.representation, self.compute.device)
+        plain = Representation(corpus.representation.settings, self.representation.conditions)
+        self.grammar = Grammar(plain, self.compute.device)  # of rollouts, which know no merges
         if self.critic:
             jazz = corpus.select("train", "jazz", settings.exclude_sources)
             conditions = [self.representation.condition_id("label:jazz")] if label else []
@@ -222,6 +225,10 @@ class Trainer:
             corpus, settings.condition, settings.artist_pieces, settings.exclude_sources
         )
         representation = Representation(corpus.representation.settings, conditions)
+        if settings.byte_pairs:
+            numbers = corpus.select("train", exclude_sources=settings.exclude_sources)
+            pieces = (corpus.piece(number) for number in numbers)
+            representation = merged_from(pieces, representation, settings.byte_pairs)
         torch.manual_seed(derived_seed(settings.seed, "weights"))
         model = Transformer(representation.vocab_size, settings.generator)
         return model.to(self.compute.device), representation
@@ -234,6 +241,15 @@ class Trainer:
         if self.settings.init:
             inputs["init"] = weights_digest(self.model)
         return inputs
+
+    def _check_byte_pairs(self) -> None:
+        """Merged tokens mean nothing to a discriminator, and belong to one generator."""
+        for flag in ("adv_weight", "init"):
+            if self.settings.byte_pairs and getattr(self.settings, flag):
+                raise UserError(
+                    f"--byte-pairs with --{flag.replace('_', '-')}: merged tokens are for a "
+                    "generator of its own, trained by cross-entropy alone; leave one of them out"
+                )
 
     def _check_context(self) -> None:
         """Refuses at the start what would not fit the generator's context hours later."""

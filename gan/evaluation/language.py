@@ -11,11 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data_tools.representation import PAD, Representation, TokenType
+from data_tools.representation import PAD, Representation
 from gan.engine import Engine
 from generator.transformer import Transformer
-
-_NOTES = (TokenType.PITCH, TokenType.NOTE_ON)
 
 
 @torch.no_grad()
@@ -52,7 +50,7 @@ def summary(
 ) -> dict[str, float]:
     """Bits a note, bits a token and token accuracy over targets (N, T)."""
     real = targets != PAD
-    notes = np.isin(representation.token_types[targets], _NOTES) & real
+    notes = representation.strikes[targets] * real  # a merged token may begin several
     total = float(bits[real].sum())
     return {
         "bits_per_note": total / max(1, int(notes.sum())),

@@ -10,7 +10,6 @@ import miditoolkit
 import numpy as np
 import pytest
 
-from data_tools import corpus as corpora
 from data_tools import midi
 from data_tools.corpus import COLUMNS, Corpus, build
 from data_tools.errors import UserError
@@ -19,6 +18,7 @@ from data_tools.settings import CorpusSettings, RepresentationSettings
 
 FILES = {
     "corpus.json", "representation.json", "manifest.csv", "tokens.bin", "index.npy", "rejects.csv",
+    "files.csv", "conflicts.csv", "fingerprints.npy",
 }  # fmt: skip
 KEPT = 10
 
@@ -95,7 +95,7 @@ def test_rejects_say_why(built: Path) -> None:
     assert rejects["bass.mid"].startswith("no piano track, only")
     assert rejects["garbage.mid"].startswith("not readable as MIDI")
     assert rejects["short.mid"] == "fewer than 16 notes (5)"
-    assert rejects["zz-copy.mid"] == "same music as jazz/made/1.mid"
+    assert rejects["zz-copy.mid"] == "same file as jazz/made/1.mid"
     counts = Corpus(built).facts["counts"]
     assert (counts["files"], counts["kept"], counts["rejected"]) == (KEPT + 4, KEPT, 4)
     assert sum(counts["rejected_by_reason"].values()) == 4
@@ -133,15 +133,20 @@ def test_building_again_only_verifies(music: Path, copy: Path) -> None:
     assert {path.name: path.stat().st_mtime_ns for path in copy.iterdir()} == before
 
 
-def test_a_changed_file_or_setting_builds_anew(tmp_path: Path, copy: Path) -> None:
+def test_a_changed_file_builds_anew_and_another_setting_if_forced(tmp_path: Path) -> None:
     music = fill(tmp_path / "music")
+    copy = tmp_path / "corpus"
+    assert build([music], copy, workers=1)[1]
     assert not build([music], copy, workers=1)[1]
     midi.write(song(1000), music / "jazz" / "made" / "1.mid")
     changed, now = build([music], copy, workers=1)
     assert now
     assert len(changed) == KEPT + 1  # its copy is no copy any more
     settings = CorpusSettings(representation=RepresentationSettings(preset="performance"))
-    performed, now = build([music], copy, settings, workers=1)
+    with pytest.raises(UserError, match=r"other preset \(duration, now performance\); .*--force"):
+        build([music], copy, settings, workers=1)
+    assert Corpus(copy).digest == changed.digest
+    performed, now = build([music], copy, settings, workers=1, force=True)
     assert now
     assert performed.representation.settings.preset == "performance"
     assert {path.name for path in copy.iterdir()} == FILES
@@ -186,9 +191,9 @@ def test_a_failure_midway_keeps_the_old_corpus(
         raise OSError("disk full")
 
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
-    monkeypatch.setattr(corpora, "write_json", fail)
+    monkeypatch.setattr("data_tools.corpus.tables.write_fates", fail)
     with pytest.raises(OSError, match="disk full"):
-        build([music], copy, CorpusSettings(min_notes=20), workers=1)
+        build([music], copy, CorpusSettings(min_notes=20), workers=1, force=True)
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
     assert [path.name for path in copy.parent.iterdir()] == ["copy"]
 

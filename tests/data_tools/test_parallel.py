@@ -1,6 +1,7 @@
 """The ordered map: order, bounded look-ahead, and a crash costs one item."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 
@@ -53,6 +54,69 @@ def test_a_worker_that_dies_while_the_caller_is_busy() -> None:
     time.sleep(1.0)  # the pool breaks now; the next item is then offered to a broken pool
     expected = [("done", 1), ("crashed", FATAL), *(("done", item) for item in range(10, 14))]
     assert [first, *results] == expected
+
+
+def hang(item: int) -> tuple[str, int]:
+    """FATAL sleeps on in compiled code, as a reader in an endless loop would."""
+    if item == FATAL:
+        time.sleep(600)
+    return "done", item
+
+
+def late(item: int) -> tuple[str, int]:
+    return "late", item
+
+
+def test_an_item_that_hangs_costs_itself_alone() -> None:
+    items = [1, 2, FATAL, 4, 5, FATAL, 7]
+    results = ordered_map(hang, items, crashed, 2, late=late, seconds=0.5, batch=3)
+    assert list(results) == [("late" if item == FATAL else "done", item) for item in items]
+
+
+def greedy(item: int) -> int:
+    """Asks for far more memory than a worker may have."""
+    try:
+        return len(bytearray(item * 2**30))
+    except MemoryError:
+        return -1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's memory")
+def test_an_item_that_eats_memory_is_refused_it() -> None:
+    assert list(ordered_map(greedy, [0, 64, 0], crashed, 2)) == [0, -1, 0]  # type: ignore[arg-type]
+
+
+def fail(item: int) -> int:
+    raise KeyError(item)
+
+
+def no_start() -> None:
+    raise OSError("no such thing")
+
+
+def test_a_bug_is_raised_and_not_taken_for_bad_music() -> None:
+    with pytest.raises(KeyError):
+        list(ordered_map(fail, [1, 2], crashed, 2))  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="no such thing"):
+        list(ordered_map(work, [1], crashed, 2, no_start))
+
+
+def weighed(item: tuple[int, bytes]) -> int:
+    return item[0]
+
+
+def test_heavy_items_travel_alone() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[tuple[int, bytes]]:
+        for number in range(30):
+            taken.append(number)
+            yield number, b"x" * 2**20
+
+    results = ordered_map(weighed, items(), weighed, 2, batch=16)
+    assert next(results) == 0
+    assert len(taken) <= 4  # two at work, one read ahead, one asked for
+    assert list(results) == list(range(1, 30))
 
 
 def test_nothing_to_do() -> None:

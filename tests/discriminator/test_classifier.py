@@ -221,10 +221,10 @@ def test_bad_music_is_unsure_with_its_reason(music):
 
 
 def test_a_reader_that_trips_sets_the_file_aside(music, monkeypatch):
-    def trip(_: object) -> None:
+    def trip(_: object, __: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr("discriminator.reading.prepare", trip)
+    monkeypatch.setattr("data_tools.representation.Representation.prepare", trip)
     assert make().score(music[0]).error == "ZeroDivisionError: of all things"
 
 

@@ -23,6 +23,7 @@ from generator.transformer import Transformer
 
 COMMANDS = [
     (), ("data",), ("data", "check"), ("data", "build"), ("data", "practice"),
+    ("data", "audit"), ("data", "list"), ("data", "fetch"),
     ("pretrain-disc",), ("train",), ("generate",), ("score",),
 ]  # fmt: skip
 

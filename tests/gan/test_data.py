@@ -9,8 +9,8 @@ import torch
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
-from data_tools.representation import BOS, EOS, PAD, Representation
-from data_tools.settings import AugmentSettings
+from data_tools.representation import BOS, EOS, PAD, Representation, TokenType
+from data_tools.settings import NEUTRAL, AugmentSettings, NeutraliseSettings
 from gan.data import (
     DiscriminatorWindows,
     GeneratorWindows,
@@ -266,6 +266,48 @@ def test_discriminator_crops_are_balanced_and_rightly_labelled(
     assert min(lengths) >= 32
     assert max(lengths) <= LENGTH
     assert len(lengths) > 5
+
+
+def test_neutralised_crops_are_full_and_a_function_of_seed_and_step(
+    practice_corpus: Corpus, train: list[int]
+) -> None:
+    def draw(neutralise: NeutraliseSettings | None, step: int, seed: int = 0) -> torch.Tensor:
+        args = (practice_corpus, train, 8, 32, LENGTH, STILL, seed)
+        loader = DiscriminatorWindows(*args) if neutralise is None else None
+        return (loader or DiscriminatorWindows(*args, neutralise))(step)[0]
+
+    types = torch.from_numpy(practice_corpus.representation.token_types.astype(np.int64))
+    full = 0
+    for step in range(6):
+        plain, ids = draw(None, step), draw(NEUTRAL, step)
+        assert torch.equal(plain, draw(NeutraliseSettings(), step)), "off is off"
+        assert ids.shape == plain.shape
+        assert not torch.equal(ids, plain)
+        assert torch.equal(ids, draw(NEUTRAL, step))
+        assert not torch.equal(ids, draw(NEUTRAL, step, seed=1))
+        # Whole notes from the first token on: what a crop cut in two is gone.
+        assert set(types[ids[:, 0]].tolist()) <= {TokenType.PITCH, TokenType.TIME_SHIFT}
+        full += int((ids[:, -1] != PAD).sum())
+    assert full > 0.9 * 6 * 8, "short only where a piece ends"
+
+
+def test_the_loader_tells_how_a_piece_was_timed(
+    practice_corpus: Corpus, train: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def spy(self: object, ids: np.ndarray, generator: object, timing: str) -> np.ndarray:
+        seen.append(timing)
+        return ids
+
+    rows = [row | {"timing": row["label"]} for row in practice_corpus.rows]
+    monkeypatch.setattr(practice_corpus, "rows", rows)
+    monkeypatch.setattr("data_tools.neutralise.Neutraliser.__call__", spy)
+    ids, labels = DiscriminatorWindows(
+        practice_corpus, train, 8, 32, LENGTH, STILL, 0, NEUTRAL
+    )(0)  # fmt: skip
+    assert seen == ["jazz" if label else "not_jazz" for label in labels.tolist()]
+    assert (ids != PAD).all(), "more is read than a crop needs, and cut to its length"
 
 
 def test_short_pieces_are_padded_at_the_right(practice_corpus: Corpus, train: list[int]) -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from data_tools.errors import UserError
-from data_tools.settings import AugmentSettings, CorpusSettings
+from data_tools.settings import NEUTRAL, AugmentSettings, CorpusSettings
 from gan import options
 from gan.cli import main
 from gan.settings import PretrainSettings, TrainSettings, build, preset_names, read_preset
@@ -160,6 +160,20 @@ def test_every_field_is_a_described_flag(command: tuple[str, ...]) -> None:
         assert field.description, f"{name} has no description"
         assert f" --{name.replace('_', '-')} " in words
         assert " ".join(field.description.split()) in words, f"{name} is not described in --help"
+
+
+@pytest.mark.parametrize("kind", COMMANDS.values())
+def test_no_two_fields_share_a_flag(kind: type[BaseModel]) -> None:
+    names = [name for _, name, _ in options._fields(kind)]
+    assert len(set(names)) == len(names)
+
+
+def test_neutralising_is_off_until_one_flag_turns_it_on() -> None:
+    assert PretrainSettings().neutralise.neutral_share == 0
+    flags = parsed(PretrainSettings, "--neutral-share", "1", "--neutral-velocity", "flat")
+    assert flags == {"neutralise": {"neutral_share": 1, "neutral_velocity": "flat"}}
+    wanted = NEUTRAL.model_copy(update={"neutral_velocity": "flat"})
+    assert build(PretrainSettings, flags).neutralise == wanted
 
 
 @pytest.mark.parametrize("kind", [TrainSettings, PretrainSettings])

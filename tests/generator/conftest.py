@@ -10,7 +10,8 @@ from generator.transformer import Transformer
 
 CONDITIONS = ("label:jazz", "label:not_jazz", "artist:Art Tatum")
 SMALL = TransformerSettings(layers=2, width=32, heads=2, max_length=96, dropout=0.1)
-KINDS = [(preset, base) for preset in ("duration", "performance") for base in ("clock", "beat")]
+PRESETS = ("duration", "performance", "remi", "raw")
+KINDS = [(preset, base) for preset in PRESETS for base in ("clock", "beat")]
 
 
 def build(representation: Representation, seed: int = 0) -> Transformer:

@@ -33,18 +33,20 @@ def scale() -> midi.ScoreTick:
 
 
 def assert_clean(piece: Piece, path: Path) -> None:
-    """Read back from disk: one piano track, whole notes, none struck while it sounds."""
+    """Read back from disk: whole notes, none struck while it sounds; one piano, or parts."""
     read = miditoolkit.MidiFile(str(piece.save(path)))
-    (track,) = read.instruments
-    assert (track.name, track.program, track.is_drum) == ("Piano", 0, False)
-    assert track.notes
+    for track in read.instruments:
+        if not track.name.startswith("Channel"):
+            assert len(read.instruments) == 1
+            assert (track.name, track.program, track.is_drum) == ("Piano", 0, False)
+        last = {}
+        for note in sorted(track.notes, key=lambda note: note.start):
+            assert note.end > note.start >= last.get(note.pitch, 0)
+            assert 0 <= note.pitch <= 127
+            assert 1 <= note.velocity <= 127
+            last[note.pitch] = note.end
+    assert read.instruments
     assert read.tempo_changes
-    last = {}
-    for note in sorted(track.notes, key=lambda note: note.start):
-        assert note.end > note.start >= last.get(note.pitch, 0)
-        assert 21 <= note.pitch <= 108
-        assert 1 <= note.velocity <= 127
-        last[note.pitch] = note.end
     assert "seed" in read.markers[0].text
 
 
@@ -57,7 +59,7 @@ def test_untrained_models_write_valid_midi(representation: Representation, tmp_p
     assert [piece.seed for piece in pieces] == list(range(16))
     for number, piece in enumerate(pieces):
         assert_clean(piece, tmp_path / f"{number}.mid")
-        assert piece.statistics["notes"] == len(piece.midi.instruments[0].notes)
+        assert piece.statistics["notes"] == sum(len(i.notes) for i in piece.midi.instruments)
 
 
 def test_a_piece_can_be_written_again_alone(composer: Composer) -> None:
@@ -92,7 +94,7 @@ def test_a_prompt_opens_every_piece(
         story, prompt, generated = piece.midi.markers
         assert "scale" in story.text
         assert (prompt.text, prompt.time, generated.text) == ("prompt", 0, "generated")
-        onsets = sorted(note.start for note in piece.midi.instruments[0].notes)
+        onsets = sorted(note.start for part in piece.midi.instruments for note in part.notes)
         assert onsets[47] <= generated.time <= onsets[48]
         assert onsets[:48] == [note.time for note in representation.decode(whole).tracks[0].notes]
 
@@ -104,7 +106,7 @@ def test_the_end_of_a_long_prompt_is_used(
     buffer = io.BytesIO(scale.dumps_midi())
     prompt = miditoolkit.MidiFile(file=buffer)
     (piece,) = composer.compose(1, length=40, prompt=prompt, prompt_length=50)
-    assert piece.prompt <= 51
+    assert piece.prompt <= 50 + 5  # the last tokens, after what is in force
     notes = piece.midi.instruments[0].notes
     assert 83 in {note.pitch for note in notes}
     assert 36 not in {note.pitch for note in notes[:5]}

@@ -1,0 +1,75 @@
+"""Training on merged tokens: it runs, resumes, composes, and counts its bits by the same notes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data_tools.bytepair import MergedRepresentation
+from data_tools.corpus import Corpus
+from data_tools.errors import UserError
+from gan.adversarial.trainer import Trainer
+from gan.data import GeneratorWindows
+from gan.evaluation.language import summary
+from gan.settings import TrainSettings
+from generator.compose import Composer
+
+Make = Callable[..., TrainSettings]
+
+
+def test_a_run_resumes_and_composes(
+    practice_corpus: Corpus, tiny_settings: Make, tmp_path: Path
+) -> None:
+    settings = tiny_settings(byte_pairs=30)
+    folder = Trainer(practice_corpus, tmp_path / "run", settings, quiet=True).train()
+    composer = Composer.load(folder)
+    assert isinstance(composer.representation, MergedRepresentation)
+    assert len(composer.representation.pairs) == 30
+    (piece,) = composer.compose(1, length=60)
+    assert piece.midi.instruments[0].notes
+    again = Trainer(practice_corpus, tmp_path / "run", settings, resume=True, quiet=True)
+    assert again.step == settings.steps
+    assert again.representation.digest == composer.representation.digest
+
+
+@pytest.mark.parametrize(
+    ("change", "flag"), [({"adv_weight": 0.1}, "adv-weight"), ({"init": "somewhere"}, "init")]
+)
+def test_what_needs_plain_tokens_is_refused(
+    practice_corpus: Corpus, tiny_settings: Make, tmp_path: Path,
+    change: dict[str, object], flag: str,
+) -> None:  # fmt: skip
+    settings = tiny_settings(byte_pairs=30, **change)
+    with pytest.raises(UserError, match=flag):
+        Trainer(practice_corpus, tmp_path / "run", settings, quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_windows_hold_the_same_music(
+    practice_corpus: Corpus, tiny_settings: Make, tmp_path: Path
+) -> None:
+    settings = tiny_settings(byte_pairs=30)
+    trainer = Trainer(practice_corpus, tmp_path / "run", settings, quiet=True)
+    merged = trainer.representation
+    assert isinstance(merged, MergedRepresentation)
+    numbers = practice_corpus.select("train")
+    windows = [
+        GeneratorWindows(practice_corpus, numbers, rep, 48, 2, seed=3)
+        for rep in (merged.plain, merged)
+    ]
+    for chunk in range(0, len(windows[0]), 7):
+        plain, short = (w.window(chunk, np.random.default_rng(chunk)) for w in windows)
+        expanded = merged.expand(short)
+        assert len(short) <= 49
+        assert expanded[: len(plain)].tolist() == plain[: len(expanded)].tolist()
+        assert len(expanded) >= len(plain)
+    # Bits a note count the notes within merged tokens.
+    _, targets = windows[1](0)
+    bits = np.ones(targets.shape)
+    found = summary(bits, bits > 0, targets.numpy(), merged)["bits_per_note"]
+    real = targets[targets != 0]
+    notes = merged.plain.strikes[merged.expand(real.numpy())].sum()
+    assert found == pytest.approx(len(real) / notes)
+    assert torch.isfinite(torch.tensor(found))

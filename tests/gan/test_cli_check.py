@@ -1,0 +1,216 @@
+"""`gan data check` from the command line: formats, filters, archives and exit codes."""
+
+import csv
+import io
+import json
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import miditoolkit
+import pytest
+from click.testing import CliRunner, Result
+
+from data_tools import midi
+from data_tools.inspect import COLUMNS
+from gan.cli import main
+from gan.cli_check import SHORT
+
+
+def check(*arguments: object) -> Result:
+    return CliRunner().invoke(
+        main, ["data", "check", *(str(argument) for argument in arguments), "--workers", "1"]
+    )
+
+
+def table(result: Result) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(result.stdout)))
+
+
+def names(result: Result) -> list[str]:
+    return [Path(row["path"].split(":")[-1]).name for row in table(result)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six files: a piano alone, one of one velocity, a trio, a bass, one without notes, rubbish."""
+    folder = tmp_path_factory.mktemp("files") / "music"
+    instruments = {"a-piano": [0, 2], "b-flat": [0], "c-trio": [0, 33, -1], "d-bass": [33], "e": []}
+    for name, programs in instruments.items():
+        music = miditoolkit.MidiFile(ticks_per_beat=480)
+        for program in programs:
+            part = miditoolkit.Instrument(max(program, 0), is_drum=program < 0)
+            for i in range(20):
+                velocity = 64 if name == "b-flat" else 50 + i
+                part.notes.append(miditoolkit.Note(velocity, 40 + i, 240 * i, 240 * i + 200))
+            music.instruments.append(part)
+        midi.write(music, folder / f"{name}.mid")
+    (folder / "f.mid").write_bytes(b"MThd, more or less")
+    return folder
+
+
+def test_csv_and_json_carry_every_column(folder: Path) -> None:
+    result = check(folder, "--format", "csv")
+    assert result.exit_code == 0, result.stderr
+    rows = table(result)
+    assert all(list(row) == list(COLUMNS) for row in rows)
+    assert [row["readable"] for row in rows] == ["yes"] * 5 + ["no"]
+    trio = rows[2]
+    assert (trio["programs"], trio["channels"], trio["drums"]) == ("0 33", "1 2 10", "yes")
+    assert trio["reason"] == "drums; 2 instruments: piano, 33 fingered bass"
+    assert [row["kept"] for row in rows] == [
+        "yes", "yes", "yes", "no piano track", "no notes", "not readable as MIDI (no track)",
+    ]  # fmt: skip
+    objects = [json.loads(line) for line in check(folder, "--format", "json").stdout.splitlines()]
+    assert all(list(one) == list(COLUMNS) for one in objects)
+    assert objects[2]["programs"] == [0, 33]
+    assert objects[0]["hands"] == 2
+    assert objects[5]["format"] is None
+
+
+def test_the_table_is_short_unless_asked(folder: Path) -> None:
+    heads = [
+        check(folder, *flags).stdout.splitlines()[0].split()
+        for flags in ((), ("--wide",), ("--columns", "notes,path"))
+    ]
+    assert heads == [list(SHORT), list(COLUMNS), ["notes", "path"]]
+    result = check(folder, "--columns", "path, timing,path", "--format", "csv")
+    assert list(table(result)[0]) == ["path", "timing"]
+    wide = check(folder, "--wide").stdout
+    assert len(wide.splitlines()) == 7, "one line a file, whatever the width"
+    assert all(str(path) in wide for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("requirements", "fit"),
+    [
+        (["readable"], ["a-piano", "b-flat", "c-trio", "d-bass", "e"]),
+        (["notes"], ["a-piano", "b-flat", "c-trio", "d-bass"]),
+        (["single-instrument"], ["a-piano", "b-flat", "d-bass"]),
+        (["piano"], ["a-piano", "b-flat"]),
+        (["no-suspicious"], ["a-piano", "c-trio", "d-bass"]),
+        (["single-instrument", "no-suspicious"], ["a-piano", "d-bass"]),
+    ],
+)
+def test_require_prints_what_fits_and_failing_the_rest(
+    requirements: list[str], fit: list[str], folder: Path
+) -> None:
+    flags = [flag for one in requirements for flag in ("--require", one)]
+    result = check(folder, *flags, "--format", "csv")
+    assert names(result) == [f"{name}.mid" for name in fit]
+    assert result.exit_code == 1
+    left_out = 6 - len(fit)
+    wanted = f"error: {left_out} of 6 files left out: not {', '.join(requirements)}\n"
+    assert result.stderr == wanted
+    rest = check(folder, *flags, "--failing", "--format", "csv")
+    assert sorted(names(result) + names(rest)) == sorted(path.name for path in folder.iterdir())
+    assert (rest.exit_code, rest.stderr) == (1, wanted)
+    good = [folder / f"{name}.mid" for name in fit]
+    result = check(*good, *flags)
+    assert (result.exit_code, result.stderr) == (0, "")
+    none = check(*good, *flags, "--failing", "--format", "csv")
+    assert none.exit_code == 0
+    assert none.stdout == ",".join(COLUMNS) + "\n"
+
+
+def test_strict_prints_all_and_fails(folder: Path) -> None:
+    result = check(folder, "--strict", "--format", "csv")
+    assert len(table(result)) == 6
+    assert result.exit_code == 1
+    assert result.stderr == "error: 4 of 6 files are not single-instrument piano\n"
+    assert check(folder / "a-piano.mid", folder / "b-flat.mid", "--strict").exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "csv"])
+def test_archives_and_manifests_are_read_as_folders_are(
+    kind: str, folder: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / f"music.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as out:
+            for path in sorted(folder.iterdir()):
+                out.write(path, f"in/{path.name}")
+    elif kind == "tar.gz":
+        with tarfile.open(archive, "w:gz") as out:
+            for path in sorted(folder.iterdir()):
+                out.add(path, f"in/{path.name}")
+    else:
+        lines = [str(path.relative_to(folder.parent)) for path in sorted(folder.iterdir())]
+        archive = folder.parent / "manifest.csv"
+        archive.write_text("\n".join(["path", *lines, "music/gone.mid"]) + "\n")
+    expected = [row | {"path": ""} for row in table(check(folder, "--format", "csv"))]
+    result = check(archive, "--format", "csv")
+    assert result.exit_code == 0, result.stderr
+    rows = table(result)
+    if kind == "csv":
+        assert rows.pop()["reason"] == "missing, or too large"
+        assert rows[0]["path"] == str(folder / "a-piano.mid")
+    else:
+        assert rows[0]["path"] == f"{archive}:in/a-piano.mid"
+    assert [row | {"path": ""} for row in rows] == expected
+
+
+def test_several_processes_give_the_same_rows(folder: Path) -> None:
+    alone = check(folder, folder, "--format", "csv").stdout
+    arguments = ["data", "check", str(folder), str(folder), "--format", "csv", "--workers", "2"]
+    assert CliRunner().invoke(main, arguments).stdout == alone
+
+
+def test_summary(folder: Path) -> None:
+    result = check(folder, "--summary")
+    lines = [line.strip() for line in result.stdout.splitlines()[-17:]]
+    assert "6 files" in lines
+    for line in ("3  kept: yes", "1  reason: several instruments", "2  reason: none",
+                 "1  reason: not readable", "4  timing: quantized", "2  timing: none",
+                 "1  suspicious: one velocity", "1  suspicious: no notes"):  # fmt: skip
+        assert line in lines
+    result = check(folder, "--summary", "--format", "json")
+    assert len(result.stdout.splitlines()) == 6
+    assert "6 files" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--failing",),
+        ("--columns", "path,colour"),
+        ("--columns", ""),
+        ("--require", "jazz"),
+        ("--format", "xml"),
+    ],
+)
+def test_wrong_usage(flags: tuple[str, ...], folder: Path) -> None:
+    result = check(folder, *flags)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Traceback" not in result.stderr
+
+
+def test_mistakes_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.zip").write_bytes(b"no archive at all")
+    with zipfile.ZipFile(tmp_path / "none.zip", "w") as out:
+        out.writestr("readme.txt", "hello")
+    (tmp_path / "music.csv").write_text("title\nx\n")
+    for name, said in (("bad.zip", "damaged"), ("none.zip", "no .mid"), ("music.csv", "'path'")):
+        result = check(tmp_path / name)
+        assert result.exit_code == 1
+        assert said in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    assert check(tmp_path / "nothing").exit_code == 2
+
+
+def test_a_name_that_is_no_text_is_printed(folder: Path, tmp_path: Path) -> None:
+    try:
+        os.link(folder / "a-piano.mid", os.fsencode(tmp_path) + b"/caf\xe9.mid")
+    except OSError:
+        pytest.skip("this file system holds no such names")
+    for form in ("table", "csv", "json"):
+        result = check(tmp_path, "--format", form)
+        assert result.exit_code == 0, result.exception
+        assert "caf" in result.stdout
+
+
+def test_a_file_of_any_name_is_looked_at(folder: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "no-suffix"
+    odd.write_bytes((folder / "a-piano.mid").read_bytes())
+    assert table(check(odd, "--format", "csv"))[0]["piano"] == "yes"

@@ -1,0 +1,82 @@
+"""The grammar of merged tokens is the plain grammar, walked part by part."""
+
+import numpy as np
+import torch
+
+from data_tools.bytepair import MergedRepresentation, merged_from
+from data_tools.corpus import Corpus
+from data_tools.representation import Representation, RepresentationSettings
+from generator.compose import Composer
+from generator.grammar import Grammar
+from generator.merged import MergedGrammar
+from generator.settings import TransformerSettings
+from generator.transformer import Transformer
+
+
+def merged_of(corpus: Corpus) -> MergedRepresentation:
+    plain = Representation(corpus.representation.settings, ("label:jazz",))
+    return merged_from((corpus.piece(n) for n in corpus.select("train")), plain, 80)
+
+
+def walk(grammar: MergedGrammar, batch: int, steps: int) -> torch.Tensor:
+    state, drawn = grammar.start(batch), []
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(steps):
+        allowed = grammar.allowed(state)
+        assert allowed.any(1).all()
+        ids = allowed.double().multinomial(1, generator=generator)[:, 0]
+        drawn.append(ids)
+        state = grammar.advance(state, ids)
+    return torch.stack(drawn, 1)
+
+
+def test_any_walk_is_a_plain_walk(practice_corpus: Corpus) -> None:
+    representation = merged_of(practice_corpus)
+    plain = Grammar(representation.plain)
+    drawn = walk(MergedGrammar(representation), 4, 60)
+    assert (drawn >= representation.plain.music_size).any()
+    for row in drawn.numpy():
+        ids = torch.from_numpy(representation.expand(row))[None]
+        assert plain.replay(ids).gather(2, ids[..., None]).all()
+
+
+def test_the_mask_is_exact(practice_corpus: Corpus) -> None:
+    """A token is allowed where, and only where, each part is allowed after those before it."""
+    representation = merged_of(practice_corpus)
+    grammar, plain = MergedGrammar(representation), Grammar(representation.plain)
+    for length in (2, 9, 25):
+        ids = walk(grammar, 1, length)
+        allowed = grammar.allowed(grammar.read(ids))[0].numpy()
+        before = plain.read(torch.from_numpy(representation.expand(ids[0].numpy()))[None])
+        for token, parts in enumerate(representation.parts):
+            state, possible = before, True
+            for part in parts:
+                possible = possible and bool(plain.allowed(state)[0, part])
+                state = plain.advance(state, torch.tensor([part]))
+            assert possible == allowed[token]
+
+
+def test_real_pieces_pass(practice_corpus: Corpus) -> None:
+    representation = merged_of(practice_corpus)
+    grammar = MergedGrammar(representation)
+    piece = representation.merge(practice_corpus.piece(0).astype(np.int64))[:150]
+    ids = torch.from_numpy(np.concatenate([[representation.bos], piece]))
+    state = grammar.start(1)
+    for token in ids:
+        assert grammar.allowed(state)[0, token]
+        state = grammar.advance(state, token[None])
+
+
+def test_composing(practice_corpus: Corpus, practice_music, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    representation = merged_of(practice_corpus)
+    torch.manual_seed(0)
+    model = Transformer(
+        representation.vocab_size, TransformerSettings(layers=1, width=16, heads=1, max_length=64)
+    )
+    Composer(model, representation, "jazz").save(tmp_path / "g")
+    composer = Composer.load(tmp_path / "g")
+    assert len(composer.compose(2, length=40)) == 2
+    prompt = sorted(practice_music.rglob("*.mid"))[0]
+    for piece in composer.compose(2, length=40, prompt=prompt, prompt_length=30):
+        assert piece.midi.instruments[0].notes
+    assert RepresentationSettings() == representation.settings
