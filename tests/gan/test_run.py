@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,7 @@ def test_a_resumed_board_shows_every_step_once(tmp_path: Path) -> None:
     with Logbook(tmp_path, quiet=True) as log:
         for step in range(1, 7):
             log.log(step, {"loss/ce": float(step)})
+    time.sleep(1.1)  # files of one second are read in an order that a counter decides
     with Logbook(tmp_path, step=4, quiet=True) as log:  # its checkpoint is of step 4
         for step in range(5, 8):
             log.log(step, {"loss/ce": 10.0 * step})
