@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from data_tools.errors import UserError
@@ -63,7 +64,11 @@ class Source:
         self._rows = self._read_manifest()
 
     def entries(self) -> list[Entry]:
-        """Every MIDI file named by the manifest or found, in a fixed order."""
+        """Every MIDI file named by the manifest or found, in a fixed order; looked up once."""
+        return self._entries
+
+    @cached_property
+    def _entries(self) -> list[Entry]:
         if self._rows is not None:
             return [
                 Entry(row["path"], self._facts(row["path"], row), _leaves(row["path"]))

@@ -1,15 +1,17 @@
 """How fast a corpus is built beside plain MidiTok, with the same processes on the same files.
 
-Three ways, in turn within one run, so that whatever else the machine does hits all:
+Four ways, in turn within one run, so that whatever else the machine does hits all:
 
     build       `data_tools.corpus.build`, everything included: start of its processes, digests,
                 cleaning, near-duplicates, fingerprints, splits, tables
+    tokens      `Representation` alone: reads, cleans and tokenises, ids written to one file a
+                process; what the plain ways do, and no more
     miditok     symusic reads, MidiTok tokenises, ids are written to one file a process
     miditoolkit the same, but read by miditoolkit and handed on as an object
 
-The plain ways run on a random sample where that is smaller; the start of their processes is not
+The last three run on a random sample where that is smaller; the start of their processes is not
 counted, for on few files it would weigh too much. Memory is the most that all processes of a way
-hold at once (PSS: a page that several share counts once), sampled five times a second.
+hold at once (PSS: a page that several share counts once), sampled twice a second.
 """
 
 import functools
@@ -28,16 +30,17 @@ import numpy as np
 from data_tools.parallel import cores
 from data_tools.representation import Representation
 
-Measured = tuple[float, float]  # seconds, peak MiB
+Measured = tuple[float, float]  # files a second, peak MiB
+READERS = {"tokens": "ours", "miditok": "symusic", "miditoolkit": "miditoolkit"}
 
 
 def _start() -> None:
     # As the build does: no thread pools inside processes.
-    global _tokenizer
-    _tokenizer = Representation().tokenizer
+    global _representation
+    _representation = Representation()
 
 
-_tokenizer: Any = None
+_representation: Any = None
 
 
 def _plain(paths: list[str], out: str, reader: str) -> float:
@@ -49,11 +52,15 @@ def _plain(paths: list[str], out: str, reader: str) -> float:
     with Path(out).open("wb") as stream:
         for path in paths:
             with suppress(Exception):  # what a plain reader refuses costs it nothing more
+                if reader == "ours":
+                    prepared = _representation.prepare(Path(path))
+                    stream.write(_representation.encode(prepared.score).tobytes())
+                    continue
                 if reader == "symusic":
                     score = symusic.Score(path)
                 else:
                     score = _through_miditoolkit(miditoolkit.MidiFile(path))
-                sequences = _tokenizer(score)
+                sequences = _representation.tokenizer(score)
                 for one in sequences if isinstance(sequences, list) else [sequences]:
                     stream.write(np.asarray(one.ids, dtype=np.uint16).tobytes())
     return time.perf_counter() - began
@@ -82,33 +89,33 @@ def _build(paths: list[Path], archive: Path, folder: Path, workers: int) -> None
         link = links / path.relative_to(archive)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path)
+    began = time.perf_counter()
     build([links], folder / "corpus", workers=workers)
+    (folder / "seconds").write_text(str(time.perf_counter() - began))
 
 
 def _run_apart(function: Callable[[], None]) -> None:
     function()
 
 
-def measured(function: Callable[[], None]) -> Measured:
-    """Runs a way in a fresh process, and watches it and all its children."""
+def peak_of(function: Callable[[], None]) -> float:
+    """Runs a way in a fresh process; the most MiB that it and all its children hold."""
     process = multiprocessing.get_context("spawn").Process(target=_run_apart, args=(function,))
-    began = time.perf_counter()
     process.start()
     peak, over = [0.0], threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.2):
+        while not over.wait(0.5):
             peak[0] = max(peak[0], _memory(process.pid or 0))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     process.join()
-    seconds = time.perf_counter() - began
     over.set()
     watcher.join()
     if process.exitcode:
         raise RuntimeError("a way to build failed; see its traceback above")
-    return seconds, peak[0]
+    return peak[0]
 
 
 def _memory(root: int) -> float:
@@ -133,7 +140,7 @@ def _memory(root: int) -> float:
 def compare(
     archive: Path, counts: list[int], sample: int, repeats: int, workers: int
 ) -> dict[str, Any]:
-    """Files a second and peak memory of the three ways.
+    """Files a second and peak memory of the four ways.
 
     Args:
         archive: a folder of MIDI files.
@@ -149,18 +156,17 @@ def compare(
         chosen = random.Random(0).sample(paths, min(count, len(paths)))
         ways: dict[str, list[Measured]] = {}
         for _ in range(repeats):
-            for way in ("build", "miditok", "miditoolkit"):
+            for way in ("build", *READERS):
                 files = chosen if way == "build" else chosen[:sample]
                 with tempfile.TemporaryDirectory() as name:
                     folder = Path(name)
                     if way == "build":
                         run = functools.partial(_build, files, archive, folder, workers)
                     else:
-                        reader = "symusic" if way == "miditok" else "miditoolkit"
+                        reader = READERS[way]
                         run = functools.partial(_in_processes, files, folder, reader, workers)
-                    seconds, peak = measured(run)
-                    if way != "build":
-                        seconds = float((folder / "seconds").read_text())
+                    peak = peak_of(run)
+                    seconds = float((folder / "seconds").read_text())
                     ways.setdefault(way, []).append((len(files) / seconds, peak))
         rates = {way: np.array([rate for rate, _ in runs]) for way, runs in ways.items()}
         results.append(
@@ -171,8 +177,12 @@ def compare(
                 "peak_mib": {
                     way: round(max(peak for _, peak in runs), 1) for way, runs in ways.items()
                 },
-                "build_over_miditok": _spread(rates["build"] / rates["miditok"]),
-                "build_over_miditoolkit": _spread(rates["build"] / rates["miditoolkit"]),
+                "build_over": {
+                    way: _spread(rates["build"] / rates[way]) for way in ("miditok", "miditoolkit")
+                },
+                "tokens_over": {
+                    way: _spread(rates["tokens"] / rates[way]) for way in ("miditok", "miditoolkit")
+                },
             }
         )
     return {"workers": workers, "cores": cores(), "repeats": repeats, "results": results}
@@ -193,14 +203,18 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         f"{result['workers']} processes, {result['repeats']} repeats: median (least–most)",
         "",
-        "| files | way | files a second | build is faster by | peak memory, MiB |",
-        "|---|---|---|---|---|",
+        "| files | way | files a second | build is faster by | tokens is | peak memory, MiB |",
+        "|---|---|---|---|---|---|",
     ]
     for row in result["results"]:
         for way, rate in row["files_per_second"].items():
-            ratio = shown(row[f"build_over_{way}"], 1) + " ×" if way != "build" else ""
+            build, tokens = (
+                shown(row[over][way], 1) + " ×" if way in row[over] else ""
+                for over in ("build_over", "tokens_over")
+            )
             files = row["files"] if way == "build" else row["sample_of_plain_ways"]
             lines.append(
-                f"| {files:,} | {way} | {shown(rate, 1)} | {ratio} | {row['peak_mib'][way]:,.0f} |"
+                f"| {files:,} | {way} | {shown(rate, 1)} | {build} | {tokens} "
+                f"| {row['peak_mib'][way]:,.0f} |"
             )
     return "\n".join(lines) + "\n"
