@@ -1,17 +1,24 @@
-"""Files written whole or not at all: to a temporary name, then renamed."""
+"""Files written whole or not at all: to a temporary name, then renamed; folders by one alone."""
 
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from data_tools.errors import UserError
+
 MIDI_SUFFIXES = (".mid", ".midi", ".kar")
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+ARCHIVES = (".zip", *TARS)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes text atomically, making the folder where it is missing."""
-    write_bytes(path, text.encode())
+    """Writes text atomically, making the folder where it is missing; lone surrogates, as names of
+    no encoding have them, are spelled out (`\\udce9`)."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -34,3 +41,28 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Within it no other process may write this folder; the lock goes with its process.
+
+    Raises:
+        UserError: another one is at it.
+    """
+    # Here and not above: every process that reads music imports this module, and few write.
+    from filelock import FileLock, Timeout
+
+    lock = folder.with_name(f".{folder.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows keeps what is open
+                    lock.unlink()
+    except Timeout:
+        raise UserError(
+            f"{folder}: another process is writing it; wait for that one, or choose another --out"
+        ) from None

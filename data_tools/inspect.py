@@ -122,6 +122,7 @@ def inspect(music: midi.Music, name: str = "") -> Inspection:
 
 
 def _refused(name: str, reason: str) -> Inspection:
+    reason = " ".join(reason.split()).removesuffix(":")  # one line, whatever a library says
     return Inspection(name, False, kept=reason, reason=reason)
 
 
@@ -325,26 +326,29 @@ def timing_of_onsets(onsets: np.ndarray, ticks_per_quarter: int) -> str:
     return "quantized" if share > 0.85 else "played" if share < 0.55 else "mixed"
 
 
-def _inspect_item(item: tuple[str, Path | bytes | None]) -> Inspection:
+# A file's name, and its path or bytes, or why there are none.
+Item = tuple[str, Path | bytes | MidiError]
+
+
+def _inspect_item(item: Item) -> Inspection:
     name, music = item
-    return _refused(name, "missing, or too large") if music is None else inspect(music, name)
+    return _refused(name, music.reason) if isinstance(music, MidiError) else inspect(music, name)
 
 
-def _crashed(item: tuple[str, Path | bytes | None]) -> Inspection:
+def _crashed(item: Item) -> Inspection:
     return _refused(item[0], "crashed the reader")
 
 
-def _late(item: tuple[str, Path | bytes | None]) -> Inspection:
+def _late(item: Item) -> Inspection:
     return _refused(item[0], "takes too long to read")
 
 
-def inspect_many(
-    music: Iterable[Path | tuple[str, Path | bytes | None]], workers: int = 0
-) -> Iterator[Inspection]:
+def inspect_many(music: Iterable[Path | Item], workers: int = 0) -> Iterator[Inspection]:
     """Rows in the order of `music`, over several processes, which a hang or a crash cannot stop.
 
     Args:
-        music: paths, or (name, path or bytes) pairs; read lazily.
+        music: paths, or pairs of a name and a path, bytes or the reason there are none; read
+            lazily.
         workers: processes; 0 takes every core, 1 stays in this process and is stopped by both.
     """
     items = ((str(one), one) if isinstance(one, Path) else one for one in music)

@@ -15,14 +15,14 @@ import numpy as np
 import symusic
 from symusic.core import ScoreTick, TrackTick
 
-from data_tools import parts
+from data_tools import parts, smf
 from data_tools.errors import MidiError
 from data_tools.files import write_bytes
 
 Music: TypeAlias = str | Path | bytes | miditoolkit.MidiFile | ScoreTick
 
 PIANO_PROGRAMS = range(8)  # General MIDI's piano family, clavinet and harpsichord included
-MAX_BYTES = 64 * 2**20
+MAX_BYTES = smf.LARGEST  # one bound for all who read: what check refuses is not built upon
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108  # the 88 keys
 PIANO_PITCHES, ALL_PITCHES = (LOWEST_PITCH, HIGHEST_PITCH), (0, 127)
 LONGEST_SILENCE = 300  # seconds between onsets; beyond that the timing is damaged
@@ -89,7 +89,9 @@ def read(music: Music) -> ScoreTick:
     except OSError as error:
         raise MidiError(name, error.strerror or str(error)) from None
     except (RuntimeError, ValueError, MemoryError) as error:
-        raise MidiError(name, f"not readable as MIDI ({str(error).splitlines()[0][:80]})") from None
+        # Python's own MemoryError says nothing.
+        words = str(error).splitlines() or [type(error).__name__]
+        raise MidiError(name, f"not readable as MIDI ({words[0][:80]})") from None
     if score.ticks_per_quarter <= 0 or (score.tempos.numpy()["mspq"] <= 0).any():
         raise MidiError(name, "no usable timing (a resolution or tempo of zero)")
     return score

@@ -50,6 +50,7 @@ def ordered_map(
     late: Callable[[Item], Result] | None = None,
     seconds: float = SECONDS,
     batch: int = 1,
+    bounded: bool = False,
 ) -> Iterator[Result]:
     """Yields `function(item)` in the order of `items`, a few items in flight per worker.
 
@@ -62,8 +63,9 @@ def ordered_map(
         late: the result for an item that took too long; `crashed` where there is none.
         seconds: an item may take.
         batch: items sent at once, fewer where they are large; more cost less to send.
+        bounded: let a single worker be a process too, bounded like several.
     """
-    if workers == 1:
+    if workers == 1 and not bounded:
         if initializer:
             initializer(*initargs)
         yield from map(function, items)

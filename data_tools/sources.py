@@ -9,22 +9,25 @@ import csv
 import hashlib
 import io
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from data_tools.errors import UserError
-from data_tools.files import MIDI_SUFFIXES, file_digest
+from data_tools.files import ARCHIVES, MIDI_SUFFIXES, TARS, file_digest
 from data_tools.midi import MAX_BYTES
 
 LABELS = ("jazz", "not_jazz")
 UNLABELLED = "unlabelled"
 MANIFEST = "manifest.csv"
+INSIDE = "an archive inside a folder; give it by its own name"
+TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
 
 # RuntimeError: a .zip with a password; NotImplementedError, its kind: an unknown compression.
 _DAMAGE = (
@@ -51,6 +54,10 @@ class Entry:
 class Source:
     """A folder, an archive or a manifest as a list of entries and their bytes.
 
+    Attributes:
+        location: as given.
+        name: its last part.
+
     Raises:
         UserError: missing, of an unknown kind, damaged, or its manifest lacks the column `path`.
     """
@@ -60,6 +67,9 @@ class Source:
         if not self.location.exists():
             raise UserError(f"{location}: no such file or folder")
         self.kind = _kind_of(self.location)
+        # "." and ".." have names, too, that a table can show.
+        self.absolute = Path(os.path.abspath(self.location))
+        self.name = self.absolute.name
         self.root = self.location.parent if self.kind == "manifest" else self.location
         self._rows = self._read_manifest()
 
@@ -76,7 +86,14 @@ class Source:
             ]
         if self.kind == "file":
             return [Entry(self.location.name, self._facts(self.location.name, {}))]
-        return [Entry(name, self._facts(name, {})) for name in self._names()]
+        entries, seen = [], set()
+        for name in self._names():
+            why = "another file of that name comes before it" if name in seen else ""
+            if not _is_midi(name):
+                why = INSIDE
+            entries.append(Entry(name, self._facts(name, {}), why))
+            seen.add(name)
+        return entries
 
     def check_any_there(self) -> None:
         """Tells a corpus's own table, whose music lies elsewhere, from a manifest beside its music.
@@ -94,14 +111,14 @@ class Source:
                 )
 
     def contents(self, entries: list[Entry]) -> Iterator[tuple[Entry, bytes | None]]:
-        """Yields each entry with its bytes, None where the source lacks it or it is too large.
+        """Yields each entry with its bytes; those without bytes say why in `refused`.
 
         Archives yield in their own order, whatever the manifest's: a tar is read front to back.
         """
         if self.kind in ("folder", "manifest", "file"):
             for entry in entries:
                 path = self.location if self.kind == "file" else self.root / entry.path
-                yield entry, None if entry.refused else _small_bytes(path)
+                yield (entry, None) if entry.refused else _offered(entry, *_small_bytes(path))
             return
         wanted: dict[str, list[Entry]] = {}
         for entry in entries:
@@ -109,9 +126,10 @@ class Source:
                 yield entry, None
             else:
                 wanted.setdefault(entry.path, []).append(entry)
-        for name, data in self._members(wanted):
-            yield from ((entry, data) for entry in wanted.pop(name))
-        yield from ((entry, None) for left in wanted.values() for entry in left)
+        for name, data, why in self._members(wanted):
+            yield from (_offered(entry, data, why) for entry in wanted.pop(name))
+        for left in wanted.values():
+            yield from (_offered(entry, None, "missing") for entry in left)
 
     def digest(self) -> str:
         """SHA-256 over everything that is read: names and bytes."""
@@ -123,14 +141,19 @@ class Source:
             total.update(manifest.read_bytes())
         for entry in self.entries():
             path = self.root / entry.path
-            here = not entry.refused and path.is_file()
-            content = file_digest(path) if here else "missing"
-            total.update(f"{entry.path}\0{content}\n".encode())
+            content = "missing"
+            if not entry.refused and path.is_file():
+                # What cannot be read is left out with its reason when its turn comes.
+                with suppress(OSError):
+                    content = file_digest(path)
+            # Names of bytes that are no text have lone surrogates in them.
+            total.update(f"{entry.path}\0{content}\n".encode(errors="surrogatepass"))
         return total.hexdigest()
 
     def _names(self) -> list[str]:
         if self.kind == "folder":
-            found = (p for p in self.location.rglob("*") if p.suffix.lower() in MIDI_SUFFIXES)
+            suffixes = (*MIDI_SUFFIXES, *ARCHIVES)
+            found = (p for p in self.location.rglob("*") if p.name.lower().endswith(suffixes))
             return sorted(p.relative_to(self.location).as_posix() for p in found if p.is_file())
         if self.kind == "zip":
             with self._zip() as archive:
@@ -139,21 +162,32 @@ class Source:
             names = (m.name.removeprefix("./") for m in archive if m.isfile())
             return [name for name in names if _is_midi(name)]
 
-    def _members(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None]]:
+    def _members(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None, str]]:
+        """Yields (name, bytes or None, why there are none) of the members wanted."""
         if self.kind == "zip":
             with self._zip() as archive:
                 for info in archive.infolist():
-                    if info.filename in wanted:
-                        small = info.file_size <= MAX_BYTES
-                        yield info.filename, archive.read(info) if small else None
+                    if info.filename not in wanted:
+                        continue
+                    if info.file_size > MAX_BYTES:
+                        yield info.filename, None, TOO_LARGE
+                        continue
+                    try:
+                        data = archive.read(info)
+                    except _DAMAGE as error:  # the other members do not suffer
+                        yield info.filename, None, f"damaged in its archive ({error})"
+                        continue
+                    yield info.filename, data, ""
             return
         with self._tar() as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
                 if member.isfile() and name in wanted:
                     stream = archive.extractfile(member)
-                    small = member.size <= MAX_BYTES
-                    yield name, stream.read() if stream and small else None
+                    if stream and member.size <= MAX_BYTES:
+                        yield name, stream.read(), ""
+                    else:
+                        yield name, None, TOO_LARGE
 
     @contextmanager
     def _zip(self) -> Iterator[zipfile.ZipFile]:
@@ -179,7 +213,7 @@ class Source:
             path = self.location / MANIFEST
             data = path.read_bytes() if path.is_file() else None
         elif self.kind != "file":
-            data = next((data for _, data in self._members({MANIFEST})), None)
+            data = next((data for _, data, _ in self._members({MANIFEST})), None)
         if data is None:
             return None
         try:
@@ -193,15 +227,15 @@ class Source:
 
     def _facts(self, path: str, row: dict[str, str]) -> dict[str, str]:
         parts = PurePosixPath(path).parts[:-1]
-        top = self.location.absolute()
-        above = (*reversed(parts), top.name if self.kind == "folder" else top.parent.name)
+        top = self.absolute if self.kind == "folder" else self.absolute.parent
+        above = (*reversed(parts), top.name)
         label = row.get("label") or next((part for part in above if part in LABELS), UNLABELLED)
         if label not in (*LABELS, UNLABELLED):
             raise UserError(
                 f"{self.location}: '{path}' has the label '{label}'; use jazz, not_jazz or nothing"
             )
         folders = [part for part in parts if part not in LABELS]
-        source = row.get("source") or (folders[0] if folders else self.location.stem)
+        source = row.get("source") or (folders[0] if folders else self.absolute.stem)
         title = row.get("title") or PurePosixPath(path).stem
         return {**row, "path": path, "label": label, "source": source, "title": title}
 
@@ -214,7 +248,7 @@ def _kind_of(path: Path) -> str:
         return "manifest"
     if name.endswith(".zip"):
         return "zip"
-    if name.endswith((".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")):
+    if name.endswith(TARS):
         return "tar"
     if name.endswith(MIDI_SUFFIXES):
         return "file"
@@ -233,7 +267,17 @@ def _is_midi(name: str) -> bool:
     return name.lower().endswith(MIDI_SUFFIXES)
 
 
-def _small_bytes(path: Path) -> bytes | None:
-    if not path.is_file() or path.stat().st_size > MAX_BYTES:
-        return None
-    return path.read_bytes()
+def _small_bytes(path: Path) -> tuple[bytes | None, str]:
+    """A file's bytes, or why there are none."""
+    if not path.is_file():
+        return None, "missing"
+    if path.stat().st_size > MAX_BYTES:
+        return None, TOO_LARGE
+    try:
+        return path.read_bytes(), ""
+    except OSError as error:
+        return None, error.strerror or str(error)
+
+
+def _offered(entry: Entry, data: bytes | None, why: str) -> tuple[Entry, bytes | None]:
+    return replace(entry, refused=why) if why else entry, data

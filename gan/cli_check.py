@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from data_tools.errors import UserError
+from data_tools.errors import MidiError, UserError
+from data_tools.files import ARCHIVES, MIDI_SUFFIXES
 from gan import tables
 
 if TYPE_CHECKING:
-    from data_tools.inspect import Inspection
+    from data_tools.inspect import Inspection, Item
 
 # What fits a terminal; --wide shows the rest.
 SHORT = (
@@ -27,7 +28,7 @@ REQUIREMENTS: "dict[str, Callable[[Inspection], bool]]" = {
     "no-suspicious": lambda row: row.readable and not row.suspicious,
 }
 
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".csv")
+_LISTS = (*ARCHIVES, ".csv")  # of what names files and is none
 
 
 def _columns(
@@ -94,9 +95,10 @@ def check(
     if failing and not required:
         raise click.UsageError("--failing shows what --require leaves out; give --require as well")
     counts: Counter[tuple[str, str]] = Counter()
+    damaged: list[UserError] = []
 
     def chosen() -> Iterator[dict[str, object]]:
-        for row in inspect_many(_music(paths), workers or (0 if _many(paths) else 2)):
+        for row in inspect_many(_music(paths, damaged), workers or (0 if _many(paths) else 2)):
             fits = all(REQUIREMENTS[name](row) for name in required)
             counts.update(_facts(row))
             counts["left out", ""] += not fits
@@ -107,6 +109,8 @@ def check(
     tables.show(chosen(), form, shown)
     if summary:
         _print_summary(counts, error=form != "table")
+    if damaged:
+        raise damaged[0]
     total = counts["files", ""]
     if left_out := counts["left out", ""]:
         raise UserError(f"{left_out} of {total} files left out: not {', '.join(required)}")
@@ -114,22 +118,45 @@ def check(
         raise UserError(f"{refused} of {total} files are not single-instrument piano")
 
 
-def _music(paths: tuple[Path, ...]) -> Iterator[tuple[str, Path | bytes | None]]:
+def _music(paths: tuple[Path, ...], damaged: list[UserError]) -> "Iterator[Item]":
     """Names and contents of all files; an archive is read as it goes."""
-    from data_tools.sources import Source
+    from data_tools.sources import INSIDE, Source
 
     for path in paths:
-        if path.is_dir() or not path.name.lower().endswith(_ARCHIVES):
-            yield from ((str(found), found) for found in tables.midi_files([path]))
+        if path.is_dir():
+            for found in _in_folder(path):
+                inside = found.name.lower().endswith(ARCHIVES)
+                yield str(found), MidiError(found, INSIDE) if inside else found
             continue
-        source = Source(path)
-        entries = source.entries()
-        if not entries:
-            raise UserError(f"{path}: no .mid file in it")
-        join = "/" if source.kind == "manifest" else ":"
-        above = path.parent if source.kind == "manifest" else path
-        for entry, data in source.contents(entries):
-            yield f"{above}{join}{entry.path}", data
+        if not path.name.lower().endswith(_LISTS):
+            yield str(path), path
+            continue
+        try:
+            source = Source(path)
+            entries = source.entries()
+            if not entries:
+                raise UserError(f"{path}: no .mid file in it")
+            join = "/" if source.kind == "manifest" else ":"
+            above = path.parent if source.kind == "manifest" else path
+            for entry, data in source.contents(entries):
+                name = f"{above}{join}{entry.path}"
+                yield name, MidiError(name, entry.refused) if data is None else data
+        except UserError as error:
+            damaged.append(error)  # the rows of all others are shown first
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Every MIDI file and every archive under a folder, in a fixed order.
+
+    Raises:
+        UserError: there is none.
+    """
+    suffixes = (*MIDI_SUFFIXES, *ARCHIVES)
+    found = sorted(p for p in folder.rglob("*") if p.name.lower().endswith(suffixes))
+    found = [path for path in found if not path.is_dir()]
+    if not found:
+        raise UserError(f"{folder}: no .mid file in this folder")
+    return found
 
 
 def _many(paths: tuple[Path, ...]) -> bool:
@@ -137,12 +164,11 @@ def _many(paths: tuple[Path, ...]) -> bool:
     found = 0
     for path in paths:
         if path.is_dir():
-            for _ in tables.midi_files([path]):
-                found += 1
-                if found >= 200:
-                    return True
-        elif path.name.lower().endswith(_ARCHIVES):
+            found += len(_in_folder(path))
+        elif path.name.lower().endswith(ARCHIVES):
             found += path.stat().st_size // 2**12  # a few kilobytes a file, packed
+        elif path.name.lower().endswith(_LISTS):
+            found += path.stat().st_size // 2**7  # a line a file
         else:
             found += 1
     return found >= 200

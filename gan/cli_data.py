@@ -13,6 +13,8 @@ from gan.cli_audit import audit
 from gan.cli_check import check
 from gan.cli_fetch import fetch, list_datasets
 
+_MOST_REASONS = 12  # that are printed; rejects.csv has all
+
 
 @click.group()
 def data() -> None:
@@ -28,7 +30,9 @@ data.add_command(fetch)
 def _bar(quiet: bool) -> Progress:
     console = Console(stderr=True, quiet=quiet)
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress("{task.description}", *columns, console=console, transient=True)
+    # In a log file a bar is nothing but empty lines.
+    hidden = not console.is_terminal
+    return Progress("{task.description}", *columns, console=console, transient=True, disable=hidden)
 
 
 @data.command()
@@ -39,7 +43,7 @@ def _bar(quiet: bool) -> Progress:
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Processes; 0: all cores; 1: none beside this one, so no file's time is bounded.",
+    help="Processes; 0: all cores. Each file's time and memory are bounded.",
 )
 @click.option(
     "--manifest",
@@ -68,6 +72,7 @@ def build(
         corpus, built = build_corpus(
             sources, out, chosen, workers,
             lambda done, total: bar.update(task, completed=done, total=total), manifest, force,
+            bounded=True,
         )  # fmt: skip
     if quiet:
         return
@@ -76,11 +81,19 @@ def build(
     for name in ("files", "kept", "rejected", "notes", "tokens", "near_duplicate_groups",
                  "label_conflicts"):  # fmt: skip
         click.echo(f"  {name.replace('_', ' ')}: {counts[name]:,}")
-    for reason, number in counts["rejected_by_reason"].items():
-        click.echo(f"    {number:,} x {reason}")
+        if name == "rejected":
+            _echo_reasons(counts["rejected_by_reason"])
     for split, labels in counts["splits"].items():
         parts = ", ".join(f"{number:,} {label}" for label, number in labels.items())
         click.echo(f"  {split}: {parts or 'none'}")
+
+
+def _echo_reasons(reasons: dict[str, int]) -> None:
+    for number, (reason, count) in enumerate(reasons.items()):
+        if number == _MOST_REASONS:
+            click.echo(f"    and {len(reasons) - number:,} other reasons, in rejects.csv")
+            return
+        click.echo(f"    {count:,} x {reason}")
 
 
 @data.command()

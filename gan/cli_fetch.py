@@ -22,6 +22,8 @@ from gan import tables
 if TYPE_CHECKING:
     from data_tools.datasets.catalog import Dataset
 
+_TIMEOUT, _TRIES = 60.0, 5
+
 
 def _size(count: int | None) -> str:
     return "not known" if count is None else f"{count / 1e6:,.1f} MB"
@@ -76,9 +78,9 @@ def _row(dataset: "Dataset", form: str) -> dict[str, object]:
 @click.option("--keep-archive", is_flag=True, help="Leave the archive in OUT/download.")
 @click.option("--pins", type=click.Path(dir_okay=False, path_type=Path),
               help="JSON file of checksums to hold to and to add to.")  # fmt: skip
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0,
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=_TIMEOUT,
               show_default=True, help="Seconds without a byte before the next try.")  # fmt: skip
-@click.option("--tries", type=click.IntRange(1), default=5, show_default=True,
+@click.option("--tries", type=click.IntRange(1), default=_TRIES, show_default=True,
               help="Tries in a row without progress.")  # fmt: skip
 @click.option("--dry-run", "--list-only", "dry", is_flag=True, help="Only say what would be done.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -110,7 +112,11 @@ def fetch(
     except KeyboardInterrupt:
         again = ["gan", "data", "fetch", name, "--out", str(out)]
         again += ["--base-url", base_url] if base_url else []
+        again += ["--archive", str(archive)] if archive else []
+        again += ["--keep-archive"] if keep_archive else []
         again += ["--pins", str(pins)] if pins else []
+        again += ["--timeout", f"{timeout:g}"] if timeout != _TIMEOUT else []
+        again += ["--tries", str(tries)] if tries != _TRIES else []
         raise UserError(f"interrupted; go on with: {shlex.join(again)}") from None
     if quiet:
         return

@@ -133,7 +133,7 @@ def audit(
     ]
     say("sources")
     sources = _sources(corpus, kept, numbers, pieces, tables, seed)
-    verdict, harmless = _verdict(findings)
+    verdict, harmless = _verdict(findings, _hidden(corpus, tables))
     return Report(len(kept), len(numbers), seed, findings, sources, notes, verdict, harmless)
 
 
@@ -237,9 +237,7 @@ def _sources(
     else:
         table = next(iter(tables.values()))
         values, owner = table.values, pieces.source[table.piece]
-    hidden = [
-        group for group in ADVICE if "tokens" in tables and not _varies(tables["tokens"], group)
-    ]
+    hidden = _hidden(corpus, tables)
     told = []
     for name in map(str, names):
         count = int((everything == name).sum())
@@ -254,6 +252,16 @@ def _sources(
         found = marks(values, owner == name)
         told.append(Told(name, label, count, areas, found, _advice(found, areas, hidden)))
     return sorted(told, key=lambda one: (-_danger(one), one.source))
+
+
+def _hidden(corpus: Corpus, tables: dict[str, Table]) -> list[str]:
+    """The groups of fingerprints that the corpus's tokens do not hold."""
+    if "tokens" in tables:
+        return [group for group in ADVICE if not _varies(tables["tokens"], group)]
+    chosen = corpus.representation
+    hidden = ["ticks", "tempo"] if chosen.settings.time_base == "clock" else []
+    hidden += ["velocity"] if not chosen.settings.velocities else []
+    return hidden + (["pedal"] if chosen.pedal != "tokens" else [])
 
 
 def _danger(one: Told) -> float:
@@ -274,7 +282,7 @@ def _advice(found: list[Mark], areas: dict[str, float], hidden: list[str]) -> st
     return "; ".join(dict.fromkeys(steps)) or "nothing to do"
 
 
-def _verdict(findings: list[Finding]) -> tuple[str, bool]:
+def _verdict(findings: list[Finding], hidden: list[str]) -> tuple[str, bool]:
     """One line to act on, and whether fingerprints are harmless."""
     found = {(one.view, one.group): one for one in findings}
     last = next(
@@ -308,6 +316,12 @@ def _verdict(findings: list[Finding]) -> tuple[str, bool]:
         key=lambda one: one.left_out.auc if one.left_out else 0.0,
     )
     assert worst.left_out is not None
+    if last.view == "files" and worst.group in hidden:
+        return (
+            f"{line}: {worst.group} tells most ({worst.left_out.auc:.2f}), which the tokens do not "
+            "hold; ask the views tokens and neutralised what is left",
+            False,
+        )
     advice = (MORE if last.view == "neutralised" else ADVICE).get(worst.group, ADVICE[worst.group])
     return (
         f"{line}: {worst.group} tells most ({worst.left_out.auc:.2f}); {advice}, or leave out the "

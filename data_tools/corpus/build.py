@@ -23,11 +23,11 @@ from data_tools.corpus.tables import COLUMNS, Fate
 from data_tools.corpus.worker import Offer, Piece
 from data_tools.curate import Conflict, conflicts_of, copies_to_drop, pairs_of
 from data_tools.errors import UserError
-from data_tools.files import write_json
+from data_tools.files import sole_writer, write_json
 from data_tools.parallel import ordered_map
 from data_tools.representation import Representation
 from data_tools.settings import CorpusSettings
-from data_tools.sources import Entry, Source
+from data_tools.sources import UNLABELLED, Entry, Source
 
 __all__ = ["COLUMNS", "FORMAT", "build"]
 
@@ -64,6 +64,7 @@ def build(
     progress: Callable[[int, int], None] | None = None,
     manifest: str | Path | None = None,
     force: bool = False,
+    bounded: bool = False,
 ) -> tuple[Corpus, bool]:
     """Builds a corpus, or only verifies it when nothing has changed.
 
@@ -74,10 +75,11 @@ def build(
         locations: folders, archives or manifests.
         out: the corpus folder.
         settings: how to build it.
-        workers: processes; 0 takes every core.
+        workers: processes; 0 takes every core; 1 stays in this process and bounds nothing.
         progress: called with (files done, files in all).
         manifest: a corpus's manifest.csv, edited, that overrides what the sources say.
         force: replace a corpus of other sources or settings.
+        bounded: let a single worker be a process too, its files bounded in time and memory.
 
     Returns:
         The corpus, and whether it was built now.
@@ -85,11 +87,21 @@ def build(
     Raises:
         UserError: nothing usable, or `out` holds something else.
     """
-    out, settings = Path(out).absolute(), settings or CorpusSettings()
+    if settings is None:
+        settings = CorpusSettings()
+    if settings.validation + settings.test >= 1:
+        raise UserError("validation and test together take every piece; leave some for train")
+    # Resolved: a folder that is a link is replaced where it lies, the link stays.
+    given, out = out, Path(out).resolve()
+    if out.is_file():
+        raise UserError(f"{given}: a file; give a folder as --out")
+    there = _made(out) if out.exists() and any(out.iterdir()) else {}
+    if there is None:
+        raise UserError(f"{given}: not empty and not a corpus; choose another --out")
     sources = [Source(location) for location in locations]
     for source in sources:
         source.check_any_there()
-    edits = Edits(Path(manifest) if manifest else None)
+    edits = Edits(Path(manifest) if manifest else None, [source.name for source in sources])
     request = {
         "format": FORMAT,
         "settings": settings.model_dump(),
@@ -98,38 +110,32 @@ def build(
         "manifest": edits.digest(),
     }
     made_from = [str(source.location.absolute()) for source in sources]
-    if settings.validation + settings.test >= 1:
-        raise UserError("validation and test together take every piece; leave some for train")
-    if out.is_file():
-        raise UserError(f"{out}: a file; give a folder as --out")
-    if out.exists() and any(out.iterdir()):
-        there = _made(out)
-        if there is None:
-            raise UserError(f"{out}: not empty and not a corpus; choose another --out")
+    if there:
         if there.get("request") == request:
             corpus = Corpus(out)
             corpus.verify()
             return corpus, False
-        _refuse_another(out, there, request, made_from, force)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        content = {"request": request, "made_from": made_from}
-        content |= _write(sources, edits, partial, settings, workers, progress)
-        write_json(partial / "corpus.json", content)
-        if out.exists():
-            shutil.rmtree(out)
-        partial.replace(out)
-    finally:
+        _refuse_another(given, there, request, made_from, force)
+    with sole_writer(out):
+        partial = out.with_name(f".{out.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            content = {"request": request, "made_from": made_from}
+            content |= _write(sources, edits, partial, settings, workers, progress, bounded)
+            write_json(partial / "corpus.json", content)
+            if out.exists():
+                shutil.rmtree(out)
+            partial.replace(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return Corpus(out), True
 
 
 def _made(out: Path) -> dict[str, Any] | None:
     """What a corpus says of its making; nothing where it is damaged, None where there is none."""
     try:
-        content = json.loads((out / "corpus.json").read_text())
+        content = json.loads((out / "corpus.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
@@ -138,7 +144,11 @@ def _made(out: Path) -> dict[str, Any] | None:
 
 
 def _refuse_another(
-    out: Path, there: dict[str, Any], request: dict[str, Any], made_from: list[str], force: bool
+    out: str | Path,
+    there: dict[str, Any],
+    request: dict[str, Any],
+    made_from: list[str],
+    force: bool,
 ) -> None:
     before = there.get("request")
     if force or not isinstance(before, dict) or not isinstance(before.get("settings"), dict):
@@ -178,12 +188,16 @@ def _write(
     settings: CorpusSettings,
     workers: int,
     progress: Callable[[int, int], None] | None,
+    bounded: bool,
 ) -> dict[str, Any]:
     """Writes everything but `corpus.json`, and returns the rest of what that says."""
-    offers = [(source, [edits.apply(entry) for entry in source.entries()]) for source in sources]
+    offers = [
+        (source, [edits.apply(entry, source.name) for entry in source.entries()])
+        for source in sources
+    ]
     edits.check_all_used()
     total = sum(len(entries) for _, entries in offers)
-    read = _read(offers, total, out, settings, workers, progress)
+    read = _read(offers, total, out, settings, workers, progress, bounded)
     pairs = pairs_of([piece.sketch for piece in read.pieces], read.copies) if read.pieces else []
     conflicts = _drop_copies(read, pairs, settings)
     here = [number for number, fate in enumerate(read.kept) if not fate.reason]
@@ -195,7 +209,7 @@ def _write(
         read.kept[number].piece = row
     pieces = [read.pieces[number] for number in here]
     lengths = [read.lengths[number] for number in here]
-    facts = [read.kept[number].facts for number in here]
+    facts = [read.kept[number].facts | {"location": read.kept[number].location} for number in here]
     pairs = [(place[a], place[b]) for a, b in pairs if a in place and b in place]
     rows = tables.rows(pieces, facts, lengths, pairs, settings)
     np.save(out / "index.npy", np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
@@ -218,6 +232,7 @@ def _read(
     settings: CorpusSettings,
     workers: int,
     progress: Callable[[int, int], None] | None,
+    bounded: bool,
 ) -> _Read:
     """Tokenises every file; those of the very same music are told apart here, the rest later."""
     entered: deque[tuple[Source, Entry]] = deque()
@@ -227,23 +242,21 @@ def _read(
         for source, entries in offers:
             for entry, data in source.contents(entries):
                 entered.append((source, entry))
-                if entry.refused:
-                    yield None, entry.refused
-                else:
-                    yield data, "missing, or larger than 64 MiB"
+                yield data, entry.refused
 
     read = _Read()
     seen: dict[bytes, int] = {}
+    labelled: dict[int, Fate] = {}  # of a kept piece's copies, itself included, the first labelled
     results = ordered_map(
         worker.tokenise, stream(), worker.crashed, workers, worker.start, (settings,),
-        late=worker.late, batch=_BATCH,
+        late=worker.late, batch=_BATCH, bounded=bounded,
     )  # fmt: skip
     with (out / "tokens.bin").open("wb") as tokens:
         for done, piece in enumerate(results, 1):
             if progress:
                 progress(done, total)
             source, entry = entered.popleft()
-            fate = Fate(source.location.name, entry.path, entry.facts, piece.sha256, piece.reason)
+            fate = Fate(source.name, entry.path, entry.facts, piece.sha256, piece.reason)
             read.fates.append(fate)
             if fate.reason:
                 continue
@@ -255,8 +268,11 @@ def _read(
                 if settings.duplicates == "drop":
                     kept = read.kept[first]
                     fate.reason, fate.duplicate_of = f"same {word} as {kept.path}", kept.path
-                    if tables.contradict(kept.facts, entry.facts):
-                        read.conflicts.append((kept, fate, 1.0))
+                    if entry.facts["label"] != UNLABELLED:
+                        labelled.setdefault(first, fate)
+                    other = labelled.get(first, kept)
+                    if tables.contradict(other.facts, entry.facts):
+                        read.conflicts.append((other, fate, 1.0))
                 else:
                     read.copies.append((first, number))
                 break
@@ -264,6 +280,8 @@ def _read(
                 continue
             for key in keys:
                 seen.setdefault(key, number)
+            if entry.facts["label"] != UNLABELLED:
+                labelled[number] = fate
             tokens.write(piece.ids)
             read.lengths.append(len(piece.ids) // 2)
             read.kept.append(fate)

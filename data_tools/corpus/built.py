@@ -44,7 +44,7 @@ class Corpus:
         if not (self.folder / "corpus.json").is_file():
             raise UserError(f"{folder}: not a corpus; make one with 'gan data build'")
         try:
-            self.facts = json.loads((self.folder / "corpus.json").read_text())
+            self.facts = json.loads((self.folder / "corpus.json").read_text(encoding="utf-8"))
             with (self.folder / "manifest.csv").open(encoding="utf-8-sig", newline="") as stream:
                 self.rows = list(csv.DictReader(stream))
             self.index = np.load(self.folder / "index.npy")

@@ -6,6 +6,7 @@ it does not name keep their own facts, so rejected files need no rows.
 
 import csv
 import io
+from collections.abc import Collection
 from pathlib import Path
 
 from data_tools.errors import UserError
@@ -19,37 +20,44 @@ _NO, _YES = ("no", "n", "0", "false"), ("", "yes", "y", "1", "true")
 
 
 class Edits:
-    """The rows of an edited manifest by path.
+    """The rows of an edited manifest by path, and by location where that is one of the sources'.
 
     Args:
         path: the edited table; None edits nothing.
+        locations: the names of the sources.
 
     Raises:
         UserError: unreadable, without the column `path`, or with a value that cannot be.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, locations: Collection[str] = ()) -> None:
         self.path = path
-        self.rows: dict[str, dict[str, str]] = {}
+        self.rows: dict[tuple[str, str], dict[str, str]] = {}
         if path is None:
             return
         for row in _read(path):
-            if row["path"] in self.rows:
+            # A source that was renamed since is known by its paths alone.
+            location = row.get("location") or ""
+            key = location if location in locations else "", row["path"]
+            if key in self.rows:
                 raise UserError(f"{path}: names '{row['path']}' twice; leave one of the rows")
             _check(path, row)
-            self.rows[row["path"]] = row
+            self.rows[key] = row
         self._unseen = set(self.rows)
 
     def digest(self) -> str:
         """SHA-256 of the table; empty without one."""
         return file_digest(self.path) if self.path else ""
 
-    def apply(self, entry: Entry) -> Entry:
-        """The entry with what the table says of it."""
-        row = self.rows.get(entry.path)
-        if row is None:
+    def apply(self, entry: Entry, location: str = "") -> Entry:
+        """The entry of a source with what the table says of it."""
+        # As tables spell names that are no text.
+        path = entry.path.encode(errors="backslashreplace").decode()
+        key = next((key for key in ((location, path), ("", path)) if key in self.rows), None)
+        if key is None:
             return entry
-        self._unseen.discard(entry.path)
+        row = self.rows[key]
+        self._unseen.discard(key)
         facts = dict(entry.facts)
         for column in EDITABLE:
             value = row.get(column)
@@ -69,7 +77,7 @@ class Edits:
         if self.rows and self._unseen:
             raise UserError(
                 f"{self.path}: {len(self._unseen):,} of {len(self.rows):,} paths are in none of "
-                f"the sources, '{min(self._unseen)}' for one; give the sources it was built from"
+                f"the sources, '{min(self._unseen)[1]}' for one; give the sources it was built from"
             )
 
 

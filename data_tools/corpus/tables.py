@@ -1,6 +1,7 @@
 """The tables beside a corpus's tokens: pieces, what became of every file, conflicting labels."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from data_tools.splits import SPLITS, assign, groups_of
 
 COLUMNS = (
     "path", "label", "source", "artist", "title", "licence", "work_group", "near_duplicates",
-    "group", "split", "notes", "seconds", "tokens", "timing", "dropped", "sha256",
+    "group", "split", "notes", "seconds", "tokens", "timing", "dropped", "sha256", "location",
 )  # fmt: skip
 FILES = ("location", "path", "sha256", "outcome", "reason", "piece", "duplicate_of")
+_PARTICULARS = re.compile(r" \(| as | of |, only ")
 CONFLICTS = ("first", "first_label", "second", "second_label", "similarity")
 
 
@@ -126,7 +128,8 @@ def counts(rows: Sequence[dict[str, Any]], fates: Sequence[Fate], conflicts: int
     """The numbers a person wants to see after a build."""
     grouped = Counter(row["near_duplicates"] for row in rows if row["near_duplicates"])
     reasons = [fate.reason for fate in fates if fate.reason]
-    kinds = Counter(reason.split(" (")[0].split(" as ")[0].split(" of ")[0] for reason in reasons)
+    # Without the particulars, of which there are as many as files.
+    kinds = Counter(_PARTICULARS.split(reason, maxsplit=1)[0] for reason in reasons)
     return {
         "files": len(fates),
         "kept": len(rows),
@@ -175,7 +178,8 @@ def write_conflicts(path: Path, conflicts: Iterable[tuple[Fate, Fate, float]]) -
 
 def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a table row by row, into a folder that is not yet in its place."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    # A file's name may hold bytes that are no text.
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)

@@ -14,7 +14,7 @@ from data_tools.parallel import SECONDS
 from data_tools.representation import Representation
 from data_tools.settings import CorpusSettings
 
-# A file's bytes, None where there are none, and what to say then.
+# A file's bytes, None where there are none, and why.
 Offer = tuple[bytes | None, str]
 
 
@@ -45,16 +45,18 @@ def start(settings: CorpusSettings) -> None:
 def tokenise(offer: Offer) -> Piece:
     """Reads, cleans, measures and tokenises a file; never raises for bad music."""
     assert _worker is not None
-    data, missing = offer
+    data, refused = offer
     if data is None:
-        return Piece(missing)
+        return Piece(refused)
     digest = sha256(data).hexdigest()
     try:
         return _tokenise(data, digest, *_worker)
     except MidiError as error:
-        return Piece(error.reason, digest)
+        # Names of tracks are in it, and may hold anything: a reason is one line.
+        return Piece(" ".join(error.reason.split()), digest)
     except Exception as error:  # a file nobody foresaw is set aside, and the rest goes on
-        return Piece(f"{type(error).__name__}: {error}".splitlines()[0][:120], digest)
+        words = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        return Piece(words.removesuffix(": "), digest)
 
 
 def _tokenise(

@@ -24,7 +24,7 @@ from data_tools.datasets.catalog import Dataset, Download
 from data_tools.datasets.download import DownloadError, Patience, Progress, download
 from data_tools.datasets.unpack import ArchiveError
 from data_tools.errors import UserError
-from data_tools.files import write_json, write_text
+from data_tools.files import sole_writer, write_json, write_text
 from data_tools.sources import MANIFEST
 
 ABOUT, LOCK, MUSIC, ARCHIVES = "ABOUT.txt", "fetch.lock.json", "midi", "download"
@@ -87,15 +87,47 @@ def fetch(
     Raises:
         UserError: the download fails, is not what it should be, or is hostile; no space.
     """
-    lock = _read_lock(dataset, out)
-    if lock["done"] and (out / MANIFEST).is_file() and (out / MUSIC).is_dir():
-        return Fetched(_labels(out / MANIFEST), already=True)
+    asked = [addresses(item, base_url) for item in dataset.downloads]
     if archive and len(dataset.downloads) > 1:
         raise UserError(f"{dataset.name} is several files; fetch it without --archive")
-    pinned = _read_pins(pins) if pins else {}
+    # Absolute: "." has no name to put a lock's beside.
+    with sole_writer(out.absolute()):
+        lock = _read_lock(dataset, out)
+        pinned = _read_pins(pins) if pins else {}
+        if lock["done"] and (out / MANIFEST).is_file() and (out / MUSIC).is_dir():
+            _hold_to_pins(lock["files"], pinned, out)
+            fetched = Fetched(_labels(out / MANIFEST), already=True)
+        else:
+            archives = _obtain(dataset, out, lock, pinned, archive, asked, patience, progress)
+            try:
+                fetched = _install(dataset, out, archives, progress)
+            except ArchiveError:
+                _forget(dataset, out, lock, pinned)
+                raise
+            write_text(out / ABOUT, about(dataset, fetched))
+            write_json(out / LOCK, lock | {"done": True})
+            if not keep_archive:
+                shutil.rmtree(out / ARCHIVES, ignore_errors=True)
+        if pins:
+            # Read again: another fetch may have pinned its files meanwhile.
+            write_json(pins, lock["files"] | _read_pins(pins))
+    return fetched
+
+
+def _obtain(
+    dataset: Dataset,
+    out: Path,
+    lock: dict[str, Any],
+    pinned: dict[str, Any],
+    archive: Path | None,
+    asked: list[list[str]],
+    patience: Patience | None,
+    progress: Progress | None,
+) -> list[Path]:
+    """The dataset's files, downloaded and verified; each is written into the lock as it comes."""
     write_json(out / LOCK, lock | {"done": False})
     archives = []
-    for item in dataset.downloads:
+    for item, urls in zip(dataset.downloads, asked, strict=True):
         held = pinned.get(item.name) or lock["files"].get(item.name)
         pin = f"sha256:{held['sha256']}" if held else None
         known = str(item.checksum) if item.checksum else pin
@@ -103,24 +135,23 @@ def fetch(
             path, url = archive, str(archive)
             _verify(path, known)
         else:
-            path, url = _download(item, out, addresses(item, base_url), known, patience, progress)
+            path, url = _download(item, out, urls, known, patience, progress)
         # The publisher's checksum may be an MD5; what was pinned is held to as well.
         digest = _verify(path, pin)
         lock["files"][item.name] = {"sha256": digest, "bytes": path.stat().st_size, "url": url}
         write_json(out / LOCK, lock | {"done": False})
         archives.append(path)
-    try:
-        fetched = _install(dataset, out, archives, progress)
-    except ArchiveError:
-        _forget(dataset, out, lock, pinned)
-        raise
-    write_text(out / ABOUT, about(dataset, fetched))
-    write_json(out / LOCK, lock | {"done": True})
-    if pins:
-        write_json(pins, pinned | lock["files"])
-    if not keep_archive:
-        shutil.rmtree(out / ARCHIVES, ignore_errors=True)
-    return fetched
+    return archives
+
+
+def _hold_to_pins(files: dict[str, Any], pinned: dict[str, Any], out: Path) -> None:
+    """Raises for a dataset that was made of other bytes than the pins name."""
+    for name, file in files.items():
+        if name in pinned and pinned[name]["sha256"] != file["sha256"]:
+            raise UserError(
+                f"{out}: made of another {name} than is pinned (expected "
+                f"{pinned[name]['sha256']}, got {file['sha256']}); choose another --out"
+            )
 
 
 def _forget(dataset: Dataset, out: Path, lock: dict[str, Any], pinned: dict[str, Any]) -> None:

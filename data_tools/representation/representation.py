@@ -280,7 +280,8 @@ class Representation:
         """
         path = Path(path)
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
+            made_with = content["digest"]
             settings = RepresentationSettings(**content["settings"])
             if "byte_pairs" in content:
                 # Here and not above: it is built on this class.
@@ -294,9 +295,9 @@ class Representation:
                 representation = cls(settings, content["conditions"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: cannot be used as a representation ({error})") from None
-        if representation.digest != content["digest"]:
+        if representation.digest != made_with:
             raise UserError(
-                f"{path}: made with another vocabulary (digest {content['digest']}, "
+                f"{path}: made with another vocabulary (digest {made_with}, "
                 f"here {representation.digest}); build the corpus or train the model again"
             )
         return representation

@@ -207,6 +207,15 @@ def test_the_area_is_scikit_learns(seed: int, tied: bool) -> None:
     assert np.isnan(ranking.auc(scores, np.ones(40, dtype=bool)))
 
 
+@pytest.mark.parametrize("confound", ["ticks", "tempo", "pedal"])
+def test_what_tokens_do_not_hold_needs_no_advice(confound: str) -> None:
+    report = audit(Planted(confound), wanted=("files",))  # type: ignore[arg-type]
+    advice = {one.advice for one in report.sources if one.label == "jazz"}
+    assert advice == {f"{confound}: already not in the tokens"}
+    assert f"{confound} tells most" in report.verdict
+    assert "which the tokens do not hold" in report.verdict
+
+
 def test_what_cannot_be_audited_is_said_in_a_line() -> None:
     corpus = Planted("")
     for row in corpus.rows:

@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
 import shutil
+import sys
+import zipfile
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from click.testing import CliRunner, Result
 from data_tools import fingerprint, midi
 from data_tools.corpus import Corpus, build
 from data_tools.errors import UserError
+from data_tools.files import sole_writer
 from data_tools.representation import Representation
 from data_tools.settings import CorpusSettings, RepresentationSettings
 from gan.cli_data import build as build_command
@@ -267,6 +272,113 @@ def test_the_command(music: Path, tmp_path: Path) -> None:
     again = ("--out", tmp_path / "first", "--manifest", edited)
     assert isinstance(run(*again).exception, UserError)
     assert "1 x left out by edited.csv" in run(*again, "--force").output
+
+
+def test_a_name_that_is_no_text_is_built_and_edited(music: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    folder.mkdir()
+    try:
+        os.link(music / "jazz" / "1.mid", os.fsencode(folder) + b"/caf\xe9.mid")
+    except OSError:
+        pytest.skip("this file system holds no such names")
+    made = build([folder], tmp_path / "out", workers=1)[0]
+    assert list(check_adds_up(tmp_path / "out")) == ["caf\\udce9.mid"]
+    assert not build([folder], tmp_path / "out", workers=1)[1]
+    edited = write_table(tmp_path / "edited.csv", [dict(made.rows[0]) | {"label": "jazz"}])
+    assert (
+        build([folder], tmp_path / "two", workers=1, manifest=edited)[0].rows[0]["label"] == "jazz"
+    )
+
+
+def test_a_link_as_out_is_followed(music: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    for settings in (CorpusSettings(), CorpusSettings(min_notes=20)):
+        assert build([music], tmp_path / "out", settings, workers=1, force=True)[1]
+        assert (tmp_path / "out").is_symlink()
+        check_adds_up(tmp_path / "disk")
+
+
+def test_one_build_at_a_time(music: Path, tmp_path: Path) -> None:
+    with sole_writer(tmp_path / "out"), pytest.raises(UserError, match="another process"):
+        build([music], tmp_path / "out", workers=1)
+    build([music], tmp_path / "out", workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_files_of_one_name_in_two_sources_are_edited_apart(music: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+        shutil.copy(music / "jazz" / f"{number * 2 - 1}.mid", tmp_path / str(number) / "a.mid")
+    sources = [tmp_path / "1", tmp_path / "2"]
+    rows = build(sources, tmp_path / "first", workers=1)[0].rows
+    assert [(row["location"], row["path"]) for row in rows] == [("1", "a.mid"), ("2", "a.mid")]
+    rows[1] |= {"label": "jazz"}
+    edited = write_table(tmp_path / "edited.csv", [dict(row) for row in rows])
+    made = build(sources, tmp_path / "second", workers=1, manifest=edited)[0]
+    assert [row["label"] for row in made.rows] == ["unlabelled", "jazz"]
+    # Of a source that was renamed since, the path is enough.
+    (tmp_path / "2").rename(tmp_path / "3")
+    made = build([tmp_path / "3"], tmp_path / "third", workers=1,
+                 manifest=write_table(tmp_path / "one.csv", [dict(rows[1])]))[0]  # fmt: skip
+    assert made.rows[0]["label"] == "jazz"
+
+
+def test_labels_of_copies_contradict_whatever_comes_first(music: Path, tmp_path: Path) -> None:
+    for path in ("a/x.mid", "b/jazz/x.mid", "c/not_jazz/x.mid", "d/jazz/x.mid"):
+        (tmp_path / "music" / path).parent.mkdir(parents=True)
+        shutil.copy(music / "jazz" / "1.mid", tmp_path / "music" / path)
+    build([tmp_path / "music"], tmp_path / "out", workers=1)
+    check_adds_up(tmp_path / "out")
+    (found,) = table(tmp_path / "out" / "conflicts.csv")
+    assert (found["first"], found["second"]) == ("b/jazz/x.mid", "c/not_jazz/x.mid")
+
+
+def test_reasons_are_one_line_and_counted_by_kind(music: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(music / "jazz", tmp_path / "music"))
+    for number in range(3):
+        band = song(number)
+        band.instruments[0].program, band.instruments[0].name = 40, f"Violin\n{number}"
+        midi.write(band, folder / f"band{number}.mid")
+    build([folder], tmp_path / "out", workers=1)
+    files = check_adds_up(tmp_path / "out")
+    assert files["band1.mid"]["reason"] == "no piano track, only Violin 1 (program 40)"
+    assert Corpus(tmp_path / "out").facts["counts"]["rejected_by_reason"]["no piano track"] == 3
+    run = CliRunner().invoke(build_command, [str(folder), "--out", str(tmp_path / "out")])
+    lines = run.output.splitlines()
+    assert lines[lines.index("  rejected: 4") + 1] == "    3 x no piano track"
+
+
+def test_a_damaged_member_of_an_archive_is_one_reject(music: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "music.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for path in sorted((music / "jazz").iterdir()):
+            opened.write(path, path.name)
+        place = opened.getinfo("3.mid").header_offset
+    data = bytearray(archive.read_bytes())
+    data[place + 200] ^= 1
+    archive.write_bytes(data)
+    build([archive], tmp_path / "out", workers=1)
+    files = check_adds_up(tmp_path / "out")
+    assert files.pop("3.mid")["reason"].startswith("damaged in its archive")
+    assert {row["outcome"] for path, row in files.items() if path != "5b.mid"} == {"kept"}
+
+
+def test_the_command_bounds_a_single_worker_too(
+    music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def bounds(*given: object, bounded: bool, **_: object) -> Iterator[object]:
+        started.append((given[3], bounded))
+        return iter(())
+
+    # The package's own `build` hides the module of that name.
+    monkeypatch.setattr(sys.modules["data_tools.corpus.build"], "ordered_map", bounds)
+    CliRunner().invoke(
+        build_command, [str(music), "--out", str(tmp_path / "out"), "--workers", "1"]
+    )
+    assert started == [(1, True)]
 
 
 @pytest.mark.parametrize("time_base", ["clock", "beat"])

@@ -11,7 +11,7 @@ import symusic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_tools import midi
+from data_tools import midi, smf
 from data_tools.errors import MidiError
 from data_tools.midi import Notes
 
@@ -131,6 +131,21 @@ def test_a_file_too_large_is_not_even_read(tmp_path: Path, monkeypatch: pytest.M
     path.write_bytes(data_of(song((0, False, 60))) + bytes(2**20))
     with pytest.raises(MidiError, match="larger than 1 MiB"):
         midi.read(path)
+
+
+def test_an_error_without_words_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        @staticmethod
+        def from_midi(*_: object, **__: object) -> None:
+            raise MemoryError
+
+    monkeypatch.setattr(midi.symusic, "Score", Full)
+    with pytest.raises(MidiError, match=r"not readable as MIDI \(MemoryError\)"):
+        midi.read(b"MThd")
+
+
+def test_check_and_build_take_the_same_sizes() -> None:
+    assert midi.MAX_BYTES == smf.LARGEST
 
 
 @pytest.mark.parametrize(("field", "value"), [("velocity", 200), ("pitch", 130), ("start", -5)])

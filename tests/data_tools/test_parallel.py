@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from data_tools.parallel import cores, ordered_map
+from data_tools.parallel import _batches, cores, ordered_map
 
 FATAL = 3
 
@@ -45,6 +45,11 @@ def test_a_dead_worker_costs_its_item_alone() -> None:
     results = ordered_map(work, iter([1, 2, FATAL, 4, 5]), crashed, 2)
     expected = [("done", 1), ("done", 2), ("crashed", FATAL), ("done", 4), ("done", 5)]
     assert list(results) == expected
+
+
+def test_a_single_worker_can_be_bounded_too() -> None:
+    results = ordered_map(work, iter([1, FATAL, 5]), crashed, 1, bounded=True)
+    assert list(results) == [("done", 1), ("crashed", FATAL), ("done", 5)]
 
 
 def test_a_worker_that_dies_while_the_caller_is_busy() -> None:
@@ -101,22 +106,18 @@ def test_a_bug_is_raised_and_not_taken_for_bad_music() -> None:
         list(ordered_map(work, [1], crashed, 2, no_start))
 
 
-def weighed(item: tuple[int, bytes]) -> int:
-    return item[0]
-
-
 def test_heavy_items_travel_alone() -> None:
     taken: list[int] = []
 
-    def items() -> Iterator[tuple[int, bytes]]:
+    def items(weight: int) -> Iterator[tuple[int, bytes]]:
         for number in range(30):
             taken.append(number)
-            yield number, b"x" * 2**20
+            yield number, bytes(weight)
 
-    results = ordered_map(weighed, items(), weighed, 2, batch=16)
-    assert next(results) == 0
-    assert len(taken) <= 4  # two at work, one read ahead, one asked for
-    assert list(results) == list(range(1, 30))
+    heavy = _batches(items(2**20), 16)
+    assert [len(next(heavy)) for _ in range(5)] == [1] * 5
+    assert len(taken) == 5
+    assert [len(batch) for batch in _batches(items(2**10), 16)] == [16, 14]
 
 
 def test_nothing_to_do() -> None:

@@ -370,7 +370,10 @@ def test_a_tampered_file_is_refused(changes: dict[str, object], tmp_path: Path) 
         Representation.load(path)
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "{}", "[]", "[1]"])
+NO_DIGEST = '{"settings": {}, "conditions": []}'
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "{}", "[]", "[1]", NO_DIGEST])
 def test_a_malformed_file_is_refused(text: str | None, tmp_path: Path) -> None:
     path = tmp_path / "representation.json"
     if text is not None:

@@ -130,6 +130,92 @@ def test_a_name_twice_in_an_archive_is_not_lost(kind: str, tmp_path: Path) -> No
     assert [data for _, data in source.contents(source.entries())] == [b"x", b"x"]
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_second_member_of_one_name_is_told_of(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / f"a.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(place, "w") as archive:
+            for data in (b"first", b"second"):
+                archive.writestr("a.mid", data)
+    else:
+        with tarfile.open(place, "w") as tar:
+            for data in (b"first", b"second"):
+                info = tarfile.TarInfo("a.mid")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    source = Source(place)
+    found = sorted((entry.refused, data) for entry, data in source.contents(source.entries()))
+    assert found == [("", b"first"), ("another file of that name comes before it", None)]
+
+
+def test_a_damaged_member_costs_itself_alone(tmp_path: Path) -> None:
+    place = pack(tmp_path / "a.zip", {"a.mid": b"first", "b.mid": b"second", "c.mid": b"third"})
+    data = place.read_bytes()
+    place.write_bytes(data.replace(b"second", b"secohd", 1))
+    source = Source(place)
+    found = {entry.path: (data, entry.refused) for entry, data in source.contents(source.entries())}
+    assert found["a.mid"] == (b"first", "")
+    assert found["c.mid"] == (b"third", "")
+    assert found["b.mid"][0] is None
+    assert found["b.mid"][1].startswith("damaged in its archive (Bad CRC-32")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_what_is_not_read_has_its_reason(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"a.mid": b"1", "b.mid": b"12345"}
+    monkeypatch.setattr("data_tools.sources.MAX_BYTES", 4)
+    place = tmp_path / f"music.{kind}"
+    monkeypatch.setattr("data_tools.sources.MANIFEST", "none")
+    monkeypatch.setattr(
+        Source, "_read_manifest", lambda self: [{"path": f"{n}.mid"} for n in "abc"]
+    )
+    source = Source(fill(place, files) if kind == "folder" else pack(place, files))
+    found = {entry.path: entry.refused for entry, _ in source.contents(source.entries())}
+    assert found == {"a.mid": "", "b.mid": "larger than 16 MiB", "c.mid": "missing"}
+
+
+def test_a_file_that_may_not_be_read_is_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = fill(tmp_path / "music", {"a.mid": b"1", "b.mid": b"2"})
+    read_bytes, shut = Path.read_bytes, place / "a.mid"
+
+    def refuse(path: Path) -> bytes:
+        if path == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    source = Source(place)
+    found = {entry.path: (data, entry.refused) for entry, data in source.contents(source.entries())}
+    assert found == {"a.mid": (None, "Permission denied"), "b.mid": (b"2", "")}
+
+
+def test_archives_inside_a_folder_are_told_of(tmp_path: Path) -> None:
+    place = fill(tmp_path / "music", {"a.mid": b"x", "old/b.tar.gz": b"y", "c.ZIP": b"z"})
+    refused = {entry.path: entry.refused for entry in Source(place).entries()}
+    inside = "an archive inside a folder; give it by its own name"
+    assert refused == {"a.mid": "", "old/b.tar.gz": inside, "c.ZIP": inside}
+
+
+def test_a_folder_is_called_what_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = fill(tmp_path / "jazz", {"a.mid": b"x", "b/c.txt": b""})
+    monkeypatch.chdir(place)
+    for location in (".", "b/.."):
+        source = Source(location)
+        (entry,) = source.entries()
+        assert (source.name, entry.facts["source"], entry.facts["label"]) == (
+            "jazz",
+            "jazz",
+            "jazz",
+        )
+
+
 def test_a_tar_cannot_escape(tmp_path: Path) -> None:
     secret = fill(tmp_path, {"secret.mid": b"secret"}) / "secret.mid"
     inside = tmp_path / "inside"
@@ -151,7 +237,7 @@ def test_a_tar_cannot_escape(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     assert {data for data, _ in read(Source(place)).values()} == {None}
     names = {"../evil.mid", "good.mid", "link.mid", "hard.mid"}
-    everything = dict(Source(place)._members(names))
+    everything = {name: data for name, data, _ in Source(place)._members(names)}
     assert everything == {"../evil.mid": b"mine", "good.mid": b"mine"}
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -24,7 +24,7 @@ from generator.transformer import Transformer
 COMMANDS = [
     (), ("data",), ("data", "check"), ("data", "build"), ("data", "practice"),
     ("data", "audit"), ("data", "list"), ("data", "fetch"),
-    ("pretrain-disc",), ("train",), ("generate",), ("score",),
+    ("pretrain-disc",), ("train",), ("generate",), ("score",), ("curate",),
 ]  # fmt: skip
 
 

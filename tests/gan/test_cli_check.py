@@ -144,11 +144,33 @@ def test_archives_and_manifests_are_read_as_folders_are(
     assert result.exit_code == 0, result.stderr
     rows = table(result)
     if kind == "csv":
-        assert rows.pop()["reason"] == "missing, or too large"
+        assert rows.pop()["reason"] == "missing"
         assert rows[0]["path"] == str(folder / "a-piano.mid")
     else:
         assert rows[0]["path"] == f"{archive}:in/a-piano.mid"
     assert [row | {"path": ""} for row in rows] == expected
+
+
+def test_a_damaged_archive_does_not_hide_the_others(folder: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "music.tar.gz"
+    with tarfile.open(archive, "w:gz") as out:
+        out.add(folder / "a-piano.mid", "a-piano.mid")
+    archive.write_bytes(archive.read_bytes()[:-40])
+    result = check(folder / "b-flat.mid", archive, folder / "e.mid")
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [
+        str(folder / "b-flat.mid"), str(folder / "e.mid"),
+    ]  # fmt: skip
+    assert result.exit_code == 1
+    assert "damaged or unreadable .tar" in result.stderr
+
+
+def test_an_archive_inside_a_folder_has_its_row(folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as out:
+        out.write(folder / "a-piano.mid", "a-piano.mid")
+    (row,) = table(check(tmp_path, "--format", "csv"))
+    assert (row["readable"], row["path"]) == ("no", str(tmp_path / "more.zip"))
+    assert row["reason"] == "an archive inside a folder; give it by its own name"
 
 
 def test_several_processes_give_the_same_rows(folder: Path) -> None:

@@ -149,7 +149,7 @@ def test_an_interrupted_download_says_how_to_go_on(
     out = tmp_path / "tunes"
     command = [sys.executable, "-m", "gan.cli", "data", "fetch", "nottingham"]
     with subprocess.Popen(
-        [*command, "--out", str(out), "--base-url", address],
+        [*command, "--out", str(out), "--base-url", address, "--keep-archive", "--tries", "9"],
         stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], env=dict(os.environ),
     ) as process:  # fmt: skip
         assert sent.wait(30)
@@ -162,7 +162,7 @@ def test_an_interrupted_download_says_how_to_go_on(
     assert process.returncode == 1
     assert errors.strip().splitlines()[-1] == (
         f"error: interrupted; go on with: gan data fetch nottingham --out {out} "
-        f"--base-url {address}"
+        f"--base-url {address} --keep-archive --tries 9"
     )
     assert part.stat().st_size >= 2**18
     assert not (out / "manifest.csv").exists()

@@ -23,6 +23,7 @@ from data_tools.datasets.catalog import Checksum, Dataset, datasets, find
 from data_tools.datasets.download import DownloadError, Patience, download
 from data_tools.datasets.fetch import addresses, fetch
 from data_tools.errors import UserError
+from data_tools.files import sole_writer
 
 HASTY = Patience(connect=5, read=0.3, tries=3, pause=0)
 DATA = np.random.default_rng(0).bytes(600_000)
@@ -490,6 +491,36 @@ def test_a_changed_file_is_noticed_with_the_same_pins(
     pins.write_text('{"a": 1}')
     with pytest.raises(UserError, match="not of the form"):
         fetch(nottingham, tmp_path / "four", base_url=site.address, pins=pins, patience=HASTY)
+
+
+def test_what_is_there_is_held_to_the_pins_and_added_to_them(
+    site: Site, tmp_path: Path, nottingham: Dataset
+) -> None:
+    out, pins = tmp_path / "one", tmp_path / "pins.json"
+    fetch(nottingham, out, base_url=site.address, patience=HASTY)
+    assert fetch(nottingham, out, pins=pins).already
+    held = json.loads(pins.read_text())
+    assert held == json.loads((out / "fetch.lock.json").read_text())["files"]
+    (name,) = held
+    pins.write_text(json.dumps({name: {"sha256": "0" * 64}, "other": {"sha256": "1" * 64}}))
+    with pytest.raises(UserError, match=f"another {name} than is pinned"):
+        fetch(nottingham, out, pins=pins)
+    pins.write_text(json.dumps({"other": {"sha256": "1" * 64}}))
+    fetch(nottingham, out, pins=pins)
+    assert json.loads(pins.read_text()) == held | {"other": {"sha256": "1" * 64}}
+
+
+def test_one_fetch_at_a_time(site: Site, tmp_path: Path, nottingham: Dataset) -> None:
+    with sole_writer(tmp_path / "one"), pytest.raises(UserError, match="another process"):
+        fetch(nottingham, tmp_path / "one", base_url=site.address, patience=HASTY)
+    fetch(nottingham, tmp_path / "one", base_url=site.address, patience=HASTY)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_wrong_mirror_leaves_nothing_behind(tmp_path: Path, nottingham: Dataset) -> None:
+    with pytest.raises(UserError, match="http"):
+        fetch(nottingham, tmp_path / "one", base_url="ftp://mirror")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_published_checksum_is_held_to(site: Site, tmp_path: Path, nottingham: Dataset) -> None:
