@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import torch
@@ -24,9 +24,13 @@ from data_tools.errors import UserError
 from data_tools.files import write_json
 from data_tools.midi import Music
 from data_tools.representation import EOS, Representation
-from discriminator.models import Discriminator, build
+from discriminator.models import Model, build
+from discriminator.notes import TokenTable
 from discriminator.reading import Reading, read_many, read_piece, windows
 from discriminator.settings import ClassifierSettings
+
+if TYPE_CHECKING:
+    from discriminator.attribution import Explanation
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 FORMAT = 1
@@ -40,7 +44,8 @@ class Verdict:
     Attributes:
         path: the piece's path, or what it is where it has none.
         p_jazz: calibrated probability, None where `error` says why there is none.
-        verdict: "jazz" from p_jazz 0.5 on, else "not_jazz"; "unsure" where there is no p_jazz.
+        verdict: "jazz" or "not_jazz" where p_jazz lies outside the classifier's unsure range;
+            "unsure" within it and where there is no p_jazz.
         windows: how many windows the probability rests on.
         error: why there is no probability: unreadable, no piano, too short; else "".
     """
@@ -85,15 +90,14 @@ class Classifier:
 
     def __init__(
         self,
-        model: Discriminator,
+        model: Model,
         representation: Representation,
         settings: ClassifierSettings,
         device: str | torch.device = "cpu",
     ) -> None:
-        vocabulary = len(model.embedding.weight)
-        if vocabulary != representation.music_size:
+        if model.vocab_size != representation.music_size:
             raise ValueError(
-                f"the model knows {vocabulary} tokens, the representation "
+                f"the model knows {model.vocab_size} tokens, the representation "
                 f"{representation.music_size}"
             )
         self.model = model.to(device).eval()
@@ -128,7 +132,10 @@ class Classifier:
                 f"{folder}: classifier.json says {card.vocabulary} tokens, representation.json "
                 f"{representation.music_size}; copy the whole folder again"
             )
-        model = build(card.settings.model, card.vocabulary)
+        try:
+            model = build(card.settings.model, TokenTable.of(representation))
+        except ValueError as error:
+            raise UserError(f"{folder}: {error}") from None
         _load_weights(model, folder / "model.safetensors")
         return cls(model, representation, card.settings, device)
 
@@ -191,15 +198,49 @@ class Classifier:
             ]
         )
 
+    def probability(self, logit: float) -> float:
+        """The calibrated p(jazz) of a piece's mean logit."""
+        calibrated = self.settings.scale * logit + self.settings.bias
+        return 0.5 * (1.0 + math.tanh(calibrated / 2))  # the sigmoid, without overflow
+
+    def verdict(self, p: float) -> Literal["jazz", "not_jazz", "unsure"]:
+        """What is said of a p(jazz): "unsure" within `settings.low` to `settings.high`."""
+        if p >= self.settings.high:
+            return "jazz"
+        return "not_jazz" if p < self.settings.low else "unsure"
+
+    def windows(self, ids: np.ndarray) -> list[np.ndarray]:
+        """What is read of a piece's music ids (T,): windows, of long pieces an even choice."""
+        cut = windows(ids, self.settings.window)
+        most = self.settings.most
+        if not most or len(cut) <= most:
+            return cut
+        return [cut[place] for place in np.linspace(0, len(cut) - 1, most).round().astype(int)]
+
+    def explain(self, music: Music) -> "Explanation":
+        """p(jazz) over time, and which notes carried it; see `discriminator.attribution`.
+
+        Raises:
+            MidiError: the music cannot be read, or is too short.
+        """
+        from discriminator.attribution import explain
+
+        return explain(self, music)
+
+    def export_onnx(self, path: str | Path) -> None:
+        """Writes the model as ONNX; see `discriminator.onnx_export`."""
+        from discriminator.onnx_export import export_onnx
+
+        export_onnx(self, path)
+
     def _verdicts(self, readings: Iterable[Reading], batch_size: int) -> Iterator[Verdict]:
         for piece in self._pieces(readings, batch_size):
             path, error = piece.reading.path, piece.reading.error
             if error:
                 yield Verdict(path, None, "unsure", 0, error)
                 continue
-            logit = self.settings.scale * float(np.mean(piece.logits)) + self.settings.bias
-            p = 0.5 * (1.0 + math.tanh(logit / 2))  # the sigmoid, without overflow
-            yield Verdict(path, p, "jazz" if p >= 0.5 else "not_jazz", len(piece.logits))
+            p = self.probability(float(np.mean(piece.logits)))
+            yield Verdict(path, p, self.verdict(p), len(piece.logits))
 
     def _pieces(self, readings: Iterable[Reading], batch_size: int) -> Iterator[_Piece]:
         """Fills batches across pieces, and lets pieces out in order once their windows are done."""
@@ -208,7 +249,7 @@ class Classifier:
         for reading in readings:
             piece = _Piece(self._checked(reading))
             if not piece.reading.error:
-                cut = windows(piece.reading.ids, self.settings.window)
+                cut = self.windows(piece.reading.ids)
                 piece.expected = len(cut)
                 todo.extend((piece, window) for window in cut)
             waiting.append(piece)
@@ -247,7 +288,7 @@ def _finished(waiting: deque[_Piece]) -> Iterator[_Piece]:
         yield waiting.popleft()
 
 
-def _load_weights(model: Discriminator, path: Path) -> None:
+def _load_weights(model: Model, path: Path) -> None:
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -96,7 +96,9 @@ class Stem(nn.Module):
 
         A position is real where any of its tokens is; the kernel spans all of them.
         """
-        folded = F.max_pool1d(mask.float()[:, None], self.stride, ceil_mode=True)[:, 0] > 0.5
+        # Padded by hand and pooled in two dimensions: `ceil_mode` fixes the length on export.
+        room = F.pad(mask.float()[:, None, None], (0, self.stride - 1))
+        folded = F.max_pool2d(room, (1, self.stride))[:, 0, 0] > 0.5
         return blind(self.conv(h), folded), folded
 
 

@@ -1,8 +1,8 @@
 """How well p(jazz) separates, and how far it can be believed.
 
 A single figure over a mixed corpus hides the shortcut of telling sources apart, so every figure is
-also given source by source. Calibration error after Guo et al. 2017, Platt scaling after Platt
-1999. Labels are 1 for jazz and 0 for not-jazz throughout.
+also given source by source. Calibration error after Guo et al. 2017. Labels are 1 for jazz and 0
+for not-jazz throughout. Intervals that draw works or artists whole: `discriminator.intervals`.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 BINS = 15
@@ -159,26 +158,6 @@ def auc_interval(
             values.append(float(jazz @ (np.cumsum(other) - other / 2) / pairs))
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
-
-
-def calibrate(
-    logits: Sequence[float] | np.ndarray, labels: Sequence[int] | np.ndarray
-) -> tuple[float, float]:
-    """The (scale, bias) of Platt scaling, p = sigmoid(scale * logit + bias), fitted by likelihood.
-
-    Fit it on validation pieces, never on training ones. Both classes weigh the same, whatever the
-    corpus's share of jazz, so that 0.5 stays the point where both are as likely.
-
-    Raises:
-        ValueError: a class is missing, or higher logits do not mean more jazz.
-    """
-    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
-    # A trace of regularisation keeps separable sets finite.
-    fit = LogisticRegression(C=1e3, class_weight="balanced").fit(z[:, None], y)
-    scale, bias = float(fit.coef_[0, 0]), float(fit.intercept_[0])
-    if scale <= 0:
-        raise ValueError("higher logits do not mean more jazz here; calibration would flip them")
-    return scale, bias
 
 
 def _checked(labels: Any, probabilities: Any) -> tuple[np.ndarray, np.ndarray]:

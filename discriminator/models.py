@@ -4,28 +4,55 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from discriminator.body import Discriminator
 from discriminator.cnn import DilatedCNN
-from discriminator.settings import CNNSettings, TransformerSettings
+from discriminator.ensemble import Ensemble
+from discriminator.notes import TokenTable
+from discriminator.perceptron import Perceptron
+from discriminator.settings import EnsembleSettings, OneModel
 from discriminator.transformer import TransformerEncoder
 
-Discriminator = DilatedCNN | TransformerEncoder
+Model = Discriminator | Ensemble
+
+
+def build_one(
+    settings: OneModel,
+    table: TokenTable,
+    groups: Sequence[int] | None = None,
+) -> Discriminator:
+    """A single discriminator with fresh weights; see `build`."""
+    if settings.kind == "statistics":
+        if groups is not None:
+            raise ValueError("tokens can only be hidden in the view 'tokens'")
+        return Perceptron(settings, table)
+    if settings.kind == "cnn":
+        return DilatedCNN(settings, table, groups)
+    return TransformerEncoder(settings, table, groups)
 
 
 def build(
-    settings: CNNSettings | TransformerSettings,
-    vocab_size: int,
+    settings: OneModel | EnsembleSettings,
+    table: TokenTable,
     groups: Sequence[int] | None = None,
-) -> Discriminator:
+) -> Model:
     """A discriminator with fresh weights.
 
     Args:
         settings: which model, and its size.
-        vocab_size: V, the representation's `music_size`: condition tokens are left out.
-        groups: from `tied_tokens`; None lets the model tell all tokens apart.
+        table: `TokenTable.of(representation)`; its length V leaves condition tokens out.
+        groups: from `tied_tokens`; None lets the model tell all tokens apart. Of an ensemble, for
+            members with the view "tokens".
+
+    Raises:
+        ValueError: the view needs other tokens.
     """
-    if settings.kind == "cnn":
-        return DilatedCNN(settings, vocab_size, groups)
-    return TransformerEncoder(settings, vocab_size, groups)
+    if settings.kind == "ensemble":
+        members = [
+            build_one(member, table, groups if member.view == "tokens" else None)
+            for member in settings.members
+        ]
+        return Ensemble(members)
+    return build_one(settings, table, groups)
 
 
 def tied_tokens(token_types: np.ndarray, hidden: Iterable[int]) -> list[int]:

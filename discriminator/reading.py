@@ -1,89 +1,177 @@
-"""From files to token windows, in this process or in several, in order and in bounded memory.
+"""From music to token windows, in this process or in several, in order and in bounded memory.
 
-Without torch, so that a reading process starts quickly; a piece that cannot be used becomes a
-`Reading` with its reason, and the rest goes on.
+Without torch, so that a reading process starts quickly. Nothing that a file holds stops the rest: a
+piece that cannot be used, takes a minute or two gigabytes, or takes its reader's process along
+becomes a `Reading` with its reason.
 """
 
-import multiprocessing
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import os
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from data_tools.errors import MidiError, UserError
+from data_tools import midi
+from data_tools.errors import MidiError
 from data_tools.midi import Music, name_of
+from data_tools.parallel import SECONDS, ordered_map
 from data_tools.representation import Representation
 
-CHUNK = 8  # pieces a process reads at a time
+LARGEST = midi.MAX_BYTES  # bytes of a file that is read; real piano stays under one megabyte
+MOST_NOTES = 250_000  # of a piece that is read, all tracks together; hours of the densest piano
+_BATCH = 16  # pieces a process is given at a time: sending costs less, and it never waits for long
+_AHEAD = 256  # readings that wait for whoever uses them
+
+
+class Piece(NamedTuple):
+    """Music with a name of its own, as an archive's member has one; or the reason there is none."""
+
+    path: str
+    music: Music | None
+    error: str = ""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One piece as token ids (T,), or the reason why there are none."""
+    """One piece as token ids (T,) uint16, or the reason why there are none."""
 
     path: str
     ids: np.ndarray
     error: str = ""
 
 
-def read_piece(music: Music, representation: Representation) -> Reading:
+def read_piece(music: Music | Piece, representation: Representation) -> Reading:
     """Reads, cleans and encodes one piece; trouble goes into the reading's `error`."""
-    path = name_of(music)
+    piece = music if isinstance(music, Piece) else Piece(name_of(music), music)
     try:
-        return Reading(path, representation.encode(representation.prepare(music).score))
+        return Reading(piece.path, _encoded(piece, representation))
     except MidiError as trouble:
         reason = trouble.reason
+    except OSError as trouble:
+        reason = trouble.strerror or str(trouble)
     except Exception as trouble:
         # Among millions of files from the wild some trip the readers in ways nobody foresaw; the
         # error's type is kept so that a bug of ours does not pass for a bad file.
         reason = f"{type(trouble).__name__}: {trouble}"
-    return Reading(path, np.zeros(0, dtype=np.uint16), " ".join(reason.split()))
+    return _failed(piece.path, reason)
 
 
 def read_many(
-    music: Iterable[Music], representation: Representation, workers: int = 0
+    music: Iterable[Music | Piece], representation: Representation, workers: int = 0
 ) -> Iterator[Reading]:
     """Reads many pieces, in their order.
 
     Args:
-        music: pieces, taken one by one as they are needed.
+        music: pieces, taken as they are needed: a few hundred ahead of what is asked for.
         representation: how to encode.
-        workers: processes that read; 0 reads in this one. They start afresh, so a script that asks
-            for them needs the usual `if __name__ == "__main__"`.
-
-    Raises:
-        UserError: a reading process died.
+        workers: processes that read, each piece bounded in time and memory; 0 reads in this one,
+            where nothing is. They start afresh, so a script that asks for them needs the usual
+            `if __name__ == "__main__"`.
     """
     if workers == 0:
         for piece in music:
             yield read_piece(piece, representation)
         return
-    source = iter(music)
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    pending: deque[tuple[tuple[Music, ...], Future[list[Reading]]]] = deque()
+    readings = ordered_map(
+        _read, music, _crashed, workers, _start, (representation,),
+        late=_late, batch=_BATCH, bounded=True,
+    )  # fmt: skip
+    with closing(_ahead(readings)) as ready:
+        yield from ready
+
+
+def too_large(size: int) -> str:
+    """The reason why a file of `size` bytes is not read."""
+    return f"larger than {LARGEST // 2**20} MiB ({size / 2**20:.1f} MiB)"
+
+
+def _encoded(piece: Piece, representation: Representation) -> np.ndarray:
+    if piece.music is None:
+        raise MidiError(piece.path, piece.error)
+    _check_size(piece.path, piece.music)
+    score = midi.read(piece.music)
+    if (notes := score.note_num()) > MOST_NOTES:
+        raise MidiError(piece.path, f"too long: {notes:,} notes, at most {MOST_NOTES:,} are read")
+    return representation.encode(representation.prepare(score).score)
+
+
+def _check_size(path: str, music: Music) -> None:
+    size = 0
+    if isinstance(music, bytes):
+        size = len(music)
+    elif isinstance(music, str | Path):
+        size = os.stat(music).st_size
+    if size > LARGEST:
+        raise MidiError(path, too_large(size))
+
+
+_representation: Representation | None = None  # a reading process's own
+
+
+def _start(representation: Representation) -> None:
+    global _representation
+    _representation = representation
+
+
+def _read(music: Music | Piece) -> Reading:
+    assert _representation is not None
+    return read_piece(music, _representation)
+
+
+def _failed(path: str, reason: str) -> Reading:
+    return Reading(path, np.zeros(0, dtype=np.uint16), " ".join(reason.split())[:200])
+
+
+def _name(music: Music | Piece) -> str:
+    return music.path if isinstance(music, Piece) else name_of(music)
+
+
+def _crashed(music: Music | Piece) -> Reading:
+    return _failed(_name(music), "crashed the reader")
+
+
+def _late(music: Music | Piece) -> Reading:
+    return _failed(_name(music), f"took longer than {SECONDS:g} s")
+
+
+def _ahead(readings: Iterator[Reading]) -> Generator[Reading, None, None]:
+    """Takes readings in a thread, so that the processes go on while this one runs the model."""
+    ready: queue.Queue[Reading | BaseException | None] = queue.Queue(_AHEAD)
+    unwanted = threading.Event()
+
+    def put(one: Reading | BaseException | None) -> None:
+        while not unwanted.is_set():
+            try:
+                return ready.put(one, timeout=0.1)
+            except queue.Full:
+                pass
+
+    def take() -> None:
+        try:
+            with closing(readings):  # type: ignore[type-var]
+                for one in readings:
+                    put(one)
+                    if unwanted.is_set():
+                        return
+            put(None)
+        except BaseException as trouble:
+            put(trouble)
+
+    thread = threading.Thread(target=take, name="reading", daemon=True)
+    thread.start()
     try:
-        while True:
-            while len(pending) < 4 * workers and (chunk := tuple(islice(source, CHUNK))):
-                pending.append((chunk, pool.submit(_read_chunk, chunk, representation)))
-            if not pending:
-                return
-            chunk, future = pending.popleft()
-            yield from future.result()
-    except BrokenProcessPool:
-        raise UserError(
-            f"{name_of(chunk[0])}: a reading process died on this file or one of the "
-            f"{CHUNK * 4 * workers} after it; set the file aside or read with fewer workers"
-        ) from None
+        while (one := ready.get()) is not None:
+            if isinstance(one, BaseException):
+                raise one
+            yield one
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _read_chunk(chunk: tuple[Music, ...], representation: Representation) -> list[Reading]:
-    return [read_piece(piece, representation) for piece in chunk]
+        unwanted.set()
+        thread.join(1.0)  # no longer: a file may hold its process for a minute yet
 
 
 def windows(ids: np.ndarray, length: int) -> list[np.ndarray]:

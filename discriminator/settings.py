@@ -4,35 +4,47 @@ Frozen pydantic models without torch, read from presets and saved beside the wei
 are errors.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+View = Literal["tokens", "harmony", "rhythm", "touch"]
+VIEWS: tuple[View, ...] = ("tokens", "harmony", "rhythm", "touch")
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class CNNSettings(_Settings):
-    """A residual dilated CNN over tokens: the default, and quick on a CPU."""
+class _ModelSettings(_Settings):
+    """What all models share."""
+
+    view: View = Field(
+        "tokens",
+        description="What it looks at: every token; notes as harmony (no time, no velocity); "
+        "harmony and coarse timing; or these and velocity.",
+    )
+    width: int = Field(128, ge=4, description="channels of the embedding and of every block")
+    stride: int = Field(2, ge=1, le=8, description="positions folded into one by the first layer")
+    head: int = Field(128, ge=4, description="width of the head's hidden layer")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the layers and in the head")
+
+
+class CNNSettings(_ModelSettings):
+    """A residual dilated CNN: the default, and quick on a CPU."""
 
     kind: Literal["cnn"] = Field("cnn", description="the dilated CNN")
-    width: int = Field(128, ge=4, description="channels of the embedding and of every block")
     kernel: Literal[3, 5] = Field(3, description="taps of each dilated convolution")
     blocks: int = Field(6, ge=1, le=12, description="residual blocks, dilations 1, 2, 4, 8, ...")
-    stride: int = Field(2, ge=1, le=8, description="tokens per position after the first layer")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the blocks and in the head")
 
 
-class TransformerSettings(_Settings):
-    """A pre-norm transformer encoder over tokens, with a strided convolution in front."""
+class TransformerSettings(_ModelSettings):
+    """A pre-norm transformer encoder; with a stride over 1, a convolution shortens its input."""
 
     kind: Literal["transformer"] = Field("transformer", description="the transformer encoder")
-    width: int = Field(128, ge=4, description="width of the embedding and of every layer")
     layers: int = Field(4, ge=1, description="attention layers")
     heads: int = Field(4, ge=1, description="attention heads")
-    stride: int = Field(4, ge=1, le=8, description="tokens per position after the first layer")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the layers and in the head")
+    stride: int = Field(4, ge=1, le=8, description="positions folded into one by the first layer")
 
     @model_validator(mode="after")
     def _even_heads(self) -> "TransformerSettings":
@@ -44,7 +56,60 @@ class TransformerSettings(_Settings):
         return self
 
 
-ModelSettings = Annotated[CNNSettings | TransformerSettings, Field(discriminator="kind")]
+class StatisticsSettings(_Settings):
+    """A perceptron over the statistics of the notes' features alone: the quickest."""
+
+    kind: Literal["statistics"] = Field("statistics", description="statistics of the notes alone")
+    view: Literal["harmony", "rhythm", "touch"] = Field(
+        "harmony", description="harmony; harmony and coarse timing; or these and velocity"
+    )
+    width: int = Field(512, ge=4, description="width of the hidden layers")
+    layers: int = Field(1, ge=1, le=8, description="hidden layers")
+    dropout: float = Field(0.5, ge=0, lt=1, description="dropout before every layer")
+
+
+OneModel = Annotated[
+    CNNSettings | TransformerSettings | StatisticsSettings, Field(discriminator="kind")
+]
+
+
+class EnsembleSettings(_Settings):
+    """Several models whose calibrated logits are averaged; used as one."""
+
+    kind: Literal["ensemble"] = Field("ensemble", description="several models as one")
+    members: tuple[OneModel, ...] = Field(min_length=1, description="the models")
+
+
+ModelSettings = Annotated[
+    CNNSettings | TransformerSettings | StatisticsSettings | EnsembleSettings,
+    Field(discriminator="kind"),
+]
+
+_SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "cnn": {
+        "small": {"kind": "cnn", "width": 128, "blocks": 6, "stride": 2, "head": 256},
+        "base": {"kind": "cnn", "width": 448, "blocks": 7, "stride": 2, "head": 512},
+    },
+    "transformer": {
+        "small": {"kind": "transformer", "width": 128, "layers": 4, "heads": 4, "stride": 1},
+        "base": {"kind": "transformer", "width": 320, "layers": 6, "heads": 8, "stride": 1},
+    },
+    "conv-transformer": {
+        "small": {"kind": "transformer", "width": 128, "layers": 4, "heads": 4, "stride": 4},
+        "base": {"kind": "transformer", "width": 320, "layers": 6, "heads": 8, "stride": 4},
+    },
+    "statistics": {
+        "small": {"kind": "statistics", "width": 512, "layers": 1},
+        "base": {"kind": "statistics", "width": 2048, "layers": 2},
+    },
+}
+MODELS = tuple(_SIZES)
+SIZES = ("small", "base")
+
+
+def sized(model: str, size: str) -> dict[str, Any]:
+    """The fields of a model of one of the `MODELS` and `SIZES`: about 1 M and 8 M weights."""
+    return dict(_SIZES[model][size])
 
 
 class ClassifierSettings(_Settings):
@@ -53,5 +118,16 @@ class ClassifierSettings(_Settings):
     model: ModelSettings = Field(CNNSettings(), description="the discriminator within")
     window: int = Field(512, ge=2, description="tokens the model sees at once")
     minimum: int = Field(48, ge=1, description="a piece of fewer tokens gets no probability")
+    most: int = Field(
+        0, ge=0, description="windows read of a piece at most, spread evenly; 0: all of it"
+    )
     scale: float = Field(1.0, gt=0, description="calibration: p = sigmoid(scale * logit + bias)")
     bias: float = Field(0.0, description="calibration: p = sigmoid(scale * logit + bias)")
+    low: float = Field(0.5, ge=0, le=1, description="the verdict is not_jazz below this p")
+    high: float = Field(0.5, ge=0, le=1, description="and jazz from this p on, else unsure")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "ClassifierSettings":
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} lies above high {self.high}")
+        return self

@@ -1,10 +1,9 @@
 """A transformer encoder that tells jazz from not-jazz, of another family than the CNN.
 
-Pre-norm layers with rotary positions (Su et al. 2021), which need no longest length, over a strided
-convolution that shortens the sequence; pooled over the real positions, without a CLS token.
+Pre-norm layers with rotary positions (Su et al. 2021), which need no longest length, over a
+convolution that may shorten the sequence; pooled over the real positions, without a CLS token.
 
-Letters: B pieces, T tokens, S positions after the stem, V vocabulary, C channels, H heads,
-D channels per head.
+Letters: B pieces, S positions after the stem, C channels, H heads, D channels per head.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from discriminator.layers import Head, Stem, TokenEmbedding, pool
+from discriminator.body import SequenceDiscriminator
+from discriminator.notes import TokenTable
 from discriminator.settings import TransformerSettings
 
 
@@ -56,48 +56,28 @@ class Layer(nn.Module):
         return h + self.dropout(self.feed(self.feed_norm(h)))
 
 
-class TransformerEncoder(nn.Module):
+class TransformerEncoder(SequenceDiscriminator):
     """The attention discriminator; see `TransformerSettings` for its size.
 
-    A gradient penalty differentiates twice, which only the plain attention kernel can: run it
-    within `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.
-
-    Args:
-        settings: the size.
-        vocab_size: V.
-        groups: see `TokenEmbedding`.
+    With a stride over 1 it is a convolutional stem and a transformer. A gradient penalty
+    differentiates twice, which only the plain attention kernel can: run it within
+    `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.
     """
 
     def __init__(
-        self, settings: TransformerSettings, vocab_size: int, groups: Sequence[int] | None = None
+        self, settings: TransformerSettings, table: TokenTable, groups: Sequence[int] | None = None
     ) -> None:
-        super().__init__()
-        width = settings.width
-        self.head_width = width // settings.heads
-        self.embedding = TokenEmbedding(vocab_size, width, groups)
-        self.stem = Stem(width, settings.stride)
+        super().__init__(settings, table, groups)
+        self.head_width = settings.width // settings.heads
         self.layers = nn.ModuleList(
-            Layer(width, settings.heads, settings.dropout) for _ in range(settings.layers)
+            Layer(settings.width, settings.heads, settings.dropout) for _ in range(settings.layers)
         )
-        self.norm = nn.LayerNorm(width)
-        self.head = Head(3 * width, width, settings.dropout)
 
-    def features(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """What the head reads: ids (B, T) or rows (B, T, V), mask (B, T) to (B, 3C), float32."""
-        h, real = self.embedding(x, mask)
-        h, real = self.stem(h, real)
+    def body(self, h: Tensor, real: Tensor) -> Tensor:
+        """Channels (B, S, C) and which positions are real (B, S) to channels (B, S, C)."""
         # A row without a single key would be a softmax over nothing, so an empty piece sees all.
         keys = (real | ~real.any(1, keepdim=True))[:, None, None]  # (B, 1, 1, S)
         cos, sin = rotary(h.shape[1], self.head_width, h.device)
         for layer in self.layers:
             h = layer(h, keys, cos, sin)
-        return pool(self.norm(h), real)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The logit of p(jazz), (B,) float32.
-
-        Args:
-            x: ids (B, T) int64, or rows (B, T, V) float with the same weights.
-            mask: (B, T) bool, True = real token; padding is masked in any case.
-        """
-        return self.head(self.features(x, mask)).squeeze(-1).float()
+        return h

@@ -1,4 +1,4 @@
-"""The command line: `gan data`, `gan pretrain-disc`, `gan train`, `gan generate`, `gan score`.
+"""The command line: `gan data`, `pretrain-disc`, `train`, `generate`, `score`, `curate`.
 
 Torch is imported inside commands, so that `--help` answers at once. Exit codes: 0 done, 1 the work
 failed, 2 wrong usage; an error is one line on standard error, a traceback only with `--debug`.
@@ -7,7 +7,6 @@ failed, 2 wrong usage; an error is one line on standard error, a traceback only 
 import errno
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,10 @@ import click
 
 from data_tools.errors import UserError
 from gan import options, settings, tables
+from gan.cli_curate import curate
 from gan.cli_data import data
+from gan.cli_explain import explain
+from gan.cli_score import score
 
 
 class Group(click.Group):
@@ -49,6 +51,9 @@ def main(debug: bool) -> None:
 
 
 main.add_command(data)
+main.add_command(score)
+main.add_command(curate)
+main.add_command(explain)
 
 
 def _training(command: Any) -> Any:
@@ -140,41 +145,6 @@ def generate(
         path = piece.save(out / f"{number:03d}-seed{piece.seed}.mid")
         rows.append({"path": str(path)} | {k: round(v, 3) for k, v in piece.statistics.items()})
     tables.show(rows, "table")
-
-
-@main.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--model", type=Path, help="A classifier's folder or pretrain-disc run.")
-@click.option("--format", "form", type=tables.FORMATS, default="table", show_default=True)
-@click.option(
-    "--workers",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Extra reading processes.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-def score(
-    paths: tuple[Path, ...], model: Path | None, form: str, workers: int, device: str
-) -> None:
-    """How jazzy MIDI files are: path, p_jazz, verdict, windows, error."""
-    from discriminator.classifier import Classifier
-    from gan.engine import engine
-    from gan.run import classifier_folder
-
-    folder = classifier_folder(model) if model else None
-    classifier = Classifier.load(folder, engine(device).device)
-    verdicts = classifier.score_many(tables.midi_files(paths), workers=workers)
-    tables.show(_verdict_rows(verdicts), form)
-
-
-def _verdict_rows(verdicts: Iterable[Any]) -> Iterable[dict[str, object]]:
-    for verdict in verdicts:
-        p = None if verdict.p_jazz is None else round(verdict.p_jazz, 4)
-        yield {
-            "path": verdict.path, "p_jazz": p, "verdict": verdict.verdict,
-            "windows": verdict.windows, "error": verdict.error,
-        }  # fmt: skip
 
 
 if __name__ == "__main__":

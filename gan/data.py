@@ -202,6 +202,9 @@ class Prompts:
 class DiscriminatorWindows:
     """Labelled crops: labels evenly, sources by the root of their size, pieces and places evenly.
 
+    A source's played and quantized pieces count as two sources: each label is to be met in every
+    kind of timing, however rare it is there.
+
     Args:
         corpus: where the pieces are.
         numbers: labelled pieces of the training split.
@@ -234,10 +237,11 @@ class DiscriminatorWindows:
         self._pieces: list[list[np.ndarray]] = []
         self._shares: list[np.ndarray] = []
         for label in ("not_jazz", "jazz"):
-            sources: dict[str, list[int]] = {}
+            sources: dict[tuple[str, str], list[int]] = {}
             for number in numbers:
                 if corpus.rows[number]["label"] == label:
-                    sources.setdefault(corpus.rows[number]["source"], []).append(number)
+                    row = corpus.rows[number]
+                    sources.setdefault((row["source"], row["timing"]), []).append(number)
             if not sources:
                 raise UserError(f"{corpus.folder}: no '{label}' pieces to learn from in train")
             self._pieces.append([np.array(members) for members in sources.values()])

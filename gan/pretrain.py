@@ -11,21 +11,35 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
 from data_tools.representation import TokenType
+from discriminator.body import Discriminator
+from discriminator.calibration import calibrate
 from discriminator.classifier import Classifier
-from discriminator.metrics import Report, calibrate, report
-from discriminator.models import build, tied_tokens
+from discriminator.metrics import Report, report
+from discriminator.models import build_one, tied_tokens
+from discriminator.notes import TokenTable
 from discriminator.settings import ClassifierSettings
 from gan.data import DiscriminatorWindows
-from gan.engine import adamw, check_finite, derived_seed, engine, learning_rate, set_rate
+from gan.engine import (
+    Engine,
+    adamw,
+    check_finite,
+    derived_seed,
+    engine,
+    learning_rate,
+    set_rate,
+)
 from gan.logbook import Logbook
 from gan.run import Run, checkpoint_of, load_state
 from gan.settings import PretrainSettings
 
+SCALE_BATCHES = 32  # drawn before the first step, to learn the scale of what a view shows
 VALIDATION_TOKENS = 2048  # of each piece while training; the last report reads everything
 HIDEABLE = {
     "velocity": TokenType.VELOCITY,
@@ -46,7 +60,6 @@ def pretrain(
         UserError: train or validation lacks a label, or the run's folder is taken.
     """
     compute = engine(settings.device, settings.precision)
-    representation = corpus.representation
     splits = {name: _labelled(corpus, name, settings) for name in ("train", "validation", "test")}
     for label in ("jazz", "not_jazz"):
         if not any(corpus.rows[number]["label"] == label for number in splits["validation"]):
@@ -58,30 +71,19 @@ def pretrain(
         raise UserError(
             f"{corpus.folder}: no labelled pieces in test to report on; build with --test"
         )
-    draw = DiscriminatorWindows(
-        corpus, splits["train"], settings.batch, settings.shortest, settings.window,
-        settings.augment, settings.seed, settings.neutralise,
-    )  # fmt: skip
+    draw = windows_of(corpus, splits["train"], settings)
     # After whatever may refuse the corpus, so that no folder is taken in vain.
     run = Run(out, settings, resume, corpus.inputs())
-    torch.manual_seed(derived_seed(settings.seed, "weights"))
-    groups = tied_tokens(
-        representation.token_types[: representation.music_size],
-        [HIDEABLE[name] for name in settings.hide],
-    )
-    model = build(settings.model, representation.music_size, groups).to(compute.device)
-    optimizer = adamw(model, settings.learning_rate, settings.weight_decay)
-    classifier = Classifier(
-        model,
-        representation,
-        ClassifierSettings(model=settings.model, window=settings.window),
-        compute.device,
-    )
+    model = fresh_model(corpus, draw, settings).to(compute.device)
+    learner = Learner(model, settings, compute)
+    card = ClassifierSettings(model=settings.model, window=settings.window)
+    averaged = learner.averaged
+    assert isinstance(averaged, Discriminator)
+    classifier = Classifier(averaged, corpus.representation, card, compute.device)
     state: dict[str, Any] = {"step": 0, "best": float("inf"), "waited": 0}
     if checkpoint := run.latest():
-        model.load_state_dict(Classifier.load(checkpoint, compute.device).model.state_dict())
         state = load_state(checkpoint, compute.device)
-        optimizer.load_state_dict(state["optimizer"])
+        learner.load_state_dict(state["optimizer"])
     run.cut_metrics(state["step"] if checkpoint else -1)
 
     with Logbook(out, state["step"], quiet) as log:
@@ -89,22 +91,7 @@ def pretrain(
         while state["step"] < settings.steps and state["waited"] < settings.patience:
             step = state["step"]
             ids, labels = (tensor.to(compute.device) for tensor in draw(step))
-            torch.manual_seed(derived_seed(settings.seed, "dropout", step))
-            model.train()
-            with compute.autocast():
-                logits = model(ids).float()  # (B,)
-            smooth = labels * (1 - 2 * settings.label_smoothing) + settings.label_smoothing
-            loss = F.binary_cross_entropy_with_logits(logits, smooth)
-            check_finite(loss, "discriminator loss", step)
-            optimizer.zero_grad()
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            check_finite(norm, "gradient norm", step)
-            set_rate(
-                optimizer,
-                learning_rate(step, settings.learning_rate, settings.warmup, settings.steps),
-            )
-            optimizer.step()
+            logits, loss, norm = learner.step(ids, labels, step)
             state["step"] = step + 1
             if state["step"] % 25 == 0:
                 accuracy = ((logits > 0) == (labels > 0.5)).float().mean()
@@ -122,13 +109,113 @@ def pretrain(
                 run.save(
                     state["step"],
                     classifier.save,
-                    state | {"optimizer": optimizer.state_dict()},
+                    state | {"optimizer": learner.state_dict()},
                     settings.keep,
                     better,
                 )
         best = checkpoint_of(out, "best")
         assert best is not None
         return _finish(best, corpus, splits, settings, compute.device, out, log)
+
+
+class Learner:
+    """A model, the average of its weights, its optimizer, and one step of learning.
+
+    The average is what is validated and kept: it jumps about less than the weights do (Polyak &
+    Juditsky 1992; Izmailov et al. 2018).
+
+    Args:
+        model: to be trained; see `fresh_model`.
+        settings: see there.
+        compute: where.
+    """
+
+    def __init__(self, model: nn.Module, settings: PretrainSettings, compute: Engine) -> None:
+        self.model, self.settings, self.compute = model, settings, compute
+        self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
+        self.optimizer = adamw(model, settings.learning_rate, settings.weight_decay)
+
+    @property
+    def averaged(self) -> nn.Module:
+        """The model with averaged weights."""
+        return self._average.module
+
+    def step(self, ids: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Learns from ids (B, T) and labels (B,); returns logits (B,), loss and gradient norm."""
+        settings = self.settings
+        torch.manual_seed(derived_seed(settings.seed, "dropout", step))
+        self.model.train()
+        with self.compute.autocast():
+            logits = self.model(ids).float()  # (B,)
+        smooth = labels * (1 - 2 * settings.label_smoothing) + settings.label_smoothing
+        loss = F.binary_cross_entropy_with_logits(logits, smooth)
+        check_finite(loss, "discriminator loss", step)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        check_finite(norm, "gradient norm", step)
+        rate = learning_rate(step, settings.learning_rate, settings.warmup, settings.steps)
+        set_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self._average.update_parameters(self.model)
+        return logits, loss, norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that moves."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self._average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved state."""
+        self.model.load_state_dict(state["model"])
+        self._average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+
+def windows_of(
+    corpus: Corpus, numbers: list[int], settings: PretrainSettings
+) -> DiscriminatorWindows:
+    """The batches that settings draw from some pieces."""
+    return DiscriminatorWindows(
+        corpus, _of_folds(corpus, numbers, settings), settings.batch, settings.shortest,
+        settings.window, settings.augment, settings.seed, settings.neutralise,
+    )  # fmt: skip
+
+
+def _of_folds(corpus: Corpus, numbers: list[int], settings: PretrainSettings) -> list[int]:
+    """The training pieces less those of the fold left out; works and artists stay together."""
+    if not settings.folds:
+        return numbers
+    return [
+        number
+        for number in numbers
+        if derived_seed(corpus.rows[number]["group"]) % settings.folds != settings.fold
+    ]
+
+
+def fresh_model(
+    corpus: Corpus, draw: DiscriminatorWindows, settings: PretrainSettings
+) -> Discriminator:
+    """A model with fresh weights, and the scale of things learnt from a few batches.
+
+    Raises:
+        UserError: the corpus's tokens do not suit the model's view.
+    """
+    representation = corpus.representation
+    groups = None
+    if settings.hide:
+        kinds = representation.token_types[: representation.music_size]
+        groups = tied_tokens(kinds, [HIDEABLE[name] for name in settings.hide])
+    torch.manual_seed(derived_seed(settings.seed, "weights"))
+    try:
+        model = build_one(settings.model, TokenTable.of(representation), groups)
+    except ValueError as error:
+        raise UserError(f"{corpus.folder}: {error}") from None
+    model.standardise([draw(-1 - number)[0] for number in range(SCALE_BATCHES)])
+    return model
 
 
 def _labelled(corpus: Corpus, split: str, settings: PretrainSettings) -> list[int]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from data_tools.errors import UserError
 from data_tools.settings import AugmentSettings, NeutraliseSettings
-from discriminator.settings import CNNSettings, ModelSettings
+from discriminator.settings import CNNSettings, OneModel
 from generator.settings import TransformerSettings
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -34,7 +34,7 @@ class Settings(BaseModel):
 class PretrainSettings(Settings):
     """The style discriminator: jazz or not."""
 
-    model: ModelSettings = CNNSettings()
+    model: OneModel = CNNSettings()
     hide: tuple[Literal["velocity", "duration", "time_shift"], ...] = Field(
         (), description="Token types whose values the discriminator must not see."
     )
@@ -46,6 +46,13 @@ class PretrainSettings(Settings):
     warmup: int = Field(100, ge=0, description="Steps of linear warm-up before the cosine.")
     weight_decay: float = Field(0.05, ge=0, description="AdamW's decay of weight matrices.")
     clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    average: float = Field(
+        0.99, ge=0, lt=1, description="Decay of the averaged weights that are kept; 0: the last."
+    )
+    folds: int = Field(
+        0, ge=0, description="Leave a fold of the training groups out: one in so many; 0: none."
+    )
+    fold: int = Field(0, ge=0, description="Which fold; differs between an ensemble's members.")
     label_smoothing: float = Field(0.05, ge=0, lt=0.5, description="Keeps targets off 0 and 1.")
     augment: AugmentSettings = AugmentSettings(stretch=0.25, jitter=0.3, loudness=4, transpose=6)
     neutralise: NeutraliseSettings = NeutraliseSettings()
@@ -56,6 +63,8 @@ class PretrainSettings(Settings):
     def _windows_ordered(self) -> Self:
         if self.shortest > self.window:
             raise ValueError(f"shortest {self.shortest} is longer than window {self.window}")
+        if self.folds and self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} of {self.folds}: they count from 0")
         return self
 
 

@@ -62,11 +62,12 @@ def tiny_discriminator(practice_corpus: Corpus, tmp_path_factory: pytest.TempPat
 
     from discriminator.classifier import Classifier
     from discriminator.models import build as build_discriminator
+    from discriminator.notes import TokenTable
     from discriminator.settings import ClassifierSettings, CNNSettings
 
     torch.manual_seed(0)
     settings = CNNSettings(width=16, blocks=2, dropout=0.1)
-    model = build_discriminator(settings, practice_corpus.representation.music_size)
+    model = build_discriminator(settings, TokenTable.of(practice_corpus.representation))
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(2)

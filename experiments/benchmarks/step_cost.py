@@ -17,6 +17,7 @@ from data_tools.corpus import Corpus, build
 from data_tools.practice import write_practice
 from discriminator.classifier import Classifier
 from discriminator.models import build as build_discriminator
+from discriminator.notes import TokenTable
 from discriminator.settings import ClassifierSettings, CNNSettings
 from gan.adversarial.trainer import Trainer
 from gan.settings import TrainSettings
@@ -32,7 +33,7 @@ def measure(
     corpus: Corpus, folder: Path, batch: int, length: int, rollout: int, pairs: int
 ) -> dict:
     """Seconds of plain and adversarial steps, and their ratio, over `pairs` pairs."""
-    model = build_discriminator(CNNSettings(), corpus.representation.music_size)
+    model = build_discriminator(CNNSettings(), TokenTable.of(corpus.representation))
     settings = ClassifierSettings(model=CNNSettings())
     Classifier(model, corpus.representation, settings).save(folder / "classifier")
     chosen = build_settings(

@@ -12,7 +12,6 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, ro
 from discriminator.metrics import (
     auc_interval,
     by_source,
-    calibrate,
     calibration_error,
     report,
 )
@@ -135,25 +134,3 @@ def test_figures_stay_within_their_range(pieces):
 def test_nonsense_is_refused(labels, probabilities, says):
     with pytest.raises(ValueError, match=says):
         report(labels, probabilities)
-
-
-def test_calibration_finds_the_scale_and_shift_that_were_put_in():
-    rng = np.random.default_rng(0)
-    truth = rng.normal(0, 2, 20_000)
-    labels = rng.random(20_000) < 1 / (1 + np.exp(-truth))
-    scale, bias = calibrate(2.0 * truth + 1.0, labels)
-    assert scale == pytest.approx(0.5, rel=0.05)
-    assert bias == pytest.approx(-0.5, abs=0.1)
-
-
-def test_calibration_does_not_learn_the_share_of_jazz():
-    logits, labels = noisy(4000)[1], noisy(4000)[0]
-    keep = (labels == 0) | (np.arange(4000) % 10 == 0)
-    assert calibrate(logits, labels) == pytest.approx(
-        calibrate(logits[keep], labels[keep]), rel=0.25
-    )
-
-
-def test_calibration_refuses_reversed_logits():
-    with pytest.raises(ValueError, match="flip"):
-        calibrate([-1.0, -2.0, 1.0, 2.0], [1, 1, 0, 0])

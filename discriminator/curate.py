@@ -1,0 +1,338 @@
+"""Curation: keeps the files of a collection that a classifier is sure enough about.
+
+First every file gets its score, in `scores.csv`, row by row and safe on disk; then the kept ones
+are copied, linked or listed, in the folders they came from. Either half goes on after a kill: rows
+that are there are not scored again, files that are there are not written again. Nothing of the
+source is changed, and no file that was there before is overwritten.
+"""
+
+import csv
+import errno
+import hashlib
+import json
+import os
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from data_tools import midi
+from data_tools.errors import MidiError, UserError
+from data_tools.files import file_digest, write_json
+from discriminator.collection import Place, leaves, pieces, places
+from discriminator.reading import Piece
+from discriminator.scores import Score, ScoreFile, Scores, csv_writer, read_rows
+
+COLUMNS = ("path", "p_jazz", "verdict", "windows", "kept", "reason", "output")
+MUSIC = "music"  # the folder within the results that holds what was kept
+BINS = 10
+# A name that cannot be here (too long, a file where a folder must be) is the file's own trouble.
+_UNNAMEABLE = {
+    errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+    errno.ELOOP,
+}  # fmt: skip
+_UNLINKABLE = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+
+
+class Choice(BaseModel):
+    """What to keep, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep: Literal["jazz", "not_jazz"] = Field("jazz", description="the class to keep")
+    min_prob: float = Field(0.8, ge=0, le=1, description="its least probability")
+    drop_unsure: bool = Field(False, description="drop what the classifier calls unsure")
+    min_notes: int = Field(0, ge=0, description="drop files of fewer notes, all tracks together")
+    mode: Literal["copy", "link", "list"] = Field("copy", description="what becomes of the kept")
+
+
+class Fate(NamedTuple):
+    """Whether a file is kept and why; `kind` is the reason without the particulars."""
+
+    kept: bool
+    kind: str
+    reason: str
+
+
+class Summary:
+    """Counts over all files, for the report."""
+
+    def __init__(self) -> None:
+        self.kinds: Counter[tuple[bool, str]] = Counter()
+        self.folders: Counter[tuple[str, bool]] = Counter()
+        self.histogram = np.zeros((BINS, 2), dtype=np.int64)  # (bins, dropped and kept)
+
+    def add(self, inner: str, p: float | None, fate: Fate) -> None:
+        """Counts a file."""
+        self.kinds[fate.kept, fate.kind] += 1
+        self.folders["/".join(inner.split("/")[:-1][:2]) or ".", fate.kept] += 1
+        if p is not None:
+            self.histogram[min(int(p * BINS), BINS - 1), int(fate.kept)] += 1
+
+    @property
+    def files(self) -> int:
+        """All files."""
+        return self.kinds.total()
+
+    @property
+    def kept(self) -> int:
+        """The files kept."""
+        return sum(count for (kept, _), count in self.kinds.items() if kept)
+
+
+def decide(score: Score | None, choice: Choice, notes: Callable[[], int]) -> Fate:
+    """Whether a file is kept.
+
+    Args:
+        score: its row, None where there is none.
+        choice: what to keep.
+        notes: counts its notes; called only where they matter.
+    """
+    if score is None:
+        return Fate(False, "no score", "no row in the scores")
+    if score.p_jazz is None:
+        return Fate(False, f"not scored: {_kind(score.error)}", f"not scored: {score.error}")
+    p = score.p_jazz if choice.keep == "jazz" else round(1 - score.p_jazz, 4)
+    name, least = f"p({choice.keep})", f"{choice.min_prob:g}"
+    if p < choice.min_prob:
+        return Fate(False, f"{name} under {least}", f"{name} {p:.4f} is under {least}")
+    if choice.drop_unsure and score.verdict == "unsure":
+        return Fate(False, "unsure", f"{name} {p:.4f} is unsure")
+    if choice.min_notes:
+        try:
+            found = notes()
+        except MidiError as error:
+            return Fate(False, f"not read: {_kind(error.reason)}", f"not read: {error.reason}")
+        if found < choice.min_notes:
+            least = f"{choice.min_notes:,}"
+            return Fate(False, f"fewer than {least} notes", f"{found:,} notes, under {least}")
+    return Fate(True, f"{name} at least {least}", f"{name} {p:.4f} is at least {least}")
+
+
+def _kind(reason: str) -> str:
+    """A reason without its particulars, of which there are as many as files."""
+    return reason.split(" (")[0].split(": ")[0].split(", ")[0][:60]
+
+
+def curate(
+    source: Path,
+    out: Path,
+    choice: Choice,
+    facts: dict[str, Any],
+    score: Callable[[Iterable[Piece]], Iterable[Score]] | None = None,
+    scores: Path | None = None,
+    resume: bool = False,
+) -> Summary:
+    """Curates a collection into a folder; see `preview` for a dry run.
+
+    Args:
+        source: a folder, archive or manifest.
+        out: the folder of results: `music/` or `kept.txt`, `curation.csv`, `scores.csv`.
+        choice: what to keep, and how.
+        facts: what the scores depend on, the digest of the model; recorded and compared.
+        score: scores pieces, in their order.
+        scores: a file of scores to use instead.
+        resume: go on with what lies in `out`.
+
+    Raises:
+        UserError: `out` lies within the source or holds other things, or the disk is full.
+    """
+    check_apart(source, out)
+    if scores:
+        facts = facts | {"scores": file_digest(scores)}
+    identity = {"format": 1, "source": str(source.absolute())} | choice.model_dump() | facts
+    _open(out, identity, resume)
+    if score:
+        with ScoreFile(out / "scores.csv", "csv", facts, resume=True) as file:
+            before = file.before
+            for row in score(pieces([source], lambda path: path not in before)):
+                file.write(row)
+        scores = out / "scores.csv"
+    assert scores is not None
+    return _choose(source, out, choice, Scores(read_rows(scores)))
+
+
+def preview(source: Path, choice: Choice, rows: Iterable[Score]) -> Summary:
+    """What `curate` would do, without writing anything; the rows may be read from a file."""
+    summary = Summary()
+    for place, row, fate in _fates(source, choice, Scores(rows)):
+        summary.add(place.inner, row.p_jazz if row else None, fate)
+    return summary
+
+
+def check_apart(source: Path, out: Path) -> None:
+    """Refuses results that would be found as music the next time, or a source among results.
+
+    Raises:
+        UserError: `out` lies within the source, or holds it.
+    """
+    inside, outside = out.resolve(), source.resolve()
+    if source.is_dir() and inside.is_relative_to(outside):
+        raise UserError(f"{out}: lies within {source}; choose an --out elsewhere")
+    if outside.is_relative_to(inside):
+        raise UserError(f"{out}: holds {source}; choose an --out elsewhere")
+
+
+def _open(out: Path, identity: dict[str, Any], resume: bool) -> None:
+    card = out / "curation.json"
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: a file; give a folder as --out")
+    if not card.exists():
+        if out.exists() and any(out.iterdir()):
+            raise UserError(f"{out}: not empty and no curation; choose another --out")
+        write_json(card, identity)
+        return
+    if not resume:
+        raise UserError(f"{out}: holds a curation; go on with it by --resume, or choose another")
+    try:
+        before = json.loads(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{card}: damaged; choose another --out") from None
+    changed = [key for key in identity | before if before.get(key) != identity.get(key)]
+    if changed:
+        told = ", ".join(f"{key} ({before.get(key)}, now {identity.get(key)})" for key in changed)
+        raise UserError(f"{out}: begun with another {told}; give the same, or choose another --out")
+
+
+def _fates(
+    source: Path, choice: Choice, scores: Scores
+) -> Iterator[tuple[Place, Score | None, Fate]]:
+    for place in places(source):
+
+        def notes(place: Place = place) -> int:
+            return midi.read(place.data()).note_num()
+
+        row = scores.get(place.path)
+        yield place, row, decide(row, choice, notes)
+
+
+def _choose(source: Path, out: Path, choice: Choice, scores: Scores) -> Summary:
+    """Writes the kept files, and last the table that says what became of every one."""
+    summary, root = Summary(), out / MUSIC
+    partial = out / ".curation.csv.tmp"
+    kept = array("Q")
+    with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        table = csv_writer(stream)
+        table(COLUMNS)
+        for place, row, fate in _fates(source, choice, scores):
+            output = ""
+            if fate.kept and choice.mode != "list":
+                try:
+                    deliver(place, root, out / ".copying", choice.mode == "link")
+                    output = f"{MUSIC}/{place.inner}"
+                    kept.append(_hash(place.inner))
+                except MidiError as error:
+                    kind = f"not written: {_kind(error.reason)}"
+                    fate = Fate(False, kind, f"not written: {error.reason}")
+            _, p, verdict, windows, _ = row or Score(place.path, None, "unsure", 0, "")
+            table((place.path, p, verdict, windows, "yes" if fate.kept else "no",
+                            fate.reason, output))  # fmt: skip
+            summary.add(place.inner, p, fate)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if choice.mode == "list":
+        _write_list(partial, out / "kept.txt")
+    else:
+        _write_manifest(source, root, set(kept))
+    partial.replace(out / "curation.csv")
+    return summary
+
+
+def deliver(place: Place, root: Path, partial: Path, link: bool) -> None:
+    """Puts a file where it belongs below `root`: whole, and never over another file.
+
+    Args:
+        place: the file.
+        root: the folder that takes the place of the collection's top.
+        partial: the name a copy has until it is whole, on the same disk.
+        link: a hard link, a symbolic one where the disk allows none; archives have copies.
+
+    Raises:
+        MidiError: it cannot be read, or not be written under this name; with the reason.
+        OSError: the disk is full or the like.
+    """
+    if leaves(place.inner):
+        raise MidiError(place.path, "its name leads out of the archive")
+    target = root / place.inner
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(root.resolve()):
+            raise MidiError(place.path, "a link leads out of the folder of results")
+        there = os.path.lexists(target)
+        if link and place.file:
+            original = place.file.resolve()
+            if not there:
+                _link(original, target)
+            elif not target.exists() or not target.samefile(original):
+                raise MidiError(place.path, "another file of that name is there")
+            return
+        data = place.data()
+        if there:
+            if not target.is_file() or target.read_bytes() != data:
+                raise MidiError(place.path, "another file of that name is there")
+            return
+        partial.write_bytes(data)
+        if place.file:
+            with suppress(OSError):
+                facts = place.file.stat()
+                os.utime(partial, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        partial.replace(target)
+    except ValueError as error:  # a null byte
+        raise MidiError(place.path, f"its name is none here ({error})") from None
+    except OSError as error:
+        if error.errno not in _UNNAMEABLE:
+            raise
+        raise MidiError(place.path, f"its name is none here ({error.strerror})") from None
+
+
+def _link(original: Path, target: Path) -> None:
+    try:
+        os.link(original, target)
+    except OSError as error:
+        if error.errno not in _UNLINKABLE:
+            raise
+        target.symlink_to(original)
+
+
+def _hash(inner: str) -> int:
+    name = inner.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+
+
+def _write_list(table: Path, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.tmp")
+    ways = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    with table.open(**ways) as rows, partial.open("w", **ways) as stream:  # type: ignore[call-overload]
+        for row in csv.DictReader(rows):
+            if row["kept"] == "yes":
+                stream.write(row["path"] + "\n")
+    partial.replace(target)
+
+
+def _write_manifest(source: Path, root: Path, kept: set[int]) -> None:
+    """Takes along what the source's manifest says of the kept: artists, works, licences."""
+    table = source / "manifest.csv" if source.is_dir() else source
+    if table.suffix.lower() != ".csv" or not table.is_file() or not root.is_dir():
+        return
+    partial = root / ".manifest.csv.tmp"
+    with (
+        table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as rows,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
+    ):
+        found = csv.reader(rows)
+        head = next(found, [])
+        if "path" not in head:
+            partial.unlink()
+            return
+        write = csv_writer(stream)
+        write(head)
+        place = head.index("path")
+        for row in found:
+            if len(row) > place and _hash(row[place]) in kept:
+                write(row)
+    partial.replace(root / "manifest.csv")

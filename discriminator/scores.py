@@ -1,0 +1,381 @@
+"""Scores on disk: rows appended as they come, read back to go on or to curate.
+
+A killed run leaves whole rows and at most a part of one, which is cut off when it goes on. A card
+beside the file, FILE.run.json, says of which model and of what music the rows are, so that rows of
+different runs never mix. Of rows that are read back a few bytes each are held, for millions.
+"""
+
+import csv
+import hashlib
+import json
+import math
+import os
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TextIO
+
+import numpy as np
+
+from data_tools.errors import UserError
+from data_tools.files import write_json
+
+if TYPE_CHECKING:
+    from discriminator.classifier import Classifier, Verdict
+
+VERDICTS = ("jazz", "not_jazz", "unsure")
+FORMATS = ("csv", "jsonl", "parquet")
+_SYNC_SECONDS = 2.0  # what a power cut may cost; a kill costs nothing that was written
+_ROW_GROUP = 65_536  # rows of a parquet file that are held at a time
+
+
+class Score(NamedTuple):
+    """One row: what a classifier said of a file; `p_jazz` to four digits, None with an `error`."""
+
+    path: str
+    p_jazz: float | None
+    verdict: str
+    windows: int
+    error: str
+
+
+COLUMNS = Score._fields
+
+
+def score_of(verdict: "Verdict") -> Score:
+    """A verdict as a row. What is shown is what is decided on: both have four digits."""
+    p = None if verdict.p_jazz is None else round(verdict.p_jazz, 4)
+    return Score(verdict.path, p, verdict.verdict, verdict.windows, verdict.error)
+
+
+def classifier_digest(classifier: "Classifier") -> str:
+    """Hash of all that scores depend on: settings, representation and weights."""
+    total = hashlib.sha256(classifier.settings.model_dump_json().encode())
+    total.update(classifier.representation.digest.encode())
+    for name, tensor in sorted(classifier.model.state_dict().items()):
+        total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
+class Scores:
+    """Rows by path, without the paths: their hashes, 33 bytes a row."""
+
+    def __init__(self, rows: Iterable[Score] = ()) -> None:
+        keys, numbers = array("Q"), array("d")
+        verdicts, windows, errors = array("B"), array("l"), array("l")
+        self._reasons: list[str] = []
+        known: dict[str, int] = {}
+        for row in rows:
+            keys.append(_key(row.path))
+            numbers.append(math.nan if row.p_jazz is None else row.p_jazz)
+            verdicts.append(VERDICTS.index(row.verdict))
+            windows.append(row.windows)
+            if row.error not in known:
+                known[row.error] = len(self._reasons)
+                self._reasons.append(row.error)
+            errors.append(known[row.error])
+        every = np.array(keys, dtype=np.uint64)
+        order = np.argsort(every, kind="stable")
+        self._keys = every[order]
+        self._numbers, self._verdicts = np.array(numbers)[order], np.array(verdicts)[order]
+        self._windows, self._errors = np.array(windows)[order], np.array(errors)[order]
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, path: str) -> bool:
+        return self._place(path) is not None
+
+    def get(self, path: str) -> Score | None:
+        """The row of a path, None where there is none; the first of several."""
+        place = self._place(path)
+        if place is None:
+            return None
+        p = float(self._numbers[place])
+        verdict = VERDICTS[self._verdicts[place]]
+        error = self._reasons[self._errors[place]]
+        return Score(path, None if math.isnan(p) else p, verdict, int(self._windows[place]), error)
+
+    def counts(self) -> dict[str, int]:
+        """How many rows there are of each verdict; those without a probability are "error"."""
+        failed = np.isnan(self._numbers)
+        found = {name: int((self._verdicts[~failed] == i).sum()) for i, name in enumerate(VERDICTS)}
+        return found | {"error": int(failed.sum())}
+
+    def _place(self, path: str) -> int | None:
+        key = np.uint64(_key(path))
+        place = int(np.searchsorted(self._keys, key))
+        return place if place < len(self) and self._keys[place] == key else None
+
+
+def _key(path: str) -> int:
+    name = os.path.abspath(path).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+
+
+class ScoreFile:
+    """A file of scores that grows row by row.
+
+    Args:
+        path: where; `form` "parquet" keeps its rows in a .jsonl beside it until `finish`.
+        form: one of `FORMATS`.
+        identity: what the rows depend on; must be the same when a run goes on.
+        resume: go on with what is there.
+
+    Raises:
+        UserError: something is there and `resume` is not given, or it is of another run.
+    """
+
+    def __init__(self, path: Path, form: str, identity: dict[str, Any], resume: bool) -> None:
+        self.path, self.form = path, form
+        self._rows = path if form != "parquet" else path.with_name(f".{path.name}.rows.jsonl")
+        self._form_of_rows = "jsonl" if form == "parquet" else form
+        if form == "parquet":
+            _pyarrow()
+        card = path.with_name(f"{path.name}.run.json")
+        there = path.exists() or self._rows.exists()
+        if there and not resume:
+            raise UserError(f"{path}: there already; go on with it by --resume, or choose another")
+        if there:
+            _check_same(path, card, identity)
+            if not self._rows.exists():
+                _copy_rows(path, self._rows)
+            self.before, whole = _whole(self._rows, self._form_of_rows)
+            os.truncate(self._rows, whole)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(card, identity)
+            self.before, whole = Scores(), 0
+        self._stream = self._rows.open("a", encoding="utf-8", errors="surrogateescape", newline="")
+        self._write = row_writer(self._stream, self._form_of_rows, header=whole == 0)
+        self._synced = time.monotonic()
+
+    def write(self, row: Score) -> None:
+        """Appends a row."""
+        self._write(row)
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            os.fsync(self._stream.fileno())
+            self._synced = time.monotonic()
+
+    def finish(self) -> None:
+        """Closes the file; a parquet file is there only from now on."""
+        self.close()
+        if self.form == "parquet":
+            _write_parquet(self.path, read_rows(self._rows))
+            self._rows.unlink()
+
+    def close(self) -> None:
+        """Makes all rows safe on disk."""
+        if not self._stream.closed:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
+
+
+def row_writer(stream: TextIO, form: str, header: bool = True) -> Callable[[Score], None]:
+    """A function that writes rows to a stream: CSV, with its header first, or a JSON a line."""
+    if form == "csv":
+        table = csv_writer(stream)
+        if header:
+            table(COLUMNS)
+
+    def write(row: Score) -> None:
+        if form == "csv":
+            table(row)
+        else:
+            stream.write(_json_line(row))
+        stream.flush()
+
+    return write
+
+
+def csv_writer(stream: TextIO) -> Callable[[Sequence[object]], None]:
+    """A function that writes rows as CSV, any file's name among them."""
+    plain = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def write(row: Sequence[object]) -> None:
+        # Left alone, Python leaves a lone carriage return bare and cannot read it back.
+        bare = any("\r" in cell for cell in row if isinstance(cell, str))
+        (quoted if bare else plain).writerow(row)
+
+    return write
+
+
+def _json_line(row: Score) -> str:
+    """A row as a line of JSON; bytes of a file name that are no text are escaped."""
+    text = json.dumps(row._asdict(), ensure_ascii=False)
+    if not _is_text(text):
+        text = json.dumps(row._asdict())
+    return text + "\n"
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def form_of(path: Path) -> str:
+    """Which of the `FORMATS` a file's name stands for; csv where it says nothing."""
+    suffix = path.suffix.lower()
+    return {".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}.get(suffix, "csv")
+
+
+def read_rows(path: Path) -> Iterator[Score]:
+    """The rows of a file of scores, of the format its name says; a broken last row is skipped.
+
+    Raises:
+        UserError: missing, or without the columns `path` and `p_jazz`.
+    """
+    form = form_of(path)
+    if form == "parquet":
+        yield from _read_parquet(path)
+    else:
+        yield from (row for row, _ in _rows_and_ends(path, form))
+
+
+def _rows_and_ends(path: Path, form: str) -> Iterator[tuple[Score, int]]:
+    """Rows, and after how many bytes each ends; a row without its line's end is none."""
+    end, whole = 0, True
+
+    def lines() -> Iterator[str]:
+        nonlocal end, whole
+        for raw in stream:
+            end += len(raw)
+            whole = raw.endswith(b"\n")
+            yield raw.decode("utf-8", "surrogateescape")
+
+    with path.open("rb") as stream:
+        if form == "csv":
+            table = csv.DictReader(lines())
+            _check_columns(path, table.fieldnames or ())
+            try:
+                for row in table:
+                    # In a row that was broken off, the last columns are missing.
+                    if whole and None not in row.values():
+                        yield _score(path, row), end
+            except csv.Error as error:
+                raise UserError(f"{path}: no table of scores ({error})") from None
+        else:
+            for number, line in enumerate(lines(), 1):
+                try:
+                    content = json.loads(line)
+                except ValueError:
+                    if whole:
+                        raise UserError(f"{path}: line {number} is no JSON") from None
+                    return
+                if whole:
+                    _check_columns(path, content if isinstance(content, dict) else ())
+                    yield _score(path, content), end
+
+
+def _check_columns(path: Path, names: Iterable[str]) -> None:
+    if missing := {"path", "p_jazz"} - set(names):
+        raise UserError(f"{path}: no column '{min(missing)}'; give what `gan score` wrote")
+
+
+def _score(path: Path, row: dict[str, Any]) -> Score:
+    try:
+        p = None if row["p_jazz"] in ("", None) else float(row["p_jazz"])
+        verdict = row.get("verdict") or ("unsure" if p is None else VERDICTS[p < 0.5])
+        if verdict not in VERDICTS or (p is not None and not 0 <= p <= 1):
+            raise ValueError
+        error = row.get("error") or ("" if p is not None else "no probability")
+        return Score(str(row["path"]), p, verdict, int(row.get("windows") or 0), error)
+    except (ValueError, TypeError):
+        raise UserError(f"{path}: the row of '{row['path']}' is no score") from None
+
+
+def _whole(path: Path, form: str) -> tuple[Scores, int]:
+    """What is in a file that a killed run left, and how many bytes of it are whole rows."""
+    whole = 0
+
+    def rows() -> Iterator[Score]:
+        nonlocal whole
+        for row, end in _rows_and_ends(path, form):
+            whole = end
+            yield row
+
+    if form == "csv":
+        with path.open("rb") as stream:
+            head = stream.readline()
+        if not head.endswith(b"\n"):
+            return Scores(), 0
+        whole = len(head)
+    return Scores(rows()), whole
+
+
+def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> None:
+    try:
+        before = json.loads(card.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{path}: cannot be gone on with, {card.name} is missing or damaged; "
+                        "choose another file") from None  # fmt: skip
+    changed = sorted(key for key in before | identity if before.get(key) != identity.get(key))
+    if changed:
+        raise UserError(
+            f"{path}: begun with another {', '.join(changed)}; give the same, or choose another "
+            "file"
+        )
+
+
+def _pyarrow() -> Any:
+    try:
+        import_module("pyarrow.parquet")
+        return import_module("pyarrow")
+    except ImportError:
+        raise UserError(
+            "parquet needs pyarrow; pip install 'jazz-gan[parquet]', or use csv or jsonl"
+        ) from None
+
+
+def _write_parquet(path: Path, rows: Iterable[Score]) -> None:
+    pyarrow = _pyarrow()
+    text = pyarrow.string()
+    kinds = zip(COLUMNS, (text, pyarrow.float64(), text, pyarrow.int32(), text), strict=True)
+    schema = pyarrow.schema(list(kinds))
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with pyarrow.parquet.ParquetWriter(partial, schema) as writer:
+            stream = iter(rows)
+            while group := [row for row, _ in zip(stream, range(_ROW_GROUP), strict=False)]:
+                columns = [list(column) for column in zip(*group, strict=True)]
+                # Parquet holds text alone: other bytes of a file's name become \xNN.
+                columns[0] = [p.encode(errors="backslashreplace").decode() for p in columns[0]]
+                writer.write_table(pyarrow.table(columns, schema=schema))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read_parquet(path: Path) -> Iterator[Score]:
+    pyarrow = _pyarrow()
+    try:
+        with pyarrow.parquet.ParquetFile(path) as table:
+            _check_columns(path, table.schema_arrow.names)
+            for batch in table.iter_batches():
+                yield from (_score(path, row) for row in batch.to_pylist())
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{path}: not readable as parquet ({error})") from None
+
+
+def _copy_rows(finished: Path, rows: Path) -> None:
+    partial = rows.with_name(rows.name + ".tmp")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.writelines(_json_line(row) for row in read_rows(finished))
+    partial.replace(rows)

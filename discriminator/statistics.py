@@ -1,0 +1,202 @@
+"""Counting in notes: which sound together, in what windows, and how their counts are summed up.
+
+Hands do not strike a chord at one instant, and legato notes overlap a little. Notes begin together
+when their onsets lie within `TOGETHER` seconds, and a note held on counts only if it outlasts the
+new ones' onset by as much: so played, transcribed and written music give the same sets.
+
+Shapes: N notes, K moments, W windows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from data_tools.midi import Notes
+
+TOGETHER = 0.05  # seconds
+PITCHES = 132  # eleven octaves, so that a row of pitches folds into pitch classes
+_FOURIER = np.exp(-2j * np.pi * np.outer(np.arange(12), np.arange(1, 7)) / 12)  # (12, 6)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Times at which notes are struck together.
+
+    Attributes:
+        time, last: (K,) the first and last onset of each, in the notes' own unit.
+        first: (N,) the moment a note begins in.
+    """
+
+    time: np.ndarray
+    last: np.ndarray
+    first: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def until(self, end: np.ndarray, step: float) -> np.ndarray:
+        """(N,) the first moment in which each note, of the given ends, is silent again."""
+        beyond = np.searchsorted(self.last, end - TOGETHER / step, side="left")
+        return np.maximum(beyond, self.first + 1)
+
+
+def moments(notes: Notes, step: float) -> Moments:
+    """Gathers onsets into moments no longer than `TOGETHER`, from the first note on.
+
+    Args:
+        notes: sorted by onset, at least one.
+        step: seconds in a unit of the notes' times.
+    """
+    wide = TOGETHER / step
+    new = np.diff(notes.start, prepend=notes.start[0] - 1) > 0
+    onsets, place = notes.start[new], np.cumsum(new) - 1
+    beyond = np.searchsorted(onsets, onsets + wide, side="right").tolist()
+    fresh, at = [], 0
+    while at < len(onsets):
+        fresh.append(at)
+        at = beyond[at]
+    begins = np.zeros(len(onsets), dtype=np.int64)
+    begins[fresh] = 1
+    first = (np.cumsum(begins) - 1)[place]
+    last = onsets[np.array([*fresh[1:], len(onsets)]) - 1]
+    return Moments(onsets[fresh], last, first)
+
+
+def struck(pitch: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:
+    """Which pitches begin in each moment, bool (K, 132)."""
+    rows = np.zeros((count, PITCHES), dtype=bool)
+    rows[first, pitch] = True
+    return rows
+
+
+def sounding(pitch: np.ndarray, first: np.ndarray, until: np.ndarray, count: int) -> np.ndarray:
+    """Which pitches sound in each moment, bool (K, 132), from notes' pitches and bounds (N,)."""
+    change = np.zeros((count + 1, PITCHES), dtype=np.int16)
+    np.add.at(change, (first, pitch), 1)
+    np.subtract.at(change, (until, pitch), 1)
+    return np.cumsum(change[:-1], axis=0, dtype=np.int16) > 0
+
+
+def pitch_classes(rows: np.ndarray) -> np.ndarray:
+    """(K, 132) bool over pitches to (K, 12) bool over pitch classes."""
+    classes = rows[:, :12].copy()
+    for octave in range(12, PITCHES, 12):
+        classes |= rows[:, octave : octave + 12]
+    return classes
+
+
+def bounds(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and highest pitch of each row (K, 132), none of them empty."""
+    return rows.argmax(1), PITCHES - 1 - rows[:, ::-1].argmax(1)
+
+
+def turned(classes: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    """Rows (K, 12) turned so that each begins with the class (K,) that is its zero."""
+    return np.take_along_axis(classes, (np.arange(12) + zero[:, None]) % 12, 1)
+
+
+def above(rows: np.ndarray, low: np.ndarray, width: int) -> np.ndarray:
+    """(K, width) bool: the pitches of each row (K, 132) from its own lowest (K,) on."""
+    place = low[:, None] + np.arange(width)
+    inside = np.take_along_axis(rows, np.minimum(place, PITCHES - 1), 1)
+    return inside & (place < PITCHES)
+
+
+def masks(rows: np.ndarray) -> np.ndarray:
+    """Rows of pitch classes (K, 12) as numbers (K,), the first class the lowest bit."""
+    return rows @ (1 << np.arange(12))
+
+
+@lru_cache(maxsize=1)
+def set_classes() -> np.ndarray:
+    """(4096,) the smallest mask that each mask can be transposed to: one a set class."""
+    mask = np.arange(4096)
+    turns = [(mask >> by) | (mask << (12 - by)) & 4095 for by in range(12)]
+    return np.min(turns, axis=0)
+
+
+def interval_classes(classes: np.ndarray) -> np.ndarray:
+    """How many pairs in each row (K, 12) of pitch classes stand 1..6 semitones apart, (K, 6)."""
+    pairs = [(classes & np.roll(classes, by, 1)).sum(1) for by in range(1, 7)]
+    pairs[5] = pairs[5] // 2  # a tritone is its own inversion
+    return np.stack(pairs, 1)
+
+
+def shares(counts: np.ndarray) -> np.ndarray:
+    """Counts over their sum along the last axis; zeros where there is nothing."""
+    return counts / np.maximum(counts.sum(-1, keepdims=True), 1e-12)
+
+
+def histogram(values: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Shares (high - low + 1,) of whole numbers; those beyond the ends count as the ends."""
+    place = np.clip(values, low, high) - low
+    return shares(np.bincount(place, minlength=high - low + 1).astype(np.float64))
+
+
+def pairs(classes: np.ndarray, kinds: int, apart: int = 1) -> np.ndarray:
+    """Shares (kinds * kinds,) of the pairs that classes (N,) form with those some places on."""
+    return histogram(classes[:-apart] * kinds + classes[apart:], 0, kinds * kinds - 1)
+
+
+def entropy(counts: np.ndarray) -> np.ndarray:
+    """Bits along the last axis."""
+    share = shares(counts)
+    return -(share * np.log2(np.maximum(share, 1e-12))).sum(-1)
+
+
+def fourier(counts: np.ndarray) -> np.ndarray:
+    """How far counts of pitch classes (..., 12) follow each equal division of the octave.
+
+    Magnitudes (..., 6) of the discrete Fourier transform, 1 where one class has all: 3 is high for
+    augmented triads, 4 for diminished sevenths, 5 for diatonic and 6 for whole-tone music (Quinn
+    2006, Amiot 2016, "Music Through Fourier Space").
+    """
+    return np.abs(shares(counts) @ _FOURIER)
+
+
+def windows(classes: np.ndarray, width: int) -> np.ndarray:
+    """Counts (W, 12) of pitch classes (N,) in windows of `width` notes, each half over the last.
+
+    Fewer notes than that are one window.
+    """
+    total = np.zeros((len(classes) + 1, 12), dtype=np.int64)
+    total[np.arange(1, len(classes) + 1), classes] = 1
+    total = np.cumsum(total, axis=0)
+    if len(classes) <= width:
+        return total[-1:]
+    begin = np.arange(0, len(classes) - width + 1, width // 2)
+    return total[begin + width] - total[begin]
+
+
+def variety(codes: np.ndarray, width: int) -> float:
+    """Mean share of different codes in windows of `width`; in all of them where there are fewer.
+
+    Windows of one size: a long piece repeats itself more than a short one of the same kind.
+    """
+    if len(codes) <= width:
+        return len(np.unique(codes)) / max(len(codes), 1)
+    view = np.lib.stride_tricks.sliding_window_view(codes, width)[:: width // 2]
+    ordered = np.sort(view, axis=1)
+    return float(1 + np.count_nonzero(np.diff(ordered, axis=1), axis=1).mean()) / width
+
+
+def runs(way: np.ndarray, lengths: Sequence[int]) -> list[float]:
+    """Shares of the places (N,) bool from which on so many in a row are true."""
+    found, going = [], way
+    for length in range(1, max(lengths) + 1):
+        if length > 1:
+            going = going[:-1] & way[length - 1 :]
+        if length in lengths:
+            found.append(float(going.mean()) if len(going) else 0.0)
+    return found
+
+
+def grams(classes: np.ndarray, kinds: int, length: int) -> np.ndarray:
+    """A code (N - length + 1,) for every `length` classes in a row."""
+    count = max(len(classes) - length + 1, 0)
+    codes = np.zeros(count, dtype=np.int64)
+    for offset in range(length):
+        codes = codes * kinds + classes[offset : offset + count]
+    return codes

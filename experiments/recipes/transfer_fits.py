@@ -1,0 +1,207 @@
+"""Fits for the transfer table: models trained without some sources, and what they say of pieces.
+
+Three ways to the same result, logits of pieces: networks trained on crops as `gan pretrain-disc`
+does; perceptrons over statistics, whose crops are turned into statistics once and kept, because a
+view has no weights; and boosted trees over features.
+
+Shapes: N pieces of the corpus, C crops, D statistics, F features.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from data_tools.augment import Augmenter
+from data_tools.corpus import Corpus
+from data_tools.neutralise import Neutraliser, reach
+from data_tools.settings import NeutraliseSettings
+from discriminator import features
+from discriminator.classifier import Classifier
+from discriminator.feature_judge import FeatureJudge
+from discriminator.models import build_one
+from discriminator.notes import TokenTable
+from discriminator.perceptron import Perceptron
+from discriminator.settings import ClassifierSettings, StatisticsSettings
+from gan.engine import derived_seed, engine, numpy_generator
+from gan.pretrain import Learner, fresh_model, windows_of
+from gan.settings import PretrainSettings
+
+CROPS = 10  # of a piece, their lengths drawn evenly on a logarithmic scale
+READ, MOST = 2048, 4  # tokens of a window and windows of a piece, when judged
+BATCH = 32
+
+Judge = Callable[[Sequence[int]], np.ndarray]  # numbers of pieces to logits
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Statistics of every piece's crops and windows, computed once.
+
+    Attributes:
+        crops: (C, D) float16, CROPS of each piece in order, changed as training changes them.
+        lengths: (C,) tokens of each.
+        windows: (W, D) float16, of the windows in which pieces are judged.
+        owner: (W,) the piece of each.
+    """
+
+    crops: np.ndarray
+    lengths: np.ndarray
+    windows: np.ndarray
+    owner: np.ndarray
+
+
+def network(corpus: Corpus, numbers: list[int], settings: PretrainSettings) -> Judge:
+    """Trains on crops, as `gan pretrain-disc` does but for a fixed number of steps."""
+    compute = engine(settings.device, settings.precision)
+    draw = windows_of(corpus, numbers, settings)
+    learner = Learner(fresh_model(corpus, draw, settings), settings, compute)
+    for step in range(settings.steps):
+        learner.step(*draw(step), step)
+    card = ClassifierSettings(model=settings.model, window=min(READ, settings.window), most=8)
+    classifier = Classifier(learner.averaged, corpus.representation, card)  # type: ignore[arg-type]
+
+    def judge(chosen: Sequence[int]) -> np.ndarray:
+        with compute.autocast():
+            return classifier.logits(corpus.piece(int(number)) for number in chosen)
+
+    return judge
+
+
+def kept_statistics(corpus: Corpus, view: str, settings: PretrainSettings, file: Path) -> Kept:
+    """Reads the statistics from `file`, or computes and writes them; a few minutes."""
+    if not file.is_file():
+        found = _statistics(corpus, view, settings)
+        temporary = file.with_suffix(".tmp.npz")
+        np.savez(temporary, **vars(found))
+        temporary.replace(file)
+    with np.load(file) as arrays:
+        return Kept(*(arrays[name] for name in ("crops", "lengths", "windows", "owner")))
+
+
+@torch.inference_mode()
+def _statistics(corpus: Corpus, view: str, settings: PretrainSettings) -> Kept:
+    model = _perceptron(corpus, StatisticsSettings(view=view))  # type: ignore[arg-type]
+    augment = Augmenter(corpus.representation, settings.augment)
+    neutral: NeutraliseSettings = settings.neutralise
+    neutralise = Neutraliser(corpus.representation, neutral)
+    crops, lengths, windows, owner = [], [], [], []
+    for number in range(len(corpus)):
+        piece = corpus.piece(number).astype(np.int64)
+        generator = numpy_generator(settings.seed, "kept crops", number)
+        mine = []
+        ends = np.linspace(np.log(settings.shortest), np.log(settings.window), CROPS + 1)
+        for low, high in zip(ends[:-1], ends[1:], strict=True):
+            length = round(float(np.exp(generator.uniform(low, high))))
+            start = int(generator.integers(max(1, len(piece) - length + 1)))
+            crop = piece[start : start + reach(length, neutral)]
+            if neutral.neutral_share:
+                crop = neutralise(crop, generator, corpus.rows[number]["timing"])[:length]
+            mine.append(augment(crop, generator))
+            lengths.append(len(crop))
+        starts = [0]
+        if len(piece) > READ:
+            count = min(MOST, -(-len(piece) // READ))
+            starts = np.linspace(0, len(piece) - READ, count).astype(int).tolist()
+        mine += [piece[start : start + READ] for start in starts]
+        owner += [number] * len(starts)
+        raw = model.statistics.raw(model.view(_padded(mine))).half().numpy()
+        crops.append(raw[:CROPS])
+        windows.append(raw[CROPS:])
+    return Kept(np.concatenate(crops), np.array(lengths), np.concatenate(windows), np.array(owner))
+
+
+def perceptron(
+    corpus: Corpus, numbers: list[int], settings: PretrainSettings, kept: Kept, least: int = 0
+) -> Judge:
+    """Trains on kept statistics of crops of `least` tokens and more."""
+    assert isinstance(settings.model, StatisticsSettings)
+    compute = engine(settings.device, settings.precision)
+    torch.manual_seed(derived_seed(settings.seed, "weights"))
+    model = _perceptron(corpus, settings.model)
+    inside = np.zeros(len(corpus), dtype=bool)
+    inside[numbers] = True
+    rows = np.flatnonzero(np.repeat(inside, CROPS) & (kept.lengths >= least))
+    piece = rows // CROPS
+    labels = np.array([row["label"] == "jazz" for row in corpus.rows], dtype=np.float32)
+    cumulative = np.cumsum(_shares(corpus, piece, labels[piece]))
+    sample = numpy_generator(settings.seed, "scale").permutation(rows)[:4096]
+    model.statistics.set_scale(torch.from_numpy(kept.crops[sample].astype(np.float32)))
+    learner = Learner(_OnStatistics(model), settings, compute)
+    for step in range(settings.steps):
+        generator = numpy_generator(settings.seed, "rows", step)
+        drawn = np.searchsorted(cumulative, generator.random(settings.batch) * cumulative[-1])
+        drawn = drawn.clip(max=len(rows) - 1)
+        raw = torch.from_numpy(kept.crops[rows[drawn]].astype(np.float32))
+        learner.step(raw, torch.from_numpy(labels[piece[drawn]]), step)
+    averaged = learner.averaged.eval()
+
+    @torch.inference_mode()
+    def judge(chosen: Sequence[int]) -> np.ndarray:
+        here = np.flatnonzero(np.isin(kept.owner, chosen))
+        logits = averaged(torch.from_numpy(kept.windows[here].astype(np.float32))).numpy()
+        total = np.bincount(kept.owner[here], logits, len(corpus))
+        count = np.bincount(kept.owner[here], minlength=len(corpus))
+        return (total / np.maximum(count, 1))[np.asarray(chosen)]
+
+    return judge
+
+
+def kept_features(corpus: Corpus, file: Path) -> np.ndarray:
+    """The symbolic features (N, F) of every whole piece, from `file` or computed and written."""
+    if not file.is_file():
+        pieces = (corpus.piece(number) for number in range(len(corpus)))
+        rows = features.of_pieces(pieces, corpus.representation)
+        temporary = file.with_suffix(".tmp.npy")
+        np.save(temporary, rows)
+        temporary.replace(file)
+    return np.load(file)
+
+
+def boosted(corpus: Corpus, numbers: list[int], rows: np.ndarray, seed: int) -> Judge:
+    """Boosted trees over symbolic features."""
+    labels = [corpus.rows[number]["label"] == "jazz" for number in numbers]
+    sources = [corpus.rows[number]["source"] for number in numbers]
+    forest = FeatureJudge.fit(rows[numbers], np.array(labels), sources, seed)
+    return lambda chosen: forest.logits(rows[np.asarray(chosen)])
+
+
+class _OnStatistics(nn.Module):
+    """A perceptron that is given statistics instead of tokens."""
+
+    def __init__(self, model: Perceptron) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, raw: Tensor) -> Tensor:
+        return self.model.judge_statistics(raw)
+
+
+def _perceptron(corpus: Corpus, settings: StatisticsSettings) -> Perceptron:
+    model = build_one(settings, TokenTable.of(corpus.representation))
+    assert isinstance(model, Perceptron)
+    return model
+
+
+def _padded(pieces: Sequence[np.ndarray]) -> Tensor:
+    rows = np.zeros((len(pieces), max(len(piece) for piece in pieces)), dtype=np.int64)
+    for row, piece in zip(rows, pieces, strict=True):
+        row[: len(piece)] = piece
+    return torch.from_numpy(rows)
+
+
+def _shares(corpus: Corpus, piece: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(C,) how often each crop is drawn: labels evenly, source and timing by the root of size."""
+    kind = np.array([
+        f"{corpus.rows[number]['source']}/{corpus.rows[number]['timing']}" for number in piece
+    ])  # fmt: skip
+    share = np.zeros(len(piece))
+    for label in (0.0, 1.0):
+        here = labels == label
+        _, place, size = np.unique(kind[here], return_inverse=True, return_counts=True)
+        root = 1 / np.sqrt(size)[place]
+        share[here] = root / root.sum() / 2
+    return share

@@ -1,0 +1,139 @@
+"""`gan curate`: the files of a collection that a classifier is sure enough about, and a report."""
+
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from data_tools.errors import UserError
+from gan.cli_score import Tally, load, readers, scoring_options
+
+if TYPE_CHECKING:
+    from discriminator.curate import Choice, Summary
+    from discriminator.reading import Piece
+    from discriminator.scores import Score
+
+_MOST_FOLDERS = 100  # rows of the report's table of folders
+_BAR = 40  # characters of the longest bar
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("--keep", type=click.Choice(["jazz", "not_jazz"]), required=True, help="Which class.")
+@click.option("--min-prob", type=click.FloatRange(0, 1), default=0.8, show_default=True,
+              help="The least probability of that class.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help="A new folder for the results.")
+@click.option("--mode", type=click.Choice(["copy", "link", "list"]), default="copy",
+              show_default=True, help="copy; link: hard links, symbolic ones where the disk has "
+              "none (archives are copied); list: only names, in kept.txt.")  # fmt: skip
+@click.option("--drop-unsure", is_flag=True, help="Drop what the classifier calls unsure.")
+@click.option("--min-notes", type=click.IntRange(0), default=0, help="Drop files of fewer notes.")
+@click.option("--from-scores", "scores", type=click.Path(exists=True, path_type=Path),
+              help="Use what 'gan score --out' wrote of these files, score none.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Write nothing; print the report.")
+@click.option("--resume", is_flag=True, help="Go on with a curation that was stopped.")
+@scoring_options
+def curate(
+    source: Path, out: Path | None, scores: Path | None, dry_run: bool, resume: bool,
+    model: Path | None, workers: int | None, device: str, **choices: Any,
+) -> None:  # fmt: skip
+    """Keep the jazz, or the rest, of a folder, an archive or a manifest.
+
+    The results: music/ with the kept files in the folders they came from, curation.csv with a row a
+    file and why it was kept or dropped, scores.csv, report.md. The source is only read, and no file
+    that is there is overwritten. Exit code 0: every file has its row; 1: none could be scored, or
+    the work failed.
+    """
+    if out is None and not dry_run:
+        raise click.UsageError("give a folder as --out, or --dry-run")
+    if scores and model:
+        raise click.UsageError("--from-scores scores nothing; leave out --model")
+    from data_tools.files import sole_writer, write_text
+    from discriminator import curate as library
+    from discriminator.collection import pieces
+    from discriminator.scores import read_rows
+
+    if out:
+        library.check_apart(source, out)
+    choice = library.Choice(**choices)
+    facts: dict[str, Any] = {}
+    score = None if scores else _scorer(model, device, readers(workers), facts)
+    if dry_run:
+        rows = score(pieces([source])) if score else read_rows(scores or source)
+        summary = library.preview(source, choice, rows)
+        click.echo(report(summary, source, choice, facts), nl=False)
+    else:
+        assert out is not None
+        with sole_writer(out):
+            summary = library.curate(source, out, choice, facts, score, scores, resume)
+            write_text(out / "report.md", report(summary, source, choice, facts))
+    place = "" if dry_run else f": {out}"
+    click.echo(f"kept {summary.kept:,} of {summary.files:,} files{place}", err=True)
+    if not summary.histogram.any():
+        raise UserError(f"none of {summary.files:,} files has a score; the reasons are counted")
+
+
+def _scorer(
+    model: Path | None, device: str, workers: int, facts: dict[str, Any]
+) -> "Callable[[Iterable[Piece]], Iterator[Score]]":
+    """A function that scores pieces; `facts` get the digest of the model."""
+    from discriminator.scores import classifier_digest, score_of
+
+    classifier = load(model, device)
+    facts["model"] = classifier_digest(classifier)
+
+    def score(pieces: "Iterable[Piece]") -> "Iterator[Score]":
+        tally = Tally(Counter())
+        yield from tally.watch(map(score_of, classifier.score_many(pieces, workers=workers)))
+        if tally.counts:  # none, where a curation goes on that had scored all
+            click.echo(tally.line(), err=True)
+
+    return score
+
+
+def report(summary: "Summary", source: Path, choice: "Choice", facts: dict[str, Any]) -> str:
+    """The report in Markdown: settings, counts by reason and folder, a histogram of p(jazz)."""
+    settings = {"source": source.absolute()} | choice.model_dump() | facts
+    lines = [
+        "# Curation",
+        "",
+        f"{summary.kept:,} of {summary.files:,} files kept.",
+        "",
+        *_table(("setting", "value"), [(key, f"`{value}`") for key, value in settings.items()]),
+        "",
+        f"Command: `{shlex.join(['gan', *sys.argv[1:]])}`",
+        "",
+        "## Reasons",
+        "",
+    ]
+    kinds = sorted(summary.kinds.items(), key=lambda one: (not one[0][0], -one[1], one[0][1]))
+    rows = [("kept" if kept else "dropped", kind, f"{n:,}") for (kept, kind), n in kinds]
+    lines += [*_table(("", "reason", "files"), rows), "", "## p(jazz)", "", "```"]
+    totals = summary.histogram.sum(axis=1)
+    for number, (total, kept) in enumerate(zip(totals, summary.histogram[:, 1], strict=True)):
+        low, high = number / len(totals), (number + 1) / len(totals)
+        bar = "#" * round(_BAR * total / max(1, totals.max()))
+        lines.append(f"{low:.1f} to {high:.1f} {total:>9,}, kept {kept:>9,}  {bar}".rstrip())
+    lines += ["```", "", "## Folders", ""]
+    folders: Counter[str] = Counter()
+    for (folder, _), count in summary.folders.items():
+        folders[folder] += count
+    rows = [
+        (f"`{folder}`", f"{count:,}", f"{summary.folders[folder, True]:,}")
+        for folder, count in sorted(folders.items(), key=lambda one: (-one[1], one[0]))
+    ]
+    lines += _table(("folder", "files", "kept"), rows[:_MOST_FOLDERS])
+    if len(rows) > _MOST_FOLDERS:
+        lines += ["", f"and {len(rows) - _MOST_FOLDERS:,} smaller folders"]
+    return "\n".join(lines) + "\n"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
+    def line(cells: Iterable[Any]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(head), line("---" for _ in head), *(line(row) for row in rows)]

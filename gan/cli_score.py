@@ -1,0 +1,164 @@
+"""`gan score`: how jazzy MIDI files are, one row a file, for a handful or for millions."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from data_tools.errors import UserError
+from gan import tables
+
+if TYPE_CHECKING:
+    from discriminator.classifier import Classifier
+    from discriminator.scores import Score
+
+_PAGE = 1000  # rows of a table that are held to find its widths
+
+
+def scoring_options(command: Any) -> Any:
+    """What `gan score` and `gan curate` share."""
+    for option in reversed(
+        [
+            click.option("--model", type=Path, help="A classifier's folder or pretrain-disc run."),
+            click.option(
+                "--workers", type=click.IntRange(0),
+                help="Processes that read, each file bounded in time and memory. 0: this process "
+                "reads itself, which a file that crashes its reader takes along.  "
+                "[one a core but one, at least one]",
+            ),
+            click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+        ]
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json", "jsonl", "parquet"]),
+              help="json and jsonl are one object a line; parquet needs --out.  "
+              "[table, or what --out ends in]")  # fmt: skip
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path),
+              help="Write the rows to this file: .csv, .jsonl or .parquet.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with the --out of a run that was stopped.")
+@scoring_options
+def score(
+    paths: tuple[Path, ...], form: str | None, out: Path | None, resume: bool,
+    model: Path | None, workers: int | None, device: str,
+) -> None:  # fmt: skip
+    """How jazzy MIDI files are: path, p_jazz, verdict, windows, error.
+
+    PATHs are MIDI files, folders with all below them, .zip and .tar archives, or a manifest.csv.
+    Every file has its row; what cannot be scored is "unsure" and its error says why. Exit code 0:
+    every file has its row; 1: none could be scored, or the work failed.
+    """
+    if out is None and resume:
+        raise click.UsageError("--resume goes on with a file; give its name as --out")
+    if out is None and form == "parquet":
+        raise click.UsageError("parquet is no text for the screen; give a file as --out")
+    if out is not None and form == "table":
+        raise click.UsageError("a table is for the screen; give csv, jsonl or parquet with --out")
+    from data_tools.files import sole_writer
+    from discriminator.collection import pieces
+    from discriminator.scores import ScoreFile, classifier_digest, form_of, score_of
+
+    classifier = load(model, device)
+    if out is None:
+        rows = map(score_of, classifier.score_many(pieces(paths), workers=readers(workers)))
+        tally = Tally(Counter(), visible=not sys.stdout.isatty())
+        _show(tally.watch(rows), form or "table")
+        return tally.finish()
+    kept = "jsonl" if form == "json" else form or form_of(out)
+    made_of = {
+        "format": 1,
+        "model": classifier_digest(classifier),
+        "paths": [str(path.absolute()) for path in paths],
+    }
+    with sole_writer(out), ScoreFile(out, kept, made_of, resume) as file:
+        new = pieces(paths, wanted=lambda path: path not in file.before)
+        tally = Tally(Counter(file.before.counts()))
+        verdicts = classifier.score_many(new, workers=readers(workers))
+        for row in tally.watch(map(score_of, verdicts)):
+            file.write(row)
+        file.finish()
+    tally.finish()
+
+
+def load(model: Path | None, device: str) -> "Classifier":
+    """The classifier of a folder or of a `pretrain-disc` run, or the shipped one."""
+    from discriminator.classifier import Classifier
+    from gan.engine import engine
+
+    if model and (model / "classifier").is_dir():
+        model = model / "classifier"
+    return Classifier.load(model, engine(device).device)
+
+
+def readers(workers: int | None) -> int:
+    """How many processes read: one at least, since a file may crash its reader."""
+    from data_tools.parallel import cores
+
+    return max(1, cores() - 1) if workers is None else workers
+
+
+class Tally:
+    """Counts verdicts, shows on a terminal how far it is, and says so at the end.
+
+    Args:
+        counts: of rows that were there before, by verdict and "error".
+        visible: whether to show progress; not where rows appear on the same screen.
+    """
+
+    def __init__(self, counts: Counter[str], visible: bool = True) -> None:
+        self.counts = counts
+        self._live = visible and sys.stderr.isatty()
+        self._new = 0
+        self._start = self._shown = time.monotonic()
+
+    def watch(self, rows: "Iterator[Score]") -> "Iterator[Score]":
+        """Passes rows on and counts them."""
+        for row in rows:
+            self.counts["error" if row.p_jazz is None else row.verdict] += 1
+            self._new += 1
+            if self._live and time.monotonic() - self._shown > 0.5:
+                self._shown = time.monotonic()
+                click.echo(f"\r{self.line()}\x1b[K", err=True, nl=False)
+            yield row
+        if self._live:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+    def line(self) -> str:
+        """Files so far, verdict by verdict, and the rate."""
+        rate = self._new / max(time.monotonic() - self._start, 1e-9)
+        jazz, other, unsure, errors = (
+            self.counts[name] for name in ("jazz", "not_jazz", "unsure", "error")
+        )
+        return (
+            f"{self.counts.total():,} files: {jazz:,} jazz, {other:,} not jazz, {unsure:,} unsure, "
+            f"{errors:,} errors; {rate:.0f} files/s"
+        )
+
+    def finish(self) -> None:
+        """Prints the line.
+
+        Raises:
+            UserError: there were files, and none could be scored.
+        """
+        click.echo(self.line(), err=True)
+        if self.counts.total() == self.counts["error"]:
+            raise UserError(
+                f"none of {self.counts.total():,} files could be scored; the rows say why"
+            )
+
+
+def _show(rows: "Iterator[Score]", form: str) -> None:
+    if form != "table":
+        tables.show((row._asdict() for row in rows), "json" if form == "jsonl" else form)
+        return
+    while page := list(islice(rows, _PAGE)):
+        tables.show((row._asdict() for row in page), "table")

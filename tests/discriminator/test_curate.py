@@ -1,0 +1,401 @@
+"""Scores on disk and curation: decisions, resumption, and files that nothing may overwrite."""
+
+import csv
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from data_tools.errors import MidiError, UserError
+from discriminator import curate as module
+from discriminator.collection import Place, places
+from discriminator.curate import Choice, curate, decide, deliver, preview
+from discriminator.reading import Piece
+from discriminator.scores import COLUMNS, Score, ScoreFile, Scores, read_rows, row_writer
+
+NAMES = ("jazz/a.mid", "jazz/b.mid", "other/c.mid", "d.mid", "bad.mid")
+P_JAZZ = {"a.mid": 0.95, "b.mid": 0.6, "c.mid": 0.1, "d.mid": 0.8, "bad.mid": None}
+FACTS = {"model": "of-a-test"}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    for name in NAMES:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(f"the music of {name}".encode())
+        os.utime(folder / name, (1_000_000_000, 1_000_000_000))
+    return folder
+
+
+def row(path: str) -> Score:
+    p = P_JAZZ[path.split("/")[-1].split(":")[-1]]
+    verdict = "unsure" if p is None or 0.4 < p < 0.7 else "jazz" if p > 0.5 else "not_jazz"
+    return Score(path, p, verdict, int(p is not None), "not readable (x)" if p is None else "")
+
+
+def score(pieces: Iterable[Piece]) -> Iterator[Score]:
+    return (row(piece.path) for piece in pieces)
+
+
+def run(source: Path, out: Path, resume: bool = False, **choices: object) -> module.Summary:
+    return curate(source, out, Choice.model_validate(choices), FACTS, score, resume=resume)
+
+
+def table(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "curation.csv").open(encoding="utf-8", newline="") as stream:
+        return {Path(row["path"]).name: row for row in csv.DictReader(stream)}
+
+
+def files(out: Path) -> dict[str, bytes]:
+    found = (path for path in (out / "music").rglob("*") if path.is_file())
+    return {path.relative_to(out / "music").as_posix(): path.read_bytes() for path in found}
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+# ---- rows on disk
+
+paths = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+rows = st.lists(
+    st.builds(
+        lambda path, p, windows, error: Score(
+            path, None if error else p, "unsure" if error else "jazz", windows, error
+        ),
+        paths | st.just("caf\udce9.mid"),
+        st.integers(0, 10_000).map(lambda n: n / 10_000),
+        st.integers(0, 10**6),
+        st.sampled_from(["", "too short", 'a "quoted", reason']),
+    ),
+    unique_by=lambda one: os.path.abspath(one.path),
+    max_size=6,
+)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@settings(max_examples=25)
+@given(rows=rows, cut=st.floats(0, 1))
+def test_a_file_cut_anywhere_goes_on_to_the_same_end(
+    form: str, rows: list[Score], cut: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    whole = tmp_path_factory.mktemp("scores") / f"scores.{form}"
+    with ScoreFile(whole, form, FACTS, resume=False) as file:
+        for one in rows:
+            file.write(one)
+    data = whole.read_bytes()
+    assert list(read_rows(whole)) == rows
+    whole.write_bytes(data[: int(cut * len(data))])
+    with ScoreFile(whole, form, FACTS, resume=True) as file:
+        before = len(file.before)
+        assert before == sum(one.path in file.before for one in rows)
+        for one in rows:
+            if one.path not in file.before:
+                file.write(one)
+    assert whole.read_bytes() == data
+
+
+@given(rows=rows)
+def test_rows_held_without_their_paths_are_the_rows(rows: list[Score]) -> None:
+    held = Scores(rows)
+    assert [held.get(one.path) for one in rows] == rows
+    assert held.get("of/no/row.mid") is None
+    assert sum(held.counts().values()) == len(rows)
+    assert held.counts()["error"] == sum(one.p_jazz is None for one in rows)
+
+
+def test_scores_of_another_model_are_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    ScoreFile(path, "csv", FACTS, resume=False).close()
+    with pytest.raises(UserError, match="there already"):
+        ScoreFile(path, "csv", FACTS, resume=False)
+    with pytest.raises(UserError, match="begun with another model"):
+        ScoreFile(path, "csv", {"model": "other"}, resume=True)
+    (tmp_path / "scores.csv.run.json").unlink()
+    with pytest.raises(UserError, match="missing or damaged"):
+        ScoreFile(path, "csv", FACTS, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.csv", "path,p\nx,1\n", "no column 'p_jazz'"),
+        ("a.csv", "path,p_jazz\nx,7\n", "the row of 'x' is no score"),
+        ("a.csv", "path,p_jazz\nx,high\n", "the row of 'x' is no score"),
+        ("a.jsonl", "[1]\n", "no column"),
+        ("a.jsonl", "{\n", "line 1 is no JSON"),
+        ("a.csv", "", "no column"),
+        ("a.csv", "path,p_jazz\na\rb,1\n", "no table of scores"),
+        ("a.jsonl", '{"path": "x", "p_jazz": [1]}\n', "the row of 'x' is no score"),
+    ],
+)
+def test_what_is_no_table_of_scores_is_one_line(
+    tmp_path: Path, name: str, text: str, says: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=says):
+        list(read_rows(tmp_path / name))
+
+
+def test_two_columns_will_do(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("p_jazz,path\n0.9,x\n0.1,y\n,z\n")
+    assert [(one.path, one.verdict) for one in read_rows(tmp_path / "a.csv")] == [
+        ("x", "jazz"), ("y", "not_jazz"), ("z", "unsure"),
+    ]  # fmt: skip
+
+
+def test_parquet_comes_back_and_goes_on(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "scores.parquet"
+    told = [row(name) for name in NAMES]
+    for known in (told[:2], told):
+        with ScoreFile(path, "parquet", FACTS, resume=True) as file:
+            for one in known:
+                if one.path not in file.before:
+                    file.write(one)
+            file.finish()
+        assert list(read_rows(path)) == known
+    assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, f"{path.name}.run.json"]
+
+
+def test_without_pyarrow_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
+    with pytest.raises(UserError, match=r"pip install 'jazz-gan\[parquet\]'"):
+        ScoreFile(tmp_path / "scores.parquet", "parquet", FACTS, resume=False)
+    assert not list(tmp_path.iterdir())
+
+
+# ---- decisions
+
+
+def never() -> int:
+    raise AssertionError("no notes are to be counted")
+
+
+@given(
+    p=st.integers(0, 10_000).map(lambda n: n / 10_000),
+    least=st.integers(0, 100).map(lambda n: n / 100),
+)
+@example(p=0.1, least=0.1)  # 1 - 0.9 is a hair less
+def test_the_two_classes_mirror_each_other(p: float, least: float) -> None:
+    jazz = decide(Score("x", p, "jazz", 1, ""), Choice(keep="jazz", min_prob=least), never)
+    mirrored = Score("x", round(1 - p, 4), "jazz", 1, "")
+    other = decide(mirrored, Choice(keep="not_jazz", min_prob=least), never)
+    assert jazz.kept == other.kept == (p >= least)
+
+
+def test_every_reason_to_drop() -> None:
+    unsure = Score("x", 0.9, "unsure", 1, "")
+    assert decide(unsure, Choice(), never).kept
+    assert decide(unsure, Choice(drop_unsure=True), never).kind == "unsure"
+    fate = decide(unsure, Choice(min_notes=100), lambda: 99)
+    assert (fate.kept, fate.reason) == (False, "99 notes, under 100")
+    assert decide(unsure, Choice(min_notes=100), lambda: 100).kept
+    fate = decide(row("bad.mid"), Choice(), never)
+    assert (fate.kind, fate.reason) == ("not scored: not readable", "not scored: not readable (x)")
+    assert decide(None, Choice(), never).kind == "no score"
+
+
+# ---- whole curations
+
+
+def test_the_kept_are_copied_in_their_folders(source: Path, tmp_path: Path) -> None:
+    before = snapshot(source)
+    summary = run(source, tmp_path / "out", min_prob=0.8)
+    assert (summary.kept, summary.files) == (2, 5)
+    assert files(tmp_path / "out") == {
+        "jazz/a.mid": b"the music of jazz/a.mid", "d.mid": b"the music of d.mid",
+    }  # fmt: skip
+    assert snapshot(source) == before
+    told = table(tmp_path / "out")
+    assert {name for name, one in told.items() if one["kept"] == "yes"} == {"a.mid", "d.mid"}
+    assert told["d.mid"]["reason"] == "p(jazz) 0.8000 is at least 0.8"
+    assert told["b.mid"]["reason"] == "p(jazz) 0.6000 is under 0.8"
+    assert told["a.mid"]["output"] == "music/jazz/a.mid"
+    assert (tmp_path / "out" / "music" / "d.mid").stat().st_mtime == 1_000_000_000
+    assert summary.histogram.sum(axis=1).tolist() == [0, 1, 0, 0, 0, 0, 1, 0, 1, 1]
+
+
+def test_links_are_the_files_themselves(source: Path, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", mode="link")
+    assert (tmp_path / "out" / "music" / "d.mid").samefile(source / "d.mid")
+
+
+def test_where_no_hard_link_can_be_a_symbolic_one_is(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for resume in (False, True):
+        run(source, tmp_path / "out", resume, mode="link")
+        assert (tmp_path / "out" / "music" / "d.mid").is_symlink()
+        assert (tmp_path / "out" / "music" / "d.mid").samefile(source / "d.mid")
+
+
+def test_a_list_writes_no_music(source: Path, tmp_path: Path) -> None:
+    run(source, tmp_path / "out", mode="list", keep="not_jazz")
+    assert (tmp_path / "out" / "kept.txt").read_text() == f"{source / 'other' / 'c.mid'}\n"
+    assert not (tmp_path / "out" / "music").exists()
+
+
+def test_a_preview_writes_nothing_and_tells_the_same(source: Path, tmp_path: Path) -> None:
+    seen = preview(source, Choice(), map(row, (str(place.path) for place in places(source))))
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    done = run(source, tmp_path / "out")
+    assert (seen.kinds, seen.folders) == (done.kinds, done.folders)
+
+
+def test_earlier_scores_need_no_scoring(source: Path, tmp_path: Path) -> None:
+    with (tmp_path / "scores.jsonl").open("w") as stream:
+        write = row_writer(stream, "jsonl")
+        for name in NAMES[:-1]:
+            write(row(str(source / name)))
+    out = tmp_path / "out"
+    summary = curate(source, out, Choice(), {}, scores=tmp_path / "scores.jsonl")
+    assert summary.kept == 2
+    assert table(out)["bad.mid"]["reason"] == "no row in the scores"
+    (tmp_path / "scores.jsonl").write_text("")
+    with pytest.raises(UserError, match="begun with another scores"):
+        curate(source, out, Choice(), {}, scores=tmp_path / "scores.jsonl", resume=True)
+
+
+def test_a_manifest_goes_along(source: Path, tmp_path: Path) -> None:
+    lines = ["path,artist", 'd.mid,"Tatum, Art"', "other/c.mid,Bach"]
+    (source / "manifest.csv").write_text("\n".join(lines) + "\n")
+    run(source, tmp_path / "out")
+    assert (tmp_path / "out/music/manifest.csv").read_text() == "\n".join(lines[:2]) + "\n"
+
+
+def test_an_archive_is_unpacked_within_the_results(source: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "music.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for number, name in enumerate(("x/d.mid", "../d.mid", "/d.mid", "x/../../../d.mid",
+                                       "x/d.mid/a.mid", "n" * 300 + "/d.mid")):  # fmt: skip
+            opened.writestr(name, f"music {number}")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            opened.writestr("x/d.mid", "another")
+    before = {path.name for path in tmp_path.rglob("*")} - {"out"}
+    summary = run(archive, tmp_path / "out")
+    assert files(tmp_path / "out") == {"x/d.mid": b"music 0"}
+    assert summary.kept == 1
+    assert summary.kinds[False, "not written: its name leads out of the archive"] == 3
+    assert summary.kinds[False, "not written: another file of that name is there"] == 1
+    assert summary.kinds[False, "not written: its name is none here"] == 2
+    outside = {path.name for path in tmp_path.rglob("*") if "out" not in path.parts[-5:]}
+    assert outside <= before
+
+
+class Killed(BaseException):
+    """In place of a kill: nothing may catch it."""
+
+
+def dying(step: int, function: Callable[..., object]) -> Callable[..., object]:
+    calls = 0
+
+    def call(*arguments: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            raise Killed
+        return function(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_a_killed_run_goes_on_to_the_same_results(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    run(source, tmp_path / "straight", min_prob=0.1)
+    for name, owner in (("write", ScoreFile), ("deliver", module)):
+        out = tmp_path / f"killed-{name}"
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, dying(step, getattr(owner, name)))
+            with pytest.raises(Killed):
+                run(source, out, min_prob=0.1)
+        scored = (out / "scores.csv").read_text().count("\n") - 1
+        again: list[str] = []
+
+        def counted(pieces: Iterable[Piece], again: list[str] = again) -> Iterator[Score]:
+            for piece in pieces:
+                again.append(piece.path)
+                yield row(piece.path)
+
+        curate(source, out, Choice(min_prob=0.1), FACTS, counted, resume=True)
+        assert len(again) == len(NAMES) - scored
+        assert files(out) == files(tmp_path / "straight")
+        for result in ("curation.csv", "scores.csv"):
+            straight = (tmp_path / "straight" / result).read_bytes()
+            assert (out / result).read_bytes() == straight
+        assert not list(out.rglob(".*"))
+
+
+def test_a_foreign_file_is_never_overwritten(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(source, out)
+    (out / "music" / "d.mid").write_bytes(b"somebody's own")
+    summary = run(source, out, resume=True)
+    assert (out / "music" / "d.mid").read_bytes() == b"somebody's own"
+    assert summary.kept == 1
+    assert "another file of that name" in table(out)["d.mid"]["reason"]
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_planted_link_leads_nowhere(source: Path, tmp_path: Path, link: bool) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    root = tmp_path / "out"
+    root.mkdir()
+    (root / "jazz").symlink_to(tmp_path / "elsewhere")
+    (root / "d.mid").symlink_to(tmp_path / "elsewhere" / "d.mid")
+    for name in ("jazz/a.mid", "d.mid"):
+        place = Place(name, name, source / name)
+        with pytest.raises(MidiError, match=r"leads out|another file"):
+            deliver(place, root, tmp_path / ".copying", link)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_full_disk_stops_the_run(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space"):
+            deliver(Place("d", "d.mid", source / "d.mid"), tmp_path, tmp_path / ".copying", False)
+    assert not (tmp_path / "d.mid").exists()
+
+
+def test_results_stand_alone(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="lies within"):
+        run(source, source / "out")
+    with pytest.raises(UserError, match="holds"):
+        run(source, tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "letter.txt").write_text("dear all")
+    with pytest.raises(UserError, match="not empty and no curation"):
+        run(source, tmp_path / "taken", resume=True)
+    run(source, tmp_path / "out")
+    with pytest.raises(UserError, match="--resume"):
+        run(source, tmp_path / "out")
+    with pytest.raises(UserError, match=r"begun with another min_prob \(0.8, now 0.9\)"):
+        run(source, tmp_path / "out", resume=True, min_prob=0.9)
+    with pytest.raises(UserError, match="begun with another model"):
+        curate(source, tmp_path / "out", Choice(), {"model": "new"}, score, resume=True)
+    assert json.loads((tmp_path / "out" / "curation.json").read_text())["min_prob"] == 0.8
+    assert set(COLUMNS) <= set(module.COLUMNS) | {"error"}

@@ -1,0 +1,179 @@
+"""`gan score` from the command line: formats, archives, resumption, exit codes, what it needs."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gan.cli import main
+
+Run = Callable[..., Result]
+COLUMNS = ["path", "p_jazz", "verdict", "windows", "error"]
+
+
+@pytest.fixture(scope="module")
+def files(practice_music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two good files, one empty, one that is no MIDI, one of 50 MB."""
+    folder = tmp_path_factory.mktemp("music")
+    for path in sorted((practice_music / "jazz").glob("*.mid"))[:2]:
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "w-empty.mid").write_bytes(b"")
+    (folder / "x-text.mid").write_text("no music in here")
+    with (folder / "y-huge.mid").open("wb") as stream:
+        stream.truncate(50 * 10**6)
+    return folder
+
+
+@pytest.fixture
+def score(tiny_discriminator: Path) -> Run:
+    def run(*arguments: object) -> Result:
+        words = ["score", *map(str, arguments), "--model", str(tiny_discriminator)]
+        return CliRunner().invoke(main, [*words, "--device", "cpu"])
+
+    return run
+
+
+def as_dicts(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_every_file_has_its_row_and_all_are_counted(score: Run, files: Path) -> None:
+    result = score(files, "--format", "csv")
+    assert result.exit_code == 0, result.stderr
+    rows = as_dicts(result.stdout)
+    assert [Path(row["path"]).name for row in rows] == sorted(p.name for p in files.iterdir())
+    assert list(rows[0]) == COLUMNS
+    assert [bool(row["p_jazz"]) for row in rows] == [True, True, False, False, False]
+    for row, words in zip(rows[2:], ("empty", "not readable", "larger than 16 MiB"), strict=True):
+        assert words in row["error"]
+        assert (row["verdict"], row["windows"]) == ("unsure", "0")
+    assert result.stderr.startswith("5 files: ")
+    assert "3 errors; " in result.stderr
+
+
+def test_formats_agree(score: Run, files: Path, tmp_path: Path) -> None:
+    told = score(files, "--format", "csv").stdout
+    lines = [json.loads(line) for line in score(files, "--format", "jsonl").stdout.splitlines()]
+    plain = [{k: "" if v is None else str(v) for k, v in line.items()} for line in lines]
+    assert plain == as_dicts(told)
+    out = tmp_path / "scores.csv"
+    result = score(files, "--out", out)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert out.read_text() == told
+    assert score(files, "--format", "json", "--out", tmp_path / "b").exit_code == 0
+    assert [json.loads(line) for line in (tmp_path / "b").read_text().splitlines()] == lines
+    table = score(files).stdout
+    assert table.split()[:5] == COLUMNS
+    assert all(row["path"] in table for row in lines)
+
+
+def test_archives_and_manifests_are_scored_alike(score: Run, files: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "music.tgz"
+    with tarfile.open(archive, "w:gz") as opened:
+        opened.add(files, "in")
+    table = tmp_path / "manifest.csv"
+    (tmp_path / "a.mid").write_bytes(min(files.glob("*.mid")).read_bytes())
+    table.write_text("path,label\na.mid,jazz\n")
+    plain = [(row["p_jazz"], row["verdict"]) for row in as_dicts(
+        score(files, "--format", "csv").stdout)]  # fmt: skip
+    rows = as_dicts(score(archive, table, "--format", "csv").stdout)
+    assert [(row["p_jazz"], row["verdict"]) for row in rows] == [*plain, plain[0]]
+    assert rows[0]["path"].startswith(f"{archive}:in/")
+
+
+def test_where_none_can_be_scored_the_work_failed(score: Run, files: Path) -> None:
+    result = score(files / "x-text.mid", files / "w-empty.mid", "--format", "csv")
+    assert result.exit_code == 1
+    assert len(as_dicts(result.stdout)) == 2
+    assert "error: none of 2 files could be scored" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--resume",),
+        ("--format", "parquet"),
+        ("--format", "table", "--out", "x.csv"),
+        ("--workers", "-1"),
+    ],
+)
+def test_flags_that_do_not_go_together(score: Run, files: Path, flags: tuple[str, ...]) -> None:
+    assert score(files, *flags).exit_code == 2
+
+
+def test_a_file_there_is_not_touched(score: Run, files: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.csv"
+    out.write_text("somebody's own")
+    for flags in ((), ("--resume",)):
+        assert score(files, "--out", out, *flags).exit_code == 1
+        assert out.read_text() == "somebody's own"
+
+
+def program(*arguments: object, before: str = "") -> list[str]:
+    code = f"import sys\n{before}\nif __name__ == '__main__':\n from gan.cli import main\n main()"
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+def test_a_killed_run_goes_on_to_the_same_rows(
+    practice_music: Path, tiny_discriminator: Path, tmp_path: Path
+) -> None:
+    flags = (practice_music, "--model", tiny_discriminator, "--device", "cpu", "--workers", 0)
+    subprocess.run(program("score", *flags, "--out", tmp_path / "a.csv"), check=True)
+    out = tmp_path / "b.csv"
+    # Slow, so that there is time to kill it between its first row and its last.
+    slow = ("import time, discriminator.scores as s\nplain = s.ScoreFile.write\n"
+            "s.ScoreFile.write = lambda *a: (plain(*a), time.sleep(0.05))")  # fmt: skip
+    process = subprocess.Popen(program("score", *flags, "--out", out, before=slow))
+    while not (out.exists() and out.read_text().count("\n") > 3):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = out.read_text()
+    whole = (tmp_path / "a.csv").read_text()
+    assert len(before) < len(whole)
+    out.write_text(before[:-5])  # as a power cut may leave it
+    subprocess.run(program("score", *flags, "--out", out, "--resume"), check=True)
+    # Batches differ, and with them a last digit may.
+    for one, two in zip(as_dicts(out.read_text()), as_dicts(whole), strict=True):
+        assert (one["path"], one["windows"]) == (two["path"], two["windows"])
+        assert float(one["p_jazz"]) == pytest.approx(float(two["p_jazz"]), abs=2e-4)
+
+
+def test_only_the_classifiers_own_packages_are_needed(
+    files: Path, tiny_discriminator: Path
+) -> None:
+    block = (
+        "blocked = {'sklearn', 'scipy', 'tensorboard', 'datasketch', 'pooch', 'pyarrow', 'onnx'}\n"
+        "class Blocked:\n"
+        " def find_spec(self, name, path=None, target=None):\n"
+        "  if name.split('.')[0] in blocked: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Blocked())"
+    )
+    arguments = ("score", files, "--model", tiny_discriminator, "--format", "csv")
+    done = subprocess.run(
+        program(*arguments, before=block), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(as_dicts(done.stdout)) == 5
+
+
+def test_the_classifiers_packages_are_among_all_packages() -> None:
+    root = Path(__file__).resolve().parents[2]
+
+    def lines(path: Path) -> set[str]:
+        return {line for line in path.read_text().splitlines() if line and line[0] != "#"}
+
+    some = lines(root / "discriminator" / "requirements.txt")
+    assert some < lines(root / "requirements.txt")
+    unwanted = ("scikit-learn", "tensorboard", "datasketch", "pooch")
+    assert not [line for line in some if line.startswith(unwanted)]
