@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 FORMAT = 1
+FEWEST_PITCHES = 3  # pitch classes; of fewer nobody can say what music they are
 LABELS = ("not_jazz", "jazz")
 
 
@@ -104,6 +105,8 @@ class Classifier:
         self.representation = representation
         self.settings = settings
         self.device = torch.device(device)
+        self._pitches = representation.token_values
+        self._strikes = representation.strikes > 0
 
     @classmethod
     def load(cls, folder: str | Path | None = None, device: str | torch.device = "cpu") -> Self:
@@ -170,7 +173,7 @@ class Classifier:
 
         Bad music raises nothing: the verdict is "unsure" and its `error` says why.
         """
-        return next(self._verdicts([read_piece(music, self.representation)], 64))
+        return next(self.verdicts([read_piece(music, self.representation)], 64))
 
     def score_many(
         self, music: Iterable[Music], batch_size: int = 64, workers: int = 0
@@ -182,11 +185,11 @@ class Classifier:
             batch_size: windows per forward pass.
             workers: extra processes that read files, see `discriminator.reading.read_many`.
         """
-        return self._verdicts(read_many(music, self.representation, workers), batch_size)
+        return self.verdicts(read_many(music, self.representation, workers), batch_size)
 
     def score_tokens(self, ids: np.ndarray, path: str = "<tokens>") -> Verdict:
         """Scores token ids (T,) of this representation; specials and conditions are skipped."""
-        return next(self._verdicts([Reading(path, np.asarray(ids))], 64))
+        return next(self.verdicts([Reading(path, np.asarray(ids))], 64))
 
     def logits(self, pieces: Iterable[np.ndarray], batch_size: int = 64) -> np.ndarray:
         """The uncalibrated logit of each piece of token ids, (N,); NaN where it is too short."""
@@ -233,7 +236,8 @@ class Classifier:
 
         export_onnx(self, path)
 
-    def _verdicts(self, readings: Iterable[Reading], batch_size: int) -> Iterator[Verdict]:
+    def verdicts(self, readings: Iterable[Reading], batch_size: int = 64) -> Iterator[Verdict]:
+        """Verdicts on pieces that have been read already, in their order."""
         for piece in self._pieces(readings, batch_size):
             path, error = piece.reading.path, piece.reading.error
             if error:
@@ -268,8 +272,15 @@ class Classifier:
         ids = reading.ids
         ids = ids[(ids > EOS) & (ids < self.representation.music_size)]
         least = self.settings.minimum
-        short = f"too short: {len(ids)} tokens, at least {least} needed"
-        return Reading(reading.path, ids, short if len(ids) < least else "")
+        if len(ids) < least:
+            return Reading(
+                reading.path, ids, f"too short: {len(ids)} tokens, at least {least} needed"
+            )
+        classes = len(np.unique(self._pitches[ids][self._strikes[ids]] % 12))
+        if classes < FEWEST_PITCHES:
+            few = f"too little to judge: {classes} different pitches, octaves aside"
+            return Reading(reading.path, ids, few)
+        return Reading(reading.path, ids)
 
     @torch.inference_mode()
     def _forward(self, todo: deque[tuple[_Piece, np.ndarray]], batch_size: int) -> None:

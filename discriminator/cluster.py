@@ -255,7 +255,7 @@ class Scorer:
             Reading("", np.frombuffer(ids, dtype=np.uint16), error)
             for ids, error in zip(table["ids"].to_pylist(), table["error"].to_pylist(), strict=True)
         )
-        found = list(self.classifier._verdicts(readings, self.batch_size))
+        found = list(self.classifier.verdicts(readings, self.batch_size))
         return pyarrow.table(
             {
                 "part": table["part"],

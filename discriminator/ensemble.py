@@ -6,12 +6,18 @@ trick. Each logit is first put on one scale by its member's own Platt scaling.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from data_tools.errors import UserError
 from discriminator.body import Discriminator
+from discriminator.settings import EnsembleSettings
 from discriminator.view import Seen
+
+if TYPE_CHECKING:
+    from discriminator.classifier import Classifier
 
 
 class Ensemble(nn.Module):
@@ -57,3 +63,34 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """The logit of p(jazz), (B,) float32; see `Discriminator.forward`."""
         return self.member_logits(x, mask).mean(0)
+
+
+def joined(classifiers: Sequence["Classifier"]) -> "Classifier":
+    """One classifier of several, each with its own calibration inside.
+
+    Raises:
+        UserError: they read different representations, or one is an ensemble already.
+    """
+    from discriminator.classifier import Classifier  # here: it builds on this module
+
+    first = classifiers[0]
+    members, settings = [], []
+    for one in classifiers:
+        if one.representation.digest != first.representation.digest:
+            raise UserError("these classifiers read different representations; train them on one")
+        if not isinstance(one.model, Discriminator) or one.settings.model.kind == "ensemble":
+            raise UserError("an ensemble cannot be a member; give its members instead")
+        members.append(one.model)
+        settings.append(one.settings.model)
+    model = Ensemble(
+        members, [c.settings.scale for c in classifiers], [c.settings.bias for c in classifiers]
+    )
+    card = first.settings.model_copy(
+        update={
+            "model": EnsembleSettings(members=tuple(settings)),
+            "window": max(c.settings.window for c in classifiers),
+            "scale": 1.0,
+            "bias": 0.0,
+        }
+    )
+    return Classifier(model, first.representation, card, first.device)

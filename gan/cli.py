@@ -13,9 +13,12 @@ from typing import Any
 import click
 
 from data_tools.errors import UserError
+from discriminator.settings import MODELS, SIZES, VIEWS, sized
 from gan import options, settings, tables
+from gan.cli_cluster import ray_score
 from gan.cli_curate import curate
 from gan.cli_data import data
+from gan.cli_ensemble import ensemble
 from gan.cli_explain import explain
 from gan.cli_score import score
 
@@ -54,6 +57,8 @@ main.add_command(data)
 main.add_command(score)
 main.add_command(curate)
 main.add_command(explain)
+main.add_command(ray_score)
+main.add_command(ensemble)
 
 
 def _training(command: Any) -> Any:
@@ -72,22 +77,26 @@ def _training(command: Any) -> Any:
 
 @main.command("pretrain-disc")
 @_training
-@click.option("--model", type=click.Choice(["cnn", "transformer"]), help="Kind of model.  [cnn]")
+@click.option("--model", type=click.Choice(MODELS), help="Kind of model.  [cnn]")
+@click.option("--size", type=click.Choice(SIZES), help="Of the model: 1 or 8 M weights.  [small]")
+@click.option("--view", type=click.Choice(VIEWS), help="What it looks at.  [tokens]")
 @options.options(settings.PretrainSettings)
 def pretrain_disc(
     corpus: Path, out: Path, preset: str | None, resume: bool, quiet: bool, model: str | None,
-    **flags: Any,
+    size: str | None, view: str | None, **flags: Any,
 ) -> None:  # fmt: skip
     """Train the style discriminator: jazz or not."""
     from data_tools.corpus import Corpus
     from gan.pretrain import pretrain
 
     layers = [settings.read_preset(preset)] if preset else []
-    if model:
-        # Another kind of model has other fields: the preset's do not carry over.
-        if layers and layers[0].get("model", {}).get("kind", "cnn") != model:
-            layers[0].pop("model", None)
-        layers.append({"model": {"kind": model}})
+    if model or size:
+        # Another kind of model, or size, has other fields: the preset's do not carry over.
+        for layer in layers:
+            layer.pop("model", None)
+        layers.append({"model": sized(model or "cnn", size or "small")})
+    if view:
+        layers.append({"model": {"view": view}})
     layers.append(options.given(settings.PretrainSettings, flags))
     chosen = settings.build(settings.PretrainSettings, *layers)
     pretrain(Corpus(corpus), out, chosen, resume, quiet)

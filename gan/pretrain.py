@@ -244,10 +244,10 @@ def _middle(ids: np.ndarray, most: int) -> np.ndarray:
     return ids[start : start + most] if most else ids
 
 
-def _calibration(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def _calibration(logits: np.ndarray, labels: np.ndarray, sources: list[str]) -> tuple[float, float]:
     """Platt scaling, or none where validation cannot carry it."""
     try:
-        return calibrate(logits, labels)
+        return calibrate(logits, labels, sources)
     except ValueError:
         return 1.0, 0.0
 
@@ -284,8 +284,9 @@ def _finish(
 ) -> Report:
     """Calibrates the best checkpoint on validation, and opens the test split."""
     classifier = Classifier.load(best, device)
-    logits, labels, _ = _logits(classifier, corpus, splits["validation"])
-    scale, bias = _calibration(logits, labels)
+    logits, labels, kept = _logits(classifier, corpus, splits["validation"])
+    sources = [corpus.rows[number]["source"] for number in kept]
+    scale, bias = _calibration(logits, labels, sources)
     card = classifier.settings.model_copy(update={"scale": scale, "bias": bias})
     classifier = Classifier(classifier.model, classifier.representation, card, device)
     classifier.save(out / "classifier")

@@ -9,6 +9,7 @@ Shapes: N pieces of the corpus, C crops, D statistics, F features.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def kept_statistics(corpus: Corpus, view: str, settings: PretrainSettings, file:
 
 @torch.inference_mode()
 def _statistics(corpus: Corpus, view: str, settings: PretrainSettings) -> Kept:
-    model = _perceptron(corpus, StatisticsSettings(view=view))  # type: ignore[arg-type]
+    model = _perceptron(corpus, StatisticsSettings.model_validate({"view": view}))
     augment = Augmenter(corpus.representation, settings.augment)
     neutral: NeutraliseSettings = settings.neutralise
     neutralise = Neutraliser(corpus.representation, neutral)
@@ -94,7 +95,7 @@ def _statistics(corpus: Corpus, view: str, settings: PretrainSettings) -> Kept:
         generator = numpy_generator(settings.seed, "kept crops", number)
         mine = []
         ends = np.linspace(np.log(settings.shortest), np.log(settings.window), CROPS + 1)
-        for low, high in zip(ends[:-1], ends[1:], strict=True):
+        for low, high in pairwise(ends):
             length = round(float(np.exp(generator.uniform(low, high))))
             start = int(generator.integers(max(1, len(piece) - length + 1)))
             crop = piece[start : start + reach(length, neutral)]

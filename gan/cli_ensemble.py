@@ -1,0 +1,47 @@
+"""`gan ensemble`: several classifiers as one. Torch is imported inside the command."""
+
+import json
+from pathlib import Path
+
+import click
+
+from data_tools.errors import UserError
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--out", required=True, type=Path, help="The classifier's folder.")
+@click.option(
+    "--calibration",
+    type=Path,
+    help="The transfer table's JSON: scale, bias and unsure range from left-out sources.",
+)
+@click.option("--window", type=click.IntRange(2), help="Tokens read at once.  [the longest of all]")
+@click.option("--most", type=click.IntRange(0), default=0, show_default=True,
+              help="Windows read of a piece at most; 0: all of it.")  # fmt: skip
+@click.option("--half", is_flag=True, help="Store weights as float16.")
+def ensemble(
+    runs: tuple[Path, ...], out: Path, calibration: Path | None, window: int | None, most: int,
+    half: bool,
+) -> None:  # fmt: skip
+    """Join classifiers of one representation into one: the mean of their calibrated logits.
+
+    RUNS are pretrain-disc runs or classifiers' folders.
+    """
+    from discriminator.classifier import Classifier
+    from discriminator.ensemble import joined
+    from gan.run import classifier_folder
+
+    whole = joined([Classifier.load(classifier_folder(run)) for run in runs])
+    changes: dict[str, float | int] = {"most": most}
+    if window:
+        changes["window"] = window
+    if calibration:
+        try:
+            facts = json.loads(calibration.read_text(encoding="utf-8"))["calibration"]
+            changes |= {name: float(facts[name]) for name in ("scale", "bias", "low", "high")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{calibration}: no calibration ({error!r})") from None
+    settings = type(whole.settings).model_validate(whole.settings.model_dump() | changes)
+    Classifier(whole.model, whole.representation, settings).save(out, half)
+    click.echo(f"classifier: {out}")
