@@ -19,7 +19,7 @@ from symusic.core import ScoreTick
 from data_tools.errors import UserError
 from data_tools.midi import Notes
 from data_tools.representation import Events, Representation
-from discriminator import statistics as count
+from discriminator.symbolic import counting as count
 
 GROUPS = ("harmony", "melody", "bass", "voicing", "rhythm", "touch")
 PITCH = GROUPS[:4]
@@ -144,7 +144,11 @@ def _names(groups: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _table(notes: Notes, step: float, groups: Sequence[str]) -> Table:
-    from discriminator import harmony, lines, touch  # here: they take `Piece` from this module
+    from discriminator.symbolic import (  # here: they take `Piece` from this module
+        harmony,
+        lines,
+        touch,
+    )
 
     parts: dict[str, Callable[[Piece, Table], None]] = {
         "harmony": harmony.harmony,

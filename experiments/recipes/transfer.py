@@ -358,7 +358,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         lines.append(
             f"| {row['model']} | {row['protocol']} | {row['seeds']} "
             f"| {row['left_out_sources']:.4f} | {low:.3f} to {high:.3f} "
-            f"| {row['average_precision']:.3f} | {row['calibration_error']:.3f} | {np.mean(row['left_out_artists']):.4f} |"
+            f"| {row['average_precision']:.3f} | {row['calibration_error']:.3f} "
+            f"| {np.mean(row['left_out_artists']):.4f} |"
         )
     if rows:
         names = list(rows[0]["by_source"])

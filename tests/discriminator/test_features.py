@@ -17,9 +17,10 @@ from data_tools.errors import UserError
 from data_tools.files import file_digest
 from data_tools.midi import Notes
 from data_tools.representation import Events, Representation, RepresentationSettings
-from discriminator import features, statistics
+from discriminator import features
 from discriminator.boosting import Forest, forest_of
 from discriminator.feature_judge import FeatureJudge, JudgeSettings, passages, weights
+from discriminator.symbolic import counting as statistics
 
 STEP = 0.02  # seconds
 TWO_FIVE_ONE = [(50, 60, 65, 69, 72), (43, 59, 65, 69, 76), (48, 59, 64, 67, 74)]

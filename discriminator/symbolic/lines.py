@@ -6,8 +6,8 @@ nothing lower does. In a single line both are the line itself.
 
 import numpy as np
 
-from discriminator import statistics as count
 from discriminator.features import Piece, Table
+from discriminator.symbolic import counting as count
 
 LEAP = 13  # intervals of an octave and more, up or down, count as one
 # Steps and leaps of a kind, for pairs: a class ends at each of these intervals.

@@ -10,8 +10,8 @@ from itertools import combinations
 
 import numpy as np
 
-from discriminator import statistics as count
 from discriminator.features import Piece, Table
+from discriminator.symbolic import counting as count
 
 WIDTHS = (8, 16, 48)  # notes in a window: a chord, a bar or two, a phrase
 # How well each class fits a major and a minor key (Krumhansl and Kessler 1982).

@@ -6,8 +6,8 @@ most (Rayleigh's test), window by window, since players do not keep to one.
 
 import numpy as np
 
-from discriminator import statistics as count
 from discriminator.features import Piece, Table
+from discriminator.symbolic import counting as count
 
 BEATS = np.geomspace(0.3, 1.0, 49)  # seconds: 200 to 60 beats a minute
 PHASES = 12

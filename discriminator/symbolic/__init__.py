@@ -1,0 +1,1 @@
+"""The groups of symbolic features that `discriminator.features` puts together; no torch in here."""
