@@ -193,21 +193,15 @@ def intervals(low: Tensor, high: Tensor, least: int, most: int) -> Tensor:
     What lies outside least..most is counted at the ends. One-hot rows give one-hot weights.
     """
     pitches = low.shape[-1]
-    parts = []
-    below = above = torch.zeros_like(low[..., 0])
+    nothing = torch.zeros_like(low[..., 0])
+    parts = [nothing] * (most - least + 1)
     for step in range(1 - pitches, pitches):
         if step >= 0:
             weight = (low[..., : pitches - step] * high[..., step:]).sum(-1)
         else:
             weight = (low[..., -step:] * high[..., :step]).sum(-1)
-        if step < least:
-            below = below + weight
-        elif step > most:
-            above = above + weight
-        else:
-            parts.append(weight)
-    parts[0] = parts[0] + below
-    parts[-1] = parts[-1] + above
+        place = min(max(step, least), most) - least
+        parts[place] = parts[place] + weight
     return torch.stack(parts, -1)
 
 

@@ -251,19 +251,26 @@ class DiscriminatorWindows:
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """Ids (B, T) int64, padded at the right, and labels (B,) float32, 1 for jazz."""
         generator = numpy_generator(self.seed, "crops", step)
-        low, high = np.log(self.shortest), np.log(self.longest)
-        length = round(float(np.exp(generator.uniform(low, high))))
+        length = self.drawn_length(generator)
         rows = np.full((self.batch, length), PAD, dtype=np.int64)
         labels = np.arange(self.batch) % 2
         for row, label in zip(rows, labels, strict=True):
             source = generator.choice(len(self._shares[label]), p=self._shares[label])
-            number = int(generator.choice(self._pieces[label][source]))
-            piece = self.corpus.piece(number)
-            start = int(generator.integers(max(1, len(piece) - length + 1)))
-            crop = piece[start : start + reach(length, self._neutral)].astype(np.int64)
-            if self._neutral.neutral_share:
-                timing = self.corpus.rows[number]["timing"]
-                crop = self._neutralise(crop, generator, timing)[:length]
-            crop = self._augment(crop, generator)
+            crop = self.crop(int(generator.choice(self._pieces[label][source])), length, generator)
             row[: len(crop)] = crop
         return torch.from_numpy(rows), torch.from_numpy(labels.astype(np.float32))
+
+    def drawn_length(self, generator: np.random.Generator) -> int:
+        """Tokens in the crops of a batch, evenly on a logarithmic scale."""
+        low, high = np.log(self.shortest), np.log(self.longest)
+        return round(float(np.exp(generator.uniform(low, high))))
+
+    def crop(self, number: int, length: int, generator: np.random.Generator) -> np.ndarray:
+        """At most `length` ids from somewhere in a piece, neutralised and augmented."""
+        piece = self.corpus.piece(number)
+        start = int(generator.integers(max(1, len(piece) - length + 1)))
+        crop = piece[start : start + reach(length, self._neutral)].astype(np.int64)
+        if self._neutral.neutral_share:
+            timing = self.corpus.rows[number]["timing"]
+            crop = self._neutralise(crop, generator, timing)[:length]
+        return self._augment(crop, generator)

@@ -38,6 +38,7 @@ from gan.engine import (
 from gan.logbook import Logbook
 from gan.run import Run, checkpoint_of, load_state
 from gan.settings import PretrainSettings
+from gan.spotting import spot_replaced
 
 SCALE_BATCHES = 32  # drawn before the first step, to learn the scale of what a view shows
 VALIDATION_TOKENS = 2048  # of each piece while training; the last report reads everything
@@ -81,13 +82,18 @@ def pretrain(
     assert isinstance(averaged, Discriminator)
     classifier = Classifier(averaged, corpus.representation, card, compute.device)
     state: dict[str, Any] = {"step": 0, "best": float("inf"), "waited": 0}
-    if checkpoint := run.latest():
+    checkpoint = run.latest()
+    if checkpoint:
         state = load_state(checkpoint, compute.device)
         learner.load_state_dict(state["optimizer"])
     run.cut_metrics(state["step"] if checkpoint else -1)
 
     with Logbook(out, state["step"], quiet) as log:
         log.say(f"{sum(p.numel() for p in model.parameters()):,} weights, {compute.describe()}")
+        if settings.spotting_steps and not checkpoint:
+            music = corpus.select("train", exclude_sources=settings.exclude_sources)
+            found = spot_replaced(learner, draw, music)
+            log.say(f"replaced pitches told from real ones with accuracy {found:.3f}")
         while state["step"] < settings.steps and state["waited"] < settings.patience:
             step = state["step"]
             ids, labels = (tensor.to(compute.device) for tensor in draw(step))
@@ -159,6 +165,11 @@ class Learner:
         self.optimizer.step()
         self._average.update_parameters(self.model)
         return logits, loss, norm
+
+    def restart_average(self) -> None:
+        """Takes the weights as they are for their average."""
+        self._average.module.load_state_dict(self.model.state_dict())
+        self._average.n_averaged.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that moves."""

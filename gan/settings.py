@@ -54,6 +54,12 @@ class PretrainSettings(Settings):
     )
     fold: int = Field(0, ge=0, description="Which fold; differs between an ensemble's members.")
     label_smoothing: float = Field(0.05, ge=0, lt=0.5, description="Keeps targets off 0 and 1.")
+    spotting_steps: int = Field(
+        0,
+        ge=0,
+        description="Steps of learning to spot replaced pitches before the labels; also learns "
+        "from music without a label.",
+    )
     augment: AugmentSettings = AugmentSettings(stretch=0.25, jitter=0.3, loudness=4, transpose=6)
     neutralise: NeutraliseSettings = NeutraliseSettings()
     evaluate_every: int = Field(250, ge=1, description="Steps between validations.")

@@ -21,6 +21,7 @@ from data_tools.corpus import Corpus
 from data_tools.neutralise import Neutraliser, reach
 from data_tools.settings import NeutraliseSettings
 from discriminator import features
+from discriminator.body import Discriminator
 from discriminator.classifier import Classifier
 from discriminator.feature_judge import FeatureJudge
 from discriminator.models import build_one
@@ -30,6 +31,7 @@ from discriminator.settings import ClassifierSettings, StatisticsSettings
 from gan.engine import derived_seed, engine, numpy_generator
 from gan.pretrain import Learner, fresh_model, windows_of
 from gan.settings import PretrainSettings
+from gan.spotting import spot_replaced
 
 CROPS = 10  # of a piece, their lengths drawn evenly on a logarithmic scale
 READ, MOST = 2048, 4  # tokens of a window and windows of a piece, when judged
@@ -59,11 +61,17 @@ def network(corpus: Corpus, numbers: list[int], settings: PretrainSettings) -> J
     """Trains on crops, as `gan pretrain-disc` does but for a fixed number of steps."""
     compute = engine(settings.device, settings.precision)
     draw = windows_of(corpus, numbers, settings)
-    learner = Learner(fresh_model(corpus, draw, settings), settings, compute)
+    model = fresh_model(corpus, draw, settings).to(compute.device)
+    learner = Learner(model, settings, compute)
+    if settings.spotting_steps:
+        spot_replaced(learner, draw, numbers)
     for step in range(settings.steps):
-        learner.step(*draw(step), step)
+        ids, labels = draw(step)
+        learner.step(ids.to(compute.device), labels.to(compute.device), step)
     card = ClassifierSettings(model=settings.model, window=min(READ, settings.window), most=8)
-    classifier = Classifier(learner.averaged, corpus.representation, card)  # type: ignore[arg-type]
+    averaged = learner.averaged
+    assert isinstance(averaged, Discriminator)
+    classifier = Classifier(averaged, corpus.representation, card, compute.device)
 
     def judge(chosen: Sequence[int]) -> np.ndarray:
         with compute.autocast():
@@ -120,7 +128,7 @@ def perceptron(
 ) -> Judge:
     """Trains on kept statistics of crops of `least` tokens and more."""
     assert isinstance(settings.model, StatisticsSettings)
-    compute = engine(settings.device, settings.precision)
+    compute = engine("cpu", settings.precision)  # quick there, and a GPU is for the networks
     torch.manual_seed(derived_seed(settings.seed, "weights"))
     model = _perceptron(corpus, settings.model)
     inside = np.zeros(len(corpus), dtype=bool)

@@ -19,6 +19,7 @@ from data_tools.midi import read, to_miditoolkit, write
 from data_tools.representation import Representation, RepresentationSettings
 from discriminator import Classifier, build
 from discriminator import classifier as module
+from discriminator.notes import TokenTable
 from discriminator.reading import read_many, windows
 from discriminator.settings import ClassifierSettings, CNNSettings, TransformerSettings
 
@@ -30,7 +31,9 @@ def make(
 ) -> Classifier:
     representation = representation or Representation(conditions=["label:jazz"])
     torch.manual_seed(0)
-    return Classifier(build(settings.model, representation.music_size), representation, settings)
+    return Classifier(
+        build(settings.model, TokenTable.of(representation)), representation, settings
+    )
 
 
 def melody(notes: int, seed: int = 0) -> symusic.Score:
@@ -165,8 +168,9 @@ def test_the_shipped_classifier_is_the_default(folder, tmp_path, monkeypatch):
 
 
 def test_a_model_of_another_vocabulary_is_a_bug():
-    with pytest.raises(ValueError, match="the model knows 7 tokens"):
-        Classifier(build(SETTINGS.model, 7), Representation(), SETTINGS)
+    other = Representation(RepresentationSettings(velocities=3))
+    with pytest.raises(ValueError, match=f"the model knows {other.music_size} tokens"):
+        Classifier(build(SETTINGS.model, TokenTable.of(other)), Representation(), SETTINGS)
 
 
 # ---- scoring

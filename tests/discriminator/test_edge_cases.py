@@ -108,9 +108,6 @@ def test_a_single_line_is_judged(classifier):
     sure(classifier.score(piece(SCALE * 10)))
 
 
-@pytest.mark.xfail(
-    reason="no rule sets aside pieces of one or two pitches yet", strict=True, raises=AssertionError
-)
 @pytest.mark.parametrize("pitches", [[60], [60, 67], [60, 72, 60, 48]])
 def test_one_note_repeated_is_no_music(classifier, pitches):
     """Metronomes, test tones and drum tracks on a piano's channel: nothing there to judge."""

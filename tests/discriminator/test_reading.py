@@ -306,7 +306,7 @@ def test_tar_members_do_not_pile_up(tmp_path: Path) -> None:
             info.size = 4
             opened.addfile(info, io.BytesIO(b"MThd"))
     seen: Callable[[], int] = lambda: sum(  # noqa: E731
-        isinstance(one, tarfile.TarInfo) for one in gc.get_objects()
+        type(one) is tarfile.TarInfo for one in gc.get_objects()
     )
     before, most = seen(), 0
     for _ in places(archive):

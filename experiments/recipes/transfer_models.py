@@ -1,0 +1,148 @@
+"""What the transfer table compares, and which music each fit is kept from.
+
+Sources are left out one at a time (`one`), or a few unlike ones together (`folds`: seven fits
+instead of nineteen, and stricter). Beside them a fifth of the works and artists of the other
+sources is left out, to calibrate on and to rank against.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from data_tools.corpus import Corpus
+from data_tools.settings import NeutraliseSettings
+from discriminator.settings import (
+    CNNSettings,
+    OneModel,
+    StatisticsSettings,
+    TransformerSettings,
+    sized,
+)
+from gan.engine import derived_seed
+from gan.settings import PretrainSettings
+
+SMALLEST = 30  # pieces of a source that is left out in turn
+PARTS = 5  # of the works and artists, one left out
+# Sources of one fold are unlike each other, so that leaving all out starves nobody of its kin.
+FOLDS: tuple[tuple[str, ...], ...] = (
+    ("stem-midkar", "stanford-rolls", "nottingham"),
+    ("midkar-archive", "leadsheet-chordmelody", "fanhongtao-classical", "vgmidi"),
+    ("joplin-kern", "leadsheet-openewld", "pop909", "stem-mckenzie"),
+    ("mckenzie", "wildwest", "asap", "bimmuda"),
+    ("wjazzd", "justpiano", "jsbach-net", "vgmidi-unlabelled", "stem-misc-jazz"),
+    ("pijama", "pianocore-scores", "midkar-archive-hist"),
+)  # fmt: skip
+
+_HEARD = NeutraliseSettings(neutral_share=0.4)
+STATISTICS = PretrainSettings(
+    model=StatisticsSettings(), steps=1500, batch=256, shortest=96, window=4096,
+    learning_rate=2e-3, warmup=50, average=0.99, neutralise=_HEARD,
+)  # fmt: skip
+_NETWORK = PretrainSettings(
+    model=CNNSettings(), steps=400, batch=32, shortest=128, window=1024,
+    learning_rate=2e-3, warmup=40, average=0.98, neutralise=_HEARD,
+)  # fmt: skip
+
+Protocol = Literal["one", "folds"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A line of the table.
+
+    Attributes:
+        how: boosted trees on features, a perceptron on kept statistics, or a network on crops.
+        protocol: sources left out one at a time, or in folds.
+        settings: of training, where it has any.
+        least: tokens of the shortest crop a perceptron learns from.
+    """
+
+    how: Literal["features", "statistics", "network"]
+    protocol: Protocol
+    settings: PretrainSettings = STATISTICS
+    least: int = 0
+
+
+def _statistics(
+    view: Any = "harmony", protocol: Protocol = "folds", least: int = 384, **changes: Any
+) -> Model:
+    model = StatisticsSettings(view=view, **changes)
+    return Model("statistics", protocol, STATISTICS.model_copy(update={"model": model}), least)
+
+
+def _network(model: OneModel, protocol: Protocol = "folds", **changes: Any) -> Model:
+    return Model("network", protocol, _NETWORK.model_copy(update={"model": model} | changes))
+
+
+def _base(model: str, view: str) -> OneModel:
+    fields = sized(model, "base") | {"view": view}
+    return TypeAdapter[OneModel](OneModel).validate_python(fields)
+
+
+_CNN = CNNSettings(view="harmony", blocks=4)
+_CONV_TRANSFORMER = TransformerSettings(view="harmony")
+# One source at a time: the baseline and what is shipped. In folds: what is compared with it.
+MODELS = {
+    "features + boosted trees": Model("features", "one"),
+    "statistics of harmony": _statistics(protocol="one"),
+    "statistics of harmony, deep": _statistics(protocol="one", width=384, layers=2, dropout=0.4),
+    "CNN on harmony": _network(_CNN, "one"),
+    "features + boosted trees (folds)": Model("features", "folds"),
+    "statistics of harmony (folds)": _statistics(),
+    "statistics of harmony and time": _statistics("rhythm"),
+    "statistics of harmony, time, velocity": _statistics("touch"),
+    "statistics of harmony, crops from 96 tokens": _statistics(least=0),
+    "CNN on harmony (folds)": _network(_CNN),
+    "CNN on harmony, spotting first": _network(_CNN, spotting_steps=400),
+    "CNN on harmony, base": _network(_base("cnn", "harmony"), learning_rate=7e-4),
+    "CNN on harmony and time": _network(_CNN.model_copy(update={"view": "rhythm"})),
+    "CNN on harmony, time, velocity": _network(_CNN.model_copy(update={"view": "touch"})),
+    "CNN on tokens": _network(CNNSettings()),
+    "CNN on tokens but velocity, length": _network(CNNSettings(), hide=("velocity", "duration")),
+    "CNN on pitches and new chords": _network(
+        CNNSettings(), hide=("velocity", "duration", "time_shift")
+    ),
+    "conv-transformer on harmony": _network(_CONV_TRANSFORMER),
+    "conv-transformer on harmony, spotting first": _network(_CONV_TRANSFORMER, spotting_steps=400),
+    "conv-transformer on harmony, base": _network(
+        _base("conv-transformer", "harmony"), learning_rate=7e-4
+    ),
+    "conv-transformer on tokens": _network(TransformerSettings()),
+    "transformer on harmony": _network(TransformerSettings(view="harmony", stride=1, layers=3)),
+}
+_MEMBERS = ("statistics of harmony", "statistics of harmony, deep", "CNN on harmony")
+ENSEMBLES = {
+    "ensemble of three": _MEMBERS,
+    "ensemble of three and boosted trees": (*_MEMBERS, "features + boosted trees"),
+}
+SHIPPED = "ensemble of three"
+
+
+def plan(corpus: Corpus, protocol: str) -> list[tuple[str, ...]]:
+    """The sources left out together, in turn."""
+    counts: dict[str, int] = {}
+    for row in corpus.rows:
+        counts[row["source"]] = counts.get(row["source"], 0) + 1
+    if protocol == "one":
+        return [(source,) for source in sorted(counts) if counts[source] >= SMALLEST]
+    named = [tuple(source for source in fold if source in counts) for fold in FOLDS]
+    rest = tuple(sorted(set(counts) - {source for fold in FOLDS for source in fold}))
+    return [fold for fold in (*named, rest) if fold]
+
+
+def parts(
+    corpus: Corpus, left: tuple[str, ...], seed: int
+) -> tuple[list[int], list[int], list[int]]:
+    """Numbers of the pieces to train on, of left-out works and artists, of left-out sources."""
+    train, works, sources = [], [], []
+    for number, row in enumerate(corpus.rows):
+        if row["label"] not in ("jazz", "not_jazz"):
+            continue
+        if row["source"] in left:
+            sources.append(number)
+        elif derived_seed("part", row["group"]) % PARTS == seed % PARTS:
+            works.append(number)
+        else:
+            train.append(number)
+    return train, works, sources

@@ -1,0 +1,178 @@
+"""From the fits' logits to the transfer table: areas, intervals, calibration; JSON and markdown.
+
+Every model is first put on one scale by Platt scaling on the left-out works and artists, so that an
+ensemble is the mean of calibrated logits.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_tools.audit.ranking import auc
+from data_tools.corpus import Corpus
+from discriminator.calibration import calibrate, even_weights, left_out, thresholds
+from discriminator.intervals import LeftOut, left_out_auc
+from discriminator.metrics import calibration_error
+from experiments.recipes.transfer_models import ENSEMBLES, MODELS, SHIPPED, SMALLEST, plan
+
+
+def result_file(work: Path, name: str, seed: int, left: tuple[str, ...]) -> Path:
+    """Where a fit's logits are kept."""
+    return work / f"{name} - {seed} - {'+'.join(left)}.npz"
+
+
+def table(corpus: Corpus, work: Path, seeds: int) -> list[dict[str, Any]]:
+    """A row for every model and ensemble, over the first seeds whose fits are all there."""
+    rows = []
+    for name, members in {**{name: (name,) for name in MODELS}, **ENSEMBLES}.items():
+        protocol = MODELS[members[0]].protocol
+        lefts = plan(corpus, protocol)
+        whole = 0
+        while whole < seeds and all(
+            result_file(work, one, whole, left).is_file() for one in members for left in lefts
+        ):
+            whole += 1
+        if whole:
+            rows.append(_row(corpus, work, name, members, whole, lefts, protocol))
+    return rows
+
+
+def _row(
+    corpus: Corpus, work: Path, name: str, members: tuple[str, ...], seeds: int,
+    lefts: list[tuple[str, ...]], protocol: str,
+) -> dict[str, Any]:  # fmt: skip
+    labels = np.array([row["label"] == "jazz" for row in corpus.rows], dtype=np.int64)
+    source = np.array([row["source"] for row in corpus.rows])
+    group = np.array([row["group"] for row in corpus.rows])
+    sources, artists, precision, errors = [], [], [], []
+    for seed in range(seeds):
+        for left in lefts:
+            numbers, logits = _logits(work, members, seed, left, labels, source)
+            inside = ~np.isin(source[numbers], left)
+            known = numbers[inside]
+            artists.append(
+                LeftOut("/".join(left), seed, labels[known], logits[inside], group[known])
+            )
+            for one in left:
+                here = source[numbers] == one
+                if here.sum() < SMALLEST:
+                    continue
+                mine = labels[numbers[here]]
+                if mine.min() == mine.max():
+                    here |= inside & (labels[numbers] != mine[0])
+                sources.append(
+                    LeftOut(one, seed, labels[numbers[here]], logits[here], group[numbers[here]])
+                )
+                precision.append(_average_precision(labels[numbers[here]], logits[here]))
+                p = 1 / (1 + np.exp(-logits[source[numbers] == one]))
+                errors.append(calibration_error(mine, p))
+    found = [left_out_auc([one for one in sources if one.seed == s]) for s in range(seeds)]
+    means = [one.mean.value for one in found]
+    by_seed = [asdict(one.mean) for one in found]
+    by_source = {
+        name: [round(one.sources[name].value, 4) for one in found] for name in found[0].sources
+    }
+    return {
+        "model": name,
+        "protocol": protocol,
+        "seeds": seeds,
+        "left_out_sources": float(np.mean(means)),
+        "interval": [min(one["low"] for one in by_seed), max(one["high"] for one in by_seed)],
+        "further_interval": [float(np.mean([one.further.low for one in found])),
+                             float(np.mean([one.further.high for one in found]))],
+        "by_seed": by_seed,
+        "by_source": by_source,
+        "average_precision": float(np.mean(precision)),
+        "calibration_error": float(np.mean(errors)),
+        "left_out_artists": [
+            float(np.mean([_auc(one) for one in artists if one.seed == s])) for s in range(seeds)
+        ],
+    }  # fmt: skip
+
+
+def _logits(
+    work: Path, members: tuple[str, ...], seed: int, left: tuple[str, ...],
+    labels: np.ndarray, source: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Numbers (N,) and mean calibrated logits (N,): calibrated on left-out works and artists."""
+    total: np.ndarray | float = 0.0
+    numbers = np.zeros(0, dtype=np.int64)
+    for name in members:
+        with np.load(result_file(work, name, seed, left)) as kept:
+            numbers, logits = kept["numbers"], np.nan_to_num(kept["logits"])
+        known = ~np.isin(source[numbers], left)
+        scale, bias = calibrate(logits[known], labels[numbers[known]], source[numbers[known]])
+        total = total + scale * logits + bias
+    return numbers, np.asarray(total) / len(members)
+
+
+def calibration(
+    corpus: Corpus, work: Path, members: tuple[str, ...], seeds: int, error: float
+) -> dict[str, Any]:
+    """What turns an ensemble's logits into p and verdicts, learnt from sources it never met.
+
+    A piece counts once, by its mean logit over the seeds. The rates by source are those of a band
+    that the source had no part in choosing.
+    """
+    labels = np.array([row["label"] == "jazz" for row in corpus.rows], dtype=np.int64)
+    source = np.array([row["source"] for row in corpus.rows])
+    total = np.zeros(len(labels))
+    lefts = plan(corpus, MODELS[members[0]].protocol)
+    for left in lefts:
+        for seed in range(seeds):
+            numbers, logits = _logits(work, members, seed, left, labels, source)
+            here = np.isin(source[numbers], left)
+            total[numbers[here]] += logits[here] / seeds
+    chosen = np.isin(source, [one for left in lefts for one in left])
+    z, y, names = total[chosen], labels[chosen], source[chosen].tolist()
+    scale, bias = calibrate(z, y, names)
+    p = 1 / (1 + np.exp(-(scale * z + bias)))
+    band = thresholds(p, y, names, error)
+    return {
+        "model": SHIPPED,
+        "scale": scale,
+        "bias": bias,
+        "low": band.low,
+        "high": band.high,
+        "thresholds": band.as_dict(),
+        "by_source": [asdict(row) for row in left_out(p, y, names, error)],
+    }
+
+
+def _auc(one: LeftOut) -> float:
+    return float(auc(one.scores, one.labels.astype(bool)))
+
+
+def _average_precision(labels: np.ndarray, logits: np.ndarray) -> float:
+    from sklearn.metrics import average_precision_score
+
+    # Both labels weigh the same, or the figure would say how many there are of each.
+    weight = even_weights(labels, np.zeros(len(labels), dtype=str))
+    return float(average_precision_score(labels, logits, sample_weight=weight))
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table, and below it each source."""
+    lines = [
+        "| model | left out | seeds | sources: AUC | 95% | average precision | calibration error "
+        "| artists and works: AUC |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        low, high = row["interval"]
+        lines.append(
+            f"| {row['model']} | {row['protocol']} | {row['seeds']} "
+            f"| {row['left_out_sources']:.4f} | {low:.3f} to {high:.3f} "
+            f"| {row['average_precision']:.3f} | {row['calibration_error']:.3f} "
+            f"| {np.mean(row['left_out_artists']):.4f} |"
+        )
+    if rows:
+        names = list(rows[0]["by_source"])
+        lines += ["", "| source | " + " | ".join(row["model"] for row in rows) + " |"]
+        lines.append("|---|" + "---:|" * len(rows))
+        for name in names:
+            cells = (f"{np.mean(row['by_source'].get(name, [np.nan])):.3f}" for row in rows)
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
