@@ -1,5 +1,6 @@
-"""Benchmarks: `python -m experiments.benchmarks steps | corpus | fuzz`; `make bench` runs one.
+"""Benchmarks: `python -m experiments.benchmarks steps | corpus | score | fuzz`.
 
+`make bench` runs the first.
 Each prints JSON, one line a result, so that runs can be kept and compared.
 """
 
@@ -11,7 +12,7 @@ import click
 
 @click.group()
 def bench() -> None:
-    """Measure this machine: training steps, building corpora, hostile files."""
+    """Measure this machine: training steps, building corpora, scoring, hostile files."""
 
 
 @bench.command()
@@ -53,6 +54,32 @@ def corpus(
 
 
 @bench.command()
+@click.option("--archive", required=True, type=click.Path(exists=True, path_type=Path),
+              help="A folder of MIDI files.")  # fmt: skip
+@click.option("--counts", default="500,2000", show_default=True, help="Files, by commas.")
+@click.option("--workers", default="0,1,2", show_default=True, help="Reading processes.")
+@click.option("--model", type=Path, help="A classifier's folder; the shipped one if not given.")
+@click.option("--notes", default=(1000, 4000), show_default=True, type=(int, int),
+              help="Least and most notes of the files taken.")  # fmt: skip
+@click.option("--out", type=Path, help="Also write a .json with everything, and a .md table.")
+def score(
+    archive: Path, counts: str, workers: str, model: Path | None, notes: tuple[int, int],
+    out: Path | None,
+) -> None:  # fmt: skip
+    """Time `gan score` from its start to its last row: files a second, and memory."""
+    from experiments.benchmarks.scoring import markdown, measure
+
+    numbers = [int(c) for c in counts.split(",")]
+    result = measure(archive, numbers, [int(w) for w in workers.split(",")], model, notes)
+    print(json.dumps(result))
+    click.echo(markdown(result))
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+        out.with_suffix(".md").write_text(markdown(result))
+
+
+@bench.command()
 @click.option("--source", required=True, type=click.Path(exists=True, path_type=Path),
               help="A folder of MIDI files to mutate.")  # fmt: skip
 @click.option("--count", default=2000, show_default=True, help="Mutated files.")
@@ -60,7 +87,7 @@ def corpus(
 @click.option("--seconds", default=10.0, show_default=True, help="Time bound for a file.")
 @click.option("--workers", default=0, show_default=True, help="Processes; 0: all.")
 def fuzz(source: Path, count: int, seed: int, seconds: float, workers: int) -> None:
-    """Feed mutated files to check and build; exits with 1 where one crashes or hangs."""
+    """Feed mutated files to check, build and score; exits with 1 where one crashes or hangs."""
     from experiments.benchmarks.hostile import run
 
     result = run(source, count, seed, seconds, workers)

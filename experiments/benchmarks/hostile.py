@@ -1,7 +1,7 @@
-"""How check and build bear hostile files: nothing may crash, hang or eat the memory.
+"""How check, build and score bear hostile files: nothing may crash, hang or eat the memory.
 
-The files are written to a folder of their own for check and build to read in their usual ways, a
-time bound on each; timings of single files are taken inside the workers.
+Each mutated file goes to all three as bytes, in worker processes with a time bound; timings of
+single files are taken inside the workers.
 """
 
 import resource
@@ -38,6 +38,22 @@ def _check(item: tuple[str, bytes]) -> Row:
     return item[0], outcome, time.perf_counter() - began, _peak()
 
 
+def _start_scoring() -> None:
+    global _classifier
+    from discriminator.classifier import Classifier
+
+    _classifier = Classifier.load()
+
+
+_classifier: Any = None
+
+
+def _score(item: tuple[str, bytes]) -> Row:
+    began = time.perf_counter()
+    verdict = _classifier.score(item[1])
+    return item[0], verdict.error or "scored", time.perf_counter() - began, _peak()
+
+
 def _crashed(item: tuple[str, bytes]) -> Row:
     return item[0], "crashed", 0.0, 0
 
@@ -69,6 +85,12 @@ def run(source: Path, count: int, seed: int, seconds: float, workers: int) -> di
                 ordered_map(
                     _build, mutants(files, count, seed), _crashed,
                     initializer=worker.start, initargs=settings, **bounds,
+                )
+            ),
+            "score": _summary(
+                ordered_map(
+                    _score, mutants(files, count, seed), _crashed,
+                    initializer=_start_scoring, **bounds,
                 )
             ),
         },

@@ -106,7 +106,7 @@ def peak_of(function: Callable[[], None]) -> float:
 
     def watch() -> None:
         while not over.wait(0.5):
-            peak[0] = max(peak[0], _memory(process.pid or 0))
+            peak[0] = max(peak[0], memory_of(process.pid or 0))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -118,7 +118,7 @@ def peak_of(function: Callable[[], None]) -> float:
     return peak[0]
 
 
-def _memory(root: int) -> float:
+def memory_of(root: int) -> float:
     """MiB of a process and all under it; 0 where there is no /proc."""
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
