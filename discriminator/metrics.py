@@ -128,12 +128,21 @@ def calibration_error(
     labels: Sequence[int] | np.ndarray,
     probabilities: Sequence[float] | np.ndarray,
     bins: int = BINS,
+    weights: np.ndarray | None = None,
 ) -> float:
-    """Expected calibration error: |mean p(jazz) - share of jazz|, averaged over pieces' bins."""
+    """Expected calibration error: |mean p(jazz) - share of jazz|, averaged over pieces' bins.
+
+    Args:
+        labels: (N,) 1 for jazz, 0 for not.
+        probabilities: (N,) p(jazz).
+        bins: of equal width.
+        weights: (N,) what each piece counts; all the same where left out.
+    """
     y, p = _checked(labels, probabilities)
+    count = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
     which = np.minimum((p * bins).astype(int), bins - 1)
-    gap = np.bincount(which, weights=p - y, minlength=bins)
-    return float(np.abs(gap).sum() / len(y))
+    gap = np.bincount(which, weights=count * (p - y), minlength=bins)
+    return float(np.abs(gap).sum() / count.sum())
 
 
 def auc_interval(

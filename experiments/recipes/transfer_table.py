@@ -48,6 +48,7 @@ def _row(
     group = np.array([row["group"] for row in corpus.rows])
     sources, artists, precision, errors = [], [], [], []
     for seed in range(seeds):
+        met: list[tuple[np.ndarray, np.ndarray]] = []
         for left in lefts:
             numbers, logits = _logits(work, members, seed, left, labels, source)
             inside = ~np.isin(source[numbers], left)
@@ -55,6 +56,7 @@ def _row(
             artists.append(
                 LeftOut("/".join(left), seed, labels[known], logits[inside], group[known])
             )
+            met.append((numbers[~inside], logits[~inside]))
             for one in left:
                 here = source[numbers] == one
                 if here.sum() < SMALLEST:
@@ -66,8 +68,9 @@ def _row(
                     LeftOut(one, seed, labels[numbers[here]], logits[here], group[numbers[here]])
                 )
                 precision.append(_average_precision(labels[numbers[here]], logits[here]))
-                p = 1 / (1 + np.exp(-logits[source[numbers] == one]))
-                errors.append(calibration_error(mine, p))
+        pieces, z = (np.concatenate(part) for part in zip(*met, strict=True))
+        even = even_weights(labels[pieces], source[pieces])
+        errors.append(calibration_error(labels[pieces], 1 / (1 + np.exp(-z)), weights=even))
     found = [left_out_auc([one for one in sources if one.seed == s]) for s in range(seeds)]
     means = [one.mean.value for one in found]
     by_seed = [asdict(one.mean) for one in found]
