@@ -1,0 +1,114 @@
+"""The transfer table: what is left out stays out, and the figures are those of the logits kept."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from data_tools.errors import UserError
+from experiments.recipes import transfer
+from experiments.recipes import transfer_models as models
+from experiments.recipes.transfer_table import markdown, result_file, table
+
+SOURCES = {"club": "jazz", "bar": "jazz", "hall": "not_jazz", "radio": "not_jazz"}
+
+
+class Rows:
+    """As much of a corpus as planning needs: 40 pieces of each source, groups of two."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = [
+            {"source": source, "label": label if source != "bar" or n % 2 else "not_jazz",
+             "group": f"{source}-{n // 2}", "timing": "performed"}
+            for source, label in SOURCES.items() for n in range(40)
+        ]  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@pytest.fixture
+def corpus() -> Any:
+    return Rows()
+
+
+@pytest.mark.parametrize("left", [("club",), ("club", "hall")])
+@pytest.mark.parametrize("seed", [0, 1, 4])
+def test_sources_and_groups_left_out_stay_out(
+    corpus: Any, left: tuple[str, ...], seed: int
+) -> None:
+    train, works, sources = models.parts(corpus, left, seed)
+    assert sorted(train + works + sources) == list(range(len(corpus)))
+    assert {corpus.rows[n]["source"] for n in sources} == set(left)
+    assert not {corpus.rows[n]["source"] for n in train + works} & set(left)
+    assert not {corpus.rows[n]["group"] for n in train} & {corpus.rows[n]["group"] for n in works}
+    assert 0.05 < len(works) / len(train + works) < 0.4
+
+
+def test_every_source_is_left_out_once_whatever_the_protocol(corpus: Any) -> None:
+    assert models.plan(corpus, "one") == [("bar",), ("club",), ("hall",), ("radio",)]
+    together = [source for fold in models.plan(corpus, "folds") for source in fold]
+    assert sorted(together) == sorted(SOURCES)
+
+
+def test_small_sources_are_not_left_out_alone(corpus: Any) -> None:
+    corpus.rows = corpus.rows[: -models.SMALLEST + 19]
+    assert ("radio",) not in models.plan(corpus, "one")
+
+
+def kept(corpus: Any, work: Path, name: str, seed: int, noise: float) -> None:
+    for left in models.plan(corpus, models.MODELS[name].protocol):
+        _, works, sources = models.parts(corpus, left, seed)
+        numbers = np.array(works + sources)
+        sign = [1.0 if corpus.rows[n]["label"] == "jazz" else -1.0 for n in numbers]
+        draws = np.random.default_rng([seed, len(left[0])]).normal(size=len(numbers))
+        np.savez(result_file(work, name, seed, left), numbers=numbers, logits=sign + noise * draws)
+
+
+def test_the_table_is_of_the_logits(corpus: Any, tmp_path: Path) -> None:
+    for name in models.ENSEMBLES[models.SHIPPED]:
+        kept(corpus, tmp_path, name, 0, 0.05)
+        kept(corpus, tmp_path, name, 1, 0.05)
+    kept(corpus, tmp_path, "features + boosted trees", 0, 1.0)
+    rows = {row["model"]: row for row in table(corpus, tmp_path, 3)}
+    shipped = rows[models.SHIPPED]
+    assert shipped["seeds"] == 2, "the third seed has no fits"
+    assert shipped["left_out_sources"] == pytest.approx(1.0)
+    assert shipped["average_precision"] == pytest.approx(1.0)
+    assert shipped["left_out_artists"] == pytest.approx([1.0, 1.0])
+    assert shipped["calibration_error"] < 0.05
+    assert set(shipped["by_source"]) == set(SOURCES)
+    noise = rows["features + boosted trees"]
+    assert noise["seeds"] == 1
+    assert 0.8 < noise["left_out_sources"] < 0.98
+    low, high = noise["interval"]
+    assert low < noise["left_out_sources"] < high
+    assert "CNN on tokens" not in rows, "a model without fits has no row"
+    shown = markdown(list(rows.values()))
+    assert all(f"| {name} |" in shown for name in (*SOURCES, *rows))
+
+
+def test_an_unknown_model_is_named(practice_corpus: Any, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        transfer.main,
+        ["--corpus", str(practice_corpus.folder), "--work", str(tmp_path), "--models", "magic"],
+    )
+    assert isinstance(result.exception, UserError)
+    assert "there are features + boosted trees" in str(result.exception)
+
+
+def test_a_fit_that_is_there_is_not_done_again(
+    practice_corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "statistics of harmony"
+    done: list[transfer.Task] = []
+    monkeypatch.setattr(transfer, "fit", lambda task, corpus, work: done.append(task))
+    monkeypatch.setattr(models, "SMALLEST", 1)
+    everything = models.plan(practice_corpus, "one")
+    np.savez(result_file(tmp_path, name, 0, everything[0]), numbers=[0], logits=[0.0])
+    arguments = ["--corpus", str(practice_corpus.folder), "--work", str(tmp_path)]
+    arguments += ["--models", name, "--seeds", "1"]
+    assert CliRunner().invoke(transfer.main, arguments).exit_code == 0
+    assert [task.left for task in done] == everything[1:]
