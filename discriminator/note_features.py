@@ -212,9 +212,14 @@ def _one_hot(index: Tensor, size: int) -> Tensor:
 
 def _gathered(chroma: Tensor, chosen: Tensor) -> Tensor:
     """(B, N, 12) counts of pitch classes over the chosen (B, N, W) neighbours."""
+    count = chroma.shape[1]
     padded = F.pad(chroma, (0, 0, BEFORE, AFTER))  # (B, N + W - 1, 12)
-    windows = padded.unfold(1, chosen.shape[-1], 1)  # (B, N, 12, W)
-    return (windows @ chosen.to(chroma.dtype)[..., None]).squeeze(-1)
+    weight = chosen.to(chroma.dtype)
+    total = torch.zeros_like(chroma)
+    # Place by place: all windows at once would be written out, 27 times the notes.
+    for place in range(chosen.shape[-1]):
+        total = torch.addcmul(total, padded[:, place : place + count], weight[..., place, None])
+    return total
 
 
 def _seen_from(chroma: Tensor, origin: Tensor) -> Tensor:
