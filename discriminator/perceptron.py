@@ -43,10 +43,11 @@ class Perceptron(Discriminator):
 
     def judge(self, seen: Seen) -> Tensor:
         """The logit (B,) float32 of what the view has seen."""
-        return self.judge_statistics(self.statistics.raw(seen))
+        assert seen.statistics is not None
+        return self.judge_statistics(seen.statistics)
 
     def judge_statistics(self, raw: Tensor) -> Tensor:
-        """The logit (B,) float32 of `statistics.raw` (B, D), which can be kept between epochs."""
+        """The logit (B,) float32 of a view's statistics (B, D), which an epoch may keep."""
         return self.head(self.statistics.scaled(raw)).squeeze(-1).float()
 
     def standardise(self, batches: Sequence[Tensor]) -> None:

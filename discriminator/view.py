@@ -24,7 +24,7 @@ class Seen(NamedTuple):
 
     values: Tensor  # (B, N, F), or ids (B, T), or rows (B, T, V)
     real: Tensor | None  # (B, N), or the mask given with the tokens
-    patterns: Tensor | None = None  # (B, E), shares of patterns over the piece
+    statistics: Tensor | None = None  # (B, 2F + E), of the notes over the piece, not yet scaled
 
 
 class NoteView(nn.Module):
@@ -57,7 +57,8 @@ class NoteView(nn.Module):
                 parts.append(self.rhythm(notes, near))
             if self.touch is not None:
                 parts.append(self.touch(notes))
-        return Seen(torch.cat(parts, -1), notes.real, patterns)
+            values = torch.cat(parts, -1) if len(parts) > 1 else harmony
+            return Seen(values, notes.real, statistics_of(values, notes.real, patterns))
 
 
 class TokenView(nn.Module):
@@ -69,7 +70,7 @@ class TokenView(nn.Module):
 
 
 class Statistics(nn.Module):
-    """Mean and deviation of every feature over the real notes, and patterns; as roots, scaled.
+    """Brings to scale the mean and deviation of every feature, and patterns; all of them as roots.
 
     Of one-hot features the mean is a histogram; its root (Hellinger) keeps rare intervals from
     drowning among the common ones, and so does the scale: a rare interval varies a hundred times
@@ -90,12 +91,13 @@ class Statistics(nn.Module):
         self.register_buffer("spread", torch.ones(self.size))
 
     def forward(self, seen: Seen) -> Tensor:
-        """Features (B, N, F) and patterns (B, E) to statistics (B, 2F + E)."""
-        return self.scaled(self.raw(seen))
+        """What the view has counted, (B, 2F + E), scaled."""
+        assert seen.statistics is not None
+        return self.scaled(seen.statistics)
 
     def standardise(self, seen: Sequence[Seen]) -> None:
         """Sets the scale from batches of what is to be learnt from."""
-        self.set_scale(torch.cat([self.raw(one) for one in seen]))
+        self.set_scale(torch.cat([one.statistics for one in seen if one.statistics is not None]))
 
     def set_scale(self, raw: Tensor) -> None:
         """Sets the scale from unscaled statistics (pieces, 2F + E)."""
@@ -106,15 +108,13 @@ class Statistics(nn.Module):
         """Unscaled statistics (B, 2F + E) on the scale of what was learnt from."""
         return (raw - self.centre) / self.spread
 
-    @staticmethod
-    def raw(seen: Seen) -> Tensor:
-        """Unscaled statistics (B, 2F + E)."""
-        assert seen.real is not None
-        assert seen.patterns is not None
-        count = seen.real.sum(1, keepdim=True).clamp(min=1)
-        mean = seen.values.sum(1) / count
-        variance = (seen.values.square().sum(1) / count - mean.square()).clamp(min=0)
-        return (torch.cat([mean, variance, seen.patterns], -1) + 1e-4).sqrt()
+
+def statistics_of(values: Tensor, real: Tensor, patterns: Tensor) -> Tensor:
+    """Unscaled statistics (B, 2F + E) of features (B, N, F), zero where not `real` (B, N)."""
+    count = real.sum(1, keepdim=True).clamp(min=1)
+    mean = values.sum(1) / count
+    variance = (values.square().sum(1) / count - mean.square()).clamp(min=0)
+    return (torch.cat([mean, variance, patterns], -1) + 1e-4).sqrt()
 
 
 class NoteEmbedding(nn.Module):

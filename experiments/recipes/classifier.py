@@ -23,7 +23,9 @@ from gan.pretrain import pretrain
 from gan.settings import PretrainSettings, build, read_preset
 
 MEMBERS = ("disc-statistics", "disc-deep", "disc-cnn")
-MOST = 6  # windows read of a piece: more cost time and gain nothing that was measurable
+# Of a piece: on the validation split, short windows spread over it did as well as reading three
+# times as much in long ones (area 0.9885 against 0.9883 for six of 2,048) and had a lower log-loss.
+WINDOW, MOST = 768, 4
 
 
 @click.command()
@@ -47,9 +49,8 @@ def main(
         return
     runs = [str(work / name) for name in MEMBERS]
     extra = ["--calibration", str(transfer)] if transfer else []
-    ensemble.main(
-        [*runs, "--out", str(out), "--most", str(MOST), "--half", *extra], standalone_mode=False
-    )
+    shape = ["--window", str(WINDOW), "--most", str(MOST), "--half"]
+    ensemble.main([*runs, "--out", str(out), *shape, *extra], standalone_mode=False)
     classifier = Classifier.load(out)
     numbers = [n for n in corpus.select("test") if corpus.rows[n]["label"] in ("jazz", "not_jazz")]
     logits = classifier.logits(corpus.piece(number) for number in numbers)

@@ -117,7 +117,7 @@ def _statistics(corpus: Corpus, view: str, settings: PretrainSettings) -> Kept:
             starts = np.linspace(0, len(piece) - READ, count).astype(int).tolist()
         mine += [piece[start : start + READ] for start in starts]
         owner += [number] * len(starts)
-        raw = model.statistics.raw(model.view(_padded(mine))).half().numpy()
+        raw = model.view(_padded(mine)).statistics.half().numpy()
         crops.append(raw[:CROPS])
         windows.append(raw[CROPS:])
     return Kept(np.concatenate(crops), np.array(lengths), np.concatenate(windows), np.array(owner))

@@ -35,9 +35,11 @@ FOLDS: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 
 _HEARD = NeutraliseSettings(neutral_share=0.4)
+# A low rate and a strong decay: at 0.002 and 0.05 the rarest chords and turns, which no other
+# source writes alike, outweighed the common ones (area 0.953 instead of 0.963 in folds, two seeds).
 STATISTICS = PretrainSettings(
     model=StatisticsSettings(), steps=1500, batch=256, shortest=96, window=4096,
-    learning_rate=2e-3, warmup=50, average=0.99, neutralise=_HEARD,
+    learning_rate=2e-4, weight_decay=1.0, warmup=50, average=0.99, neutralise=_HEARD,
 )  # fmt: skip
 _NETWORK = PretrainSettings(
     model=CNNSettings(), steps=400, batch=32, shortest=128, window=1024,
