@@ -39,7 +39,7 @@ _BAR = 40  # characters of the longest bar
 @scoring_options
 def curate(
     source: Path, out: Path | None, scores: Path | None, dry_run: bool, resume: bool,
-    model: Path | None, workers: int | None, device: str, **choices: Any,
+    model: Path | None, workers: int | None, device: str, precision: str, **choices: Any,
 ) -> None:  # fmt: skip
     """Keep the jazz, or the rest, of a folder, an archive or a manifest.
 
@@ -61,7 +61,7 @@ def curate(
         library.check_apart(source, out)
     choice = library.Choice(**choices)
     facts: dict[str, Any] = {}
-    score = None if scores else _scorer(model, device, readers(workers), facts)
+    score = None if scores else _scorer(model, device, precision, readers(workers), facts)
     if dry_run:
         rows = score(pieces([source])) if score else read_rows(scores or source)
         summary = library.preview(source, choice, rows)
@@ -78,12 +78,12 @@ def curate(
 
 
 def _scorer(
-    model: Path | None, device: str, workers: int, facts: dict[str, Any]
+    model: Path | None, device: str, precision: str, workers: int, facts: dict[str, Any]
 ) -> "Callable[[Iterable[Piece]], Iterator[Score]]":
     """A function that scores pieces; `facts` get the digest of the model."""
     from discriminator.scores import classifier_digest, score_of
 
-    classifier = load(model, device)
+    classifier = load(model, device, precision)
     facts["model"] = classifier_digest(classifier)
 
     def score(pieces: "Iterable[Piece]") -> "Iterator[Score]":

@@ -32,6 +32,11 @@ def scoring_options(command: Any) -> Any:
                 "[one a core but one, at least one]",
             ),
             click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+            click.option(
+                "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto",
+                show_default=True, help="auto takes bf16 where the device has it, which is quicker and "
+                "moves p_jazz by less than 0.005; fp32 gives the same on every machine.",
+            ),
         ]
     ):  # fmt: skip
         command = option(command)
@@ -49,7 +54,7 @@ def scoring_options(command: Any) -> Any:
 @scoring_options
 def score(
     paths: tuple[Path, ...], form: str | None, out: Path | None, resume: bool,
-    model: Path | None, workers: int | None, device: str,
+    model: Path | None, workers: int | None, device: str, precision: str,
 ) -> None:  # fmt: skip
     """How jazzy MIDI files are: path, p_jazz, verdict, windows, error.
 
@@ -67,7 +72,7 @@ def score(
     from discriminator.collection import pieces
     from discriminator.scores import ScoreFile, classifier_digest, form_of, score_of
 
-    classifier = load(model, device)
+    classifier = load(model, device, precision)
     if out is None:
         rows = map(score_of, classifier.score_many(pieces(paths), workers=readers(workers)))
         tally = Tally(Counter(), visible=not sys.stdout.isatty())
@@ -89,14 +94,15 @@ def score(
     tally.finish()
 
 
-def load(model: Path | None, device: str) -> "Classifier":
+def load(model: Path | None, device: str, precision: str) -> "Classifier":
     """The classifier of a folder or of a `pretrain-disc` run, or the shipped one."""
     from discriminator.classifier import Classifier
     from gan.engine import engine
 
     if model and (model / "classifier").is_dir():
         model = model / "classifier"
-    return Classifier.load(model, engine(device).device)
+    compute = engine(device, precision)
+    return Classifier.load(model, compute.device, compute.autocast_type)
 
 
 def readers(workers: int | None) -> int:
