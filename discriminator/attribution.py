@@ -21,6 +21,7 @@ from data_tools.errors import MidiError
 from data_tools.midi import Music
 from data_tools.representation import EOS, Events, Representation, TokenType
 from discriminator.reading import read_piece
+from discriminator.reading import starts as window_starts
 
 if TYPE_CHECKING:
     from discriminator.classifier import Classifier
@@ -168,7 +169,7 @@ def explain_tokens(
     curve = _curve(classifier, ids, seconds)
     # The same notes in canonical order: what a file gives already.
     ids = representation.encode_events(events).astype(np.int64)
-    starts = _starts(len(ids), settings.window, settings.window, settings.most)
+    starts = window_starts(len(ids), settings.window, settings.most)
     if method == "gradient":
         slope, fit = _gradients(classifier, ids, starts, events), None
     else:
@@ -202,7 +203,7 @@ class _Clock:
 
 
 def _starts(length: int, window: int, hop: int, most: int) -> list[int]:
-    """Where windows begin, as in `discriminator.reading.windows` but for the hop."""
+    """Where overlapping windows begin, the last one flush with the end; at most `most`, evenly."""
     last = max(0, length - window)
     starts = [*range(0, last, hop), last]
     if most and len(starts) > most:

@@ -223,11 +223,7 @@ class Classifier:
 
     def windows(self, ids: np.ndarray) -> list[np.ndarray]:
         """What is read of a piece's music ids (T,): windows, of long pieces an even choice."""
-        cut = windows(ids, self.settings.window)
-        most = self.settings.most
-        if not most or len(cut) <= most:
-            return cut
-        return [cut[place] for place in np.linspace(0, len(cut) - 1, most).round().astype(int)]
+        return windows(ids, self.settings.window, self.settings.most)
 
     def explain(self, music: Music) -> "Explanation":
         """p(jazz) over time, and which notes carried it; see `discriminator.attribution`.

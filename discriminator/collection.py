@@ -143,8 +143,12 @@ def _in_folder(top: Path) -> Iterator[Place]:
             path = f"{inner}/{entry.name}" if inner else entry.name
             if entry.is_dir(follow_symlinks=False):
                 folders.append(path)
-            elif _is_midi(entry.name) and entry.is_file():
-                yield Place(entry.path, path, Path(entry.path))
+            elif _is_midi(entry.name):
+                try:
+                    if entry.is_file():
+                        yield Place(entry.path, path, Path(entry.path))
+                except OSError as error:  # a link in a circle, or into a closed folder
+                    yield Place(entry.path, path, None, error.strerror or str(error))
             elif entry.name.lower().endswith(_ARCHIVES):
                 yield Place(entry.path, path, None, _INSIDE)
         pending += reversed(folders)

@@ -68,7 +68,7 @@ class FeatureJudge:
         forest: trees over the features of `settings.groups`.
         settings: see there.
         representation: the grid on which music from files is put before it is measured.
-        scale, bias: the calibration, see `discriminator.metrics.calibrate`.
+        scale, bias: the calibration, see `discriminator.calibration.calibrate`.
     """
 
     def __init__(

@@ -174,13 +174,19 @@ def _ahead(readings: Iterator[Reading]) -> Generator[Reading, None, None]:
         thread.join(1.0)  # no longer: a file may hold its process for a minute yet
 
 
-def windows(ids: np.ndarray, length: int) -> list[np.ndarray]:
-    """Cuts (T,) into windows of `length`, the last one flush with the end.
+def windows(ids: np.ndarray, length: int, most: int = 0) -> list[np.ndarray]:
+    """Cuts (T,) into windows of `length`; see `starts`."""
+    return [ids[start : start + length] for start in starts(len(ids), length, most)]
 
-    A piece no longer than one window is one window.
+
+def starts(tokens: int, length: int, most: int = 0) -> list[int]:
+    """Where the windows of a piece begin, side by side, the last one flush with the end.
+
+    A piece no longer than one window is one window. Of more than `most`, where that is not 0, an
+    even choice is taken, from the first to the last.
     """
-    if len(ids) <= length:
-        return [ids]
-    last = len(ids) - length
-    starts = [*range(0, last, length), last]
-    return [ids[start : start + length] for start in starts]
+    last = max(0, tokens - length)
+    found = [*range(0, last, length), last]
+    if most and len(found) > most:
+        found = [found[place] for place in np.linspace(0, len(found) - 1, most).round().astype(int)]
+    return found

@@ -46,7 +46,7 @@ COLUMNS = Score._fields
 
 
 def score_of(verdict: "Verdict") -> Score:
-    """A verdict as a row. What is shown is what is decided on: both have four digits."""
+    """A verdict as a row; the probability with four digits, which `gan curate` decides on."""
     p = None if verdict.p_jazz is None else round(verdict.p_jazz, 4)
     return Score(verdict.path, p, verdict.verdict, verdict.windows, verdict.error)
 

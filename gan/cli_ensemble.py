@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import click
+from pydantic import ValidationError
 
 from data_tools.errors import UserError
 
@@ -42,6 +43,11 @@ def ensemble(
             changes |= {name: float(facts[name]) for name in ("scale", "bias", "low", "high")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{calibration}: no calibration ({error!r})") from None
-    settings = type(whole.settings).model_validate(whole.settings.model_dump() | changes)
+    try:
+        settings = type(whole.settings).model_validate(whole.settings.model_dump() | changes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "low and high"
+        raise UserError(f"{calibration}: {place}: {first['msg']}") from None
     Classifier(whole.model, whole.representation, settings).save(out, half)
     click.echo(f"classifier: {out}")

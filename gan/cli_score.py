@@ -34,8 +34,8 @@ def scoring_options(command: Any) -> Any:
             click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
             click.option(
                 "--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto",
-                show_default=True, help="auto takes bf16 where the device has it, which is quicker and "
-                "moves p_jazz by less than 0.005; fp32 gives the same on every machine.",
+                show_default=True, help="auto takes bf16 where the device has it: quicker, p_jazz "
+                "moves by less than 0.005; fp32 gives the same on every machine.",
             ),
         ]
     ):  # fmt: skip

@@ -61,7 +61,10 @@ def pretrain(
         UserError: train or validation lacks a label, or the run's folder is taken.
     """
     compute = engine(settings.device, settings.precision)
+    card = ClassifierSettings(model=settings.model, window=settings.window)
     splits = {name: _labelled(corpus, name, settings) for name in ("train", "validation", "test")}
+    for name in ("validation", "test"):
+        splits[name] = [n for n in splits[name] if len(corpus.piece(n)) >= card.minimum]
     for label in ("jazz", "not_jazz"):
         if not any(corpus.rows[number]["label"] == label for number in splits["validation"]):
             raise UserError(
@@ -73,11 +76,10 @@ def pretrain(
             f"{corpus.folder}: no labelled pieces in test to report on; build with --test"
         )
     draw = windows_of(corpus, splits["train"], settings)
+    model = fresh_model(corpus, draw, settings).to(compute.device)
     # After whatever may refuse the corpus, so that no folder is taken in vain.
     run = Run(out, settings, resume, corpus.inputs())
-    model = fresh_model(corpus, draw, settings).to(compute.device)
     learner = Learner(model, settings, compute)
-    card = ClassifierSettings(model=settings.model, window=settings.window)
     averaged = learner.averaged
     assert isinstance(averaged, Discriminator)
     classifier = Classifier(averaged, corpus.representation, card, compute.device)
@@ -246,6 +248,8 @@ def _logits(
     logits = classifier.logits(_middle(corpus.piece(number), most) for number in numbers)
     long = np.isfinite(logits)
     kept = [number for number, keep in zip(numbers, long, strict=True) if keep]
+    if not kept:
+        raise UserError(f"{corpus.folder}: no held-out piece has enough notes to be judged")
     labels = np.array([corpus.rows[number]["label"] == "jazz" for number in kept], dtype=np.int64)
     return logits[long], labels, kept
 

@@ -71,6 +71,8 @@ class PretrainSettings(Settings):
             raise ValueError(f"shortest {self.shortest} is longer than window {self.window}")
         if self.folds and self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} of {self.folds}: they count from 0")
+        if self.spotting_steps and self.model.kind == "statistics":
+            raise ValueError("spotting_steps: statistics have no order to learn; take a network")
         return self
 
 

@@ -43,10 +43,12 @@ def measure(
     runs = []
     for count in counts:
         with tempfile.TemporaryDirectory() as name:
+            music = Path(name) / "music"
+            music.mkdir()
             for number, (path, _) in enumerate(chosen[:count]):
-                (Path(name) / f"{number:06}.mid").symlink_to(path)
+                (music / f"{number:06}.mid").symlink_to(path)
             for reading in workers:
-                seconds, peak = _score(Path(name), reading, model)
+                seconds, peak = _score(music, reading, model)
                 used = min(count, len(chosen))
                 runs.append({
                     "files": used,
@@ -63,17 +65,19 @@ def measure(
 
 
 def _score(folder: Path, workers: int, model: Path | None) -> tuple[float, float]:
-    out = folder.parent / f"{folder.name}.csv"
+    out = folder.parent / f"{workers}.csv"
     command = [sys.executable, "-m", "gan.cli", "score", str(folder), "--out", str(out)]
     command += ["--workers", str(workers), "--device", "cpu"]
     command += ["--model", str(model)] if model else []
     began, peak = time.perf_counter(), 0.0
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        peak = max(peak, memory_of(process.pid))
-        time.sleep(0.2)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            while process.poll() is None:
+                peak = max(peak, memory_of(process.pid))
+                time.sleep(0.2)
+        finally:
+            process.kill()
     seconds = time.perf_counter() - began
-    out.unlink(missing_ok=True)
     if process.returncode:
         raise RuntimeError(f"exit code {process.returncode}: {' '.join(command)}")
     return seconds, peak

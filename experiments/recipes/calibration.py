@@ -33,6 +33,7 @@ from discriminator.calibration import (
     thresholds,
 )
 from discriminator.reading import windows
+from gan.plain import PlainCommand
 
 POOLING: dict[str, Callable[[np.ndarray], float]] = {
     "mean": lambda z: float(z.mean()),
@@ -204,7 +205,7 @@ def load_held(path: Path) -> Held:
         return Held(logits, found["labels"], found["sources"], found["tokens"])
 
 
-@click.command()
+@click.command(cls=PlainCommand)
 @click.option("--corpus", type=click.Path(exists=True, path_type=Path), required=True)
 @click.option("--run", "runs", type=click.Path(exists=True, path_type=Path), multiple=True,
               required=True, help="A pretrain-disc run that left sources out.")  # fmt: skip

@@ -19,6 +19,7 @@ from data_tools.files import write_json, write_text
 from discriminator.classifier import Classifier
 from discriminator.metrics import report
 from gan.cli_ensemble import ensemble
+from gan.plain import PlainCommand
 from gan.pretrain import pretrain
 from gan.settings import PretrainSettings, build, read_preset
 
@@ -28,7 +29,7 @@ MEMBERS = ("disc-statistics", "disc-deep", "disc-cnn")
 WINDOW, MOST = 768, 6
 
 
-@click.command()
+@click.command(cls=PlainCommand)
 @click.option("--corpus", "folder", required=True, type=Path, help="From 'gan data build'.")
 @click.option("--work", required=True, type=Path, help="Where the members are trained.")
 @click.option("--transfer", type=Path, help="The transfer table's JSON, for the calibration.")

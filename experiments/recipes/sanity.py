@@ -23,6 +23,7 @@ from data_tools.errors import MidiError, UserError
 from data_tools.files import write_json, write_text
 from data_tools.sources import Entry, Source
 from experiments.recipes.edits import EDITS, TRANSPOSITIONS, excerpt
+from gan.plain import PlainCommand
 
 LABELS = ("jazz", "not_jazz")
 BEGINNINGS = (64, 128, 256, 1024)  # tokens
@@ -178,7 +179,7 @@ def of_split(corpus: Path, split: str) -> set[str]:
         return {row["path"] for row in csv.DictReader(stream) if row["split"] == split}
 
 
-@click.command()
+@click.command(cls=PlainCommand)
 @click.option("--model", type=click.Path(exists=True, path_type=Path),
               help="A classifier's folder; the shipped one if not given.")  # fmt: skip
 @click.option("--archive", type=click.Path(exists=True, path_type=Path), required=True,
@@ -211,7 +212,7 @@ def main(
     if not jazz.any() or jazz.all():
         raise UserError(f"{archive}: needs readable jazz and not-jazz; give a labelled manifest")
     settings = classifier.settings
-    low, high = getattr(settings, "low", 0.5), getattr(settings, "high", 0.5)
+    low, high = settings.low, settings.high
     rows = rows_of(probabilities(classifier, pieces, seed), jazz, low, high, seed)
     sources = {label: sorted({p.source for p in pieces if p.jazz == (label == "jazz")})
                for label in LABELS}  # fmt: skip

@@ -10,6 +10,7 @@ was stopped goes on, and several machines can share the work by --models. Hours 
 two cores; a GPU does the networks in minutes with --jobs 12.
 """
 
+import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -28,6 +29,7 @@ from discriminator.settings import StatisticsSettings
 from experiments.recipes import transfer_fits as fits
 from experiments.recipes.transfer_models import ENSEMBLES, MODELS, SHIPPED, STATISTICS, parts, plan
 from experiments.recipes.transfer_table import calibration, markdown, result_file, table
+from gan.plain import PlainCommand
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Task:
     left: tuple[str, ...]
 
 
-@click.command()
+@click.command(cls=PlainCommand)
 @click.option("--corpus", "folder", required=True, type=Path, help="From 'gan data build'.")
 @click.option("--work", required=True, type=Path, help="Where finished fits are kept.")
 @click.option("--out", type=Path, help="The table as JSON, and beside it as markdown.")
@@ -59,10 +61,10 @@ def main(
 ) -> None:  # fmt: skip
     """Fits what is missing, then writes the table of all that is there."""
     corpus = Corpus(folder)
-    work.mkdir(parents=True, exist_ok=True)
     unknown = [name for name in models if name not in MODELS]
     if unknown:
         raise UserError(f"--models '{unknown[0]}': there are {', '.join(MODELS)}")
+    _claim(work, corpus, models or tuple(MODELS))
     tasks = [
         Task(name, seed, left)
         for seed in range(seeds)
@@ -81,6 +83,25 @@ def main(
         click.echo(markdown(rows))
 
 
+def _claim(work: Path, corpus: Corpus, names: tuple[str, ...]) -> None:
+    """Notes beside the fits what they are of.
+
+    Raises:
+        UserError: those that are there are of another corpus, or of other settings.
+    """
+    card = work / "of.json"
+    known = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+    mine = {"corpus": corpus.digest} | {name: repr(MODELS[name]) for name in names}
+    for key, value in mine.items():
+        if known.get(key, value) != value:
+            raise UserError(
+                f"{work}: holds fits of another {'corpus' if key == 'corpus' else key}; take a new "
+                "folder as --work"
+            )
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(card, known | mine)
+
+
 def run(tasks: list[Task], folder: Path, work: Path, jobs: int) -> None:
     """Does the tasks, in this process or in several."""
     if jobs == 1:
@@ -91,6 +112,8 @@ def run(tasks: list[Task], folder: Path, work: Path, jobs: int) -> None:
     # The first of several would all compute what the first keeps for the others.
     for view in sorted({v for task in tasks if (v := _view(task))}):
         fits.kept_statistics(Corpus(folder), view, STATISTICS, work / f"{view}.npz")
+    if any(MODELS[task.name].how == "features" for task in tasks):
+        fits.kept_features(Corpus(folder), work / "features.npy")
     with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (jobs,)) as pool:
         running = {pool.submit(_fit_in_process, task, folder, work): task for task in tasks}
         for done in _as_they_end(running):
@@ -113,7 +136,7 @@ def fit(task: Task, corpus: Corpus, work: Path) -> None:
     else:
         judge = fits.network(corpus, train, settings)
     numbers = np.array(works + sources)
-    temporary = file.with_suffix(".tmp.npz")
+    temporary = file.with_suffix(f".{os.getpid()}.tmp.npz")
     np.savez(temporary, numbers=numbers, logits=judge(numbers.tolist()))
     temporary.replace(file)
 

@@ -7,6 +7,7 @@ view has no weights; and boosted trees over features.
 Shapes: N pieces of the corpus, C crops, D statistics, F features.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -84,7 +85,7 @@ def kept_statistics(corpus: Corpus, view: str, settings: PretrainSettings, file:
     """Reads the statistics from `file`, or computes and writes them; a few minutes."""
     if not file.is_file():
         found = _statistics(corpus, view, settings)
-        temporary = file.with_suffix(".tmp.npz")
+        temporary = file.with_suffix(f".{os.getpid()}.tmp.npz")
         np.savez(temporary, **vars(found))
         temporary.replace(file)
     with np.load(file) as arrays:
@@ -164,7 +165,7 @@ def kept_features(corpus: Corpus, file: Path) -> np.ndarray:
     if not file.is_file():
         pieces = (corpus.piece(number) for number in range(len(corpus)))
         rows = features.of_pieces(pieces, corpus.representation)
-        temporary = file.with_suffix(".tmp.npy")
+        temporary = file.with_suffix(f".{os.getpid()}.tmp.npy")
         np.save(temporary, rows)
         temporary.replace(file)
     return np.load(file)

@@ -104,11 +104,13 @@ def _logits(
     numbers = np.zeros(0, dtype=np.int64)
     for name in members:
         with np.load(result_file(work, name, seed, left)) as kept:
-            numbers, logits = kept["numbers"], np.nan_to_num(kept["logits"])
-        known = ~np.isin(source[numbers], left)
+            numbers, logits = kept["numbers"], kept["logits"]
+        whole = np.isfinite(logits)
+        known = whole & ~np.isin(source[numbers], left)
         scale, bias = calibrate(logits[known], labels[numbers[known]], source[numbers[known]])
         total = total + scale * logits + bias
-    return numbers, np.asarray(total) / len(members)
+    judged = np.isfinite(total)  # too short for one member, too short for all
+    return numbers[judged], np.asarray(total)[judged] / len(members)
 
 
 def calibration(
@@ -117,18 +119,20 @@ def calibration(
     """What turns an ensemble's logits into p and verdicts, learnt from sources it never met.
 
     A piece counts once, by its mean logit over the seeds. The rates by source are those of a band
-    that the source had no part in choosing.
+    that the source had no part in choosing; in scale and bias it had one.
     """
     labels = np.array([row["label"] == "jazz" for row in corpus.rows], dtype=np.int64)
     source = np.array([row["source"] for row in corpus.rows])
-    total = np.zeros(len(labels))
+    total, seen = np.zeros(len(labels)), np.zeros(len(labels), dtype=bool)
     lefts = plan(corpus, MODELS[members[0]].protocol)
     for left in lefts:
         for seed in range(seeds):
             numbers, logits = _logits(work, members, seed, left, labels, source)
             here = np.isin(source[numbers], left)
             total[numbers[here]] += logits[here] / seeds
-    chosen = np.isin(source, [one for left in lefts for one in left])
+            seen[numbers[here]] = True
+    # Not the test split's: its figures are to be those of pieces that had no part in anything.
+    chosen = seen & np.array([row["split"] != "test" for row in corpus.rows])
     z, y, names = total[chosen], labels[chosen], source[chosen].tolist()
     scale, bias = calibrate(z, y, names)
     p = 1 / (1 + np.exp(-(scale * z + bias)))

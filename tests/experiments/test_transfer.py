@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from data_tools.errors import UserError
 from experiments.recipes import transfer
 from experiments.recipes import transfer_models as models
 from experiments.recipes.transfer_table import markdown, result_file, table
@@ -21,7 +20,7 @@ class Rows:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = [
             {"source": source, "label": label if source != "bar" or n % 2 else "not_jazz",
-             "group": f"{source}-{n // 2}", "timing": "performed"}
+             "group": f"{source}-{n // 2}", "timing": "performed", "split": "train"}
             for source, label in SOURCES.items() for n in range(40)
         ]  # fmt: skip
 
@@ -51,6 +50,10 @@ def test_every_source_is_left_out_once_whatever_the_protocol(corpus: Any) -> Non
     assert models.plan(corpus, "one") == [("bar",), ("club",), ("hall",), ("radio",)]
     together = [source for fold in models.plan(corpus, "folds") for source in fold]
     assert sorted(together) == sorted(SOURCES)
+
+
+def test_a_corpus_of_other_sources_has_folds_too(corpus: Any) -> None:
+    assert len(models.plan(corpus, "folds")) == len(SOURCES)
 
 
 def test_small_sources_are_not_left_out_alone(corpus: Any) -> None:
@@ -95,8 +98,17 @@ def test_an_unknown_model_is_named(practice_corpus: Any, tmp_path: Path) -> None
         transfer.main,
         ["--corpus", str(practice_corpus.folder), "--work", str(tmp_path), "--models", "magic"],
     )
-    assert isinstance(result.exception, UserError)
-    assert "there are features + boosted trees" in str(result.exception)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: --models 'magic': there are features + boosted trees")
+
+
+def test_fits_of_other_music_are_not_taken(practice_corpus: Any, tmp_path: Path) -> None:
+    (tmp_path / "of.json").write_text('{"corpus": "another"}')
+    result = CliRunner().invoke(
+        transfer.main, ["--corpus", str(practice_corpus.folder), "--work", str(tmp_path)]
+    )
+    assert result.exit_code == 1
+    assert "holds fits of another corpus" in result.output
 
 
 def test_a_fit_that_is_there_is_not_done_again(
