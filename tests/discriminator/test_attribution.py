@@ -25,6 +25,7 @@ from data_tools.representation import (
 from discriminator import Classifier
 from discriminator.attribution import explain, explain_tokens, ridge
 from discriminator.picture import picture
+from discriminator.reading import read_piece
 from discriminator.settings import ClassifierSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -364,3 +365,16 @@ def test_nothing_heavy_is_imported_before_it_is_needed(module):
         {"gan", "generator"} if module != "gan.cli" else set()
     )
     assert not set(done.stdout.split()) & heavy
+
+
+def test_what_is_explained_is_what_is_read():
+    """Of a long piece the verdict rests on some windows; notes of the others have no share."""
+    classifier = counting(window=96, most=3)
+    found = explain(classifier, melody(400), variants=4000)
+    ids = read_piece(melody(400), classifier.representation).ids
+    reached = sum(len(window) for window in classifier.windows(ids))
+    known = [note.contribution is not None for note in found.notes]
+    assert 0 < sum(known) < len(known)
+    assert found.read == pytest.approx(reached / len(ids), abs=0.05)
+    assert known[0]
+    assert known[-1]

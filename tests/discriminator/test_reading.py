@@ -327,3 +327,24 @@ def test_a_name_leaves_exactly_where_its_path_does(parts: list[str]) -> None:
 def test_the_bound_is_the_corpus_tools_own() -> None:
     assert reading.LARGEST == midi.MAX_BYTES
     assert collection.LARGEST == reading.LARGEST
+
+
+def test_a_link_in_a_circle_is_a_row_with_its_reason(folder: Path) -> None:
+    (folder / "circle.mid").symlink_to(folder / "circle.mid")
+    (found,) = (place for place in places(folder) if place.inner == "circle.mid")
+    assert "symbolic links" in found.error
+    assert len(list(places(folder))) > 1, "the rest goes on"
+
+
+@given(st.integers(0, 5000), st.integers(1, 900), st.integers(0, 9))
+def test_windows_cover_a_piece_or_an_even_choice_of_it(tokens: int, length: int, most: int) -> None:
+    ids = np.arange(tokens)
+    cut = reading.windows(ids, length, most)
+    whole = reading.windows(ids, length)
+    assert np.array_equal(np.unique(np.concatenate(whole)), ids)
+    assert len(cut) == (min(len(whole), most) if most else len(whole))
+    assert np.array_equal(cut[0], whole[0])
+    if len(cut) > 1:
+        assert np.array_equal(cut[-1], whole[-1])
+    starts = reading.starts(tokens, length, most)
+    assert all(np.array_equal(ids[s : s + length], w) for s, w in zip(starts, cut, strict=True))

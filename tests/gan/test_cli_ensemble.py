@@ -1,0 +1,54 @@
+"""`gan ensemble` from the command line: one classifier of several, or one line saying why not."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from discriminator.classifier import Classifier
+from gan.cli import main
+
+
+def join(out: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(main, ["ensemble", *map(str, arguments), "--out", str(out)])
+
+
+def test_members_become_one(tiny_discriminator: Path, tmp_path: Path) -> None:
+    facts = {"scale": 2.0, "bias": 0.5, "low": 0.2, "high": 0.7}
+    (tmp_path / "table.json").write_text(json.dumps({"calibration": facts}))
+    result = join(tmp_path / "whole", tiny_discriminator, tiny_discriminator, "--window", 64,
+                  "--most", 3, "--calibration", tmp_path / "table.json")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    settings = Classifier.load(tmp_path / "whole").settings
+    assert settings.model.kind == "ensemble"
+    assert len(settings.model.members) == 2
+    assert (settings.window, settings.most) == (64, 3)
+    assert {name: getattr(settings, name) for name in facts} == facts
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{}", "no calibration"),
+        ("no json", "no calibration"),
+        ('{"calibration": {"scale": 1, "bias": 0, "low": 0.6, "high": 0.4}}', "lies above high"),
+        ('{"calibration": {"scale": 0, "bias": 0, "low": 0.4, "high": 0.6}}', "scale"),
+    ],
+)
+def test_a_bad_calibration_is_one_line(
+    tiny_discriminator: Path, tmp_path: Path, text: str, reason: str
+) -> None:
+    (tmp_path / "table.json").write_text(text)
+    result = join(tmp_path / "whole", tiny_discriminator, "--calibration", tmp_path / "table.json")
+    assert result.exit_code == 1
+    assert "Traceback" not in result.stderr
+    (line,) = result.stderr.strip().splitlines()
+    assert reason in line
+
+
+def test_an_ensemble_is_no_member(tiny_discriminator: Path, tmp_path: Path) -> None:
+    assert join(tmp_path / "one", tiny_discriminator).exit_code == 0
+    result = join(tmp_path / "two", tmp_path / "one", tiny_discriminator)
+    assert result.exit_code == 1
+    assert "give its members instead" in result.stderr
