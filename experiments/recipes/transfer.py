@@ -51,9 +51,9 @@ class Task:
 @click.option(
     "--error",
     type=float,
-    default=0.1,
+    default=0.2,
     show_default=True,
-    help="Largest share of wrong ones among the ensemble's sure verdicts.",
+    help="Largest share of wrong ones among the ensemble's sure verdicts, with 95% confidence.",
 )
 def main(
     folder: Path, work: Path, out: Path | None, models: tuple[str, ...], seeds: int, jobs: int,
