@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from data_tools.corpus import Corpus
@@ -95,7 +96,10 @@ def test_it_learns_to_spot_them_and_the_average_starts_there(
 
 
 def test_statistics_have_nothing_to_spot(practice_corpus: Corpus) -> None:
-    chosen = settings(model={"kind": "statistics", "width": 8})
-    learner, draw = learner_of(practice_corpus, chosen)
+    with pytest.raises(ValidationError, match="statistics have no order"):
+        settings(model={"kind": "statistics", "width": 8})
+    learner, draw = learner_of(
+        practice_corpus, settings(model={"kind": "statistics", "width": 8}, spotting_steps=0)
+    )
     with pytest.raises(UserError, match="statistics have no order"):
         spot_replaced(learner, draw, practice_corpus.select("train"))
