@@ -193,7 +193,14 @@ class Classifier:
             music: pieces as for `score`; taken as they are needed, so an endless iterator will do.
             batch_size: windows per forward pass.
             workers: extra processes that read files, see `discriminator.reading.read_many`.
+
+        Raises:
+            TypeError: one piece was given instead of several.
         """
+        if isinstance(music, str | bytes | Path):
+            raise TypeError(
+                "score_many takes a list or another iterable of pieces; score takes one"
+            )
         return self.verdicts(read_many(music, self.representation, workers), batch_size)
 
     def score_tokens(self, ids: np.ndarray, path: str = "<tokens>") -> Verdict:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from discriminator.classifier import Classifier
     from discriminator.scores import Score
 
+SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
 _PAGE = 1000  # rows of a table that are held to find its widths
 
 
@@ -78,6 +79,8 @@ def score(
         tally = Tally(Counter(), visible=not sys.stdout.isatty())
         _show(tally.watch(rows), form or "table")
         return tally.finish()
+    if form is None and out.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{out}: a table ends in {', '.join(SUFFIXES)}; or say --format")
     kept = "jsonl" if form == "json" else form or form_of(out)
     made_of = {
         "format": 1,

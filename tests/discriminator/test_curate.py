@@ -119,7 +119,7 @@ def test_scores_of_another_model_are_not_gone_on_with(tmp_path: Path) -> None:
     ScoreFile(path, "csv", FACTS, resume=False).close()
     with pytest.raises(UserError, match="there already"):
         ScoreFile(path, "csv", FACTS, resume=False)
-    with pytest.raises(UserError, match="begun with another model"):
+    with pytest.raises(UserError, match="begun with different model"):
         ScoreFile(path, "csv", {"model": "other"}, resume=True)
     (tmp_path / "scores.csv.run.json").unlink()
     with pytest.raises(UserError, match="missing or damaged"):
@@ -269,7 +269,7 @@ def test_earlier_scores_need_no_scoring(source: Path, tmp_path: Path) -> None:
     assert summary.kept == 2
     assert table(out)["bad.mid"]["reason"] == "no row in the scores"
     (tmp_path / "scores.jsonl").write_text("")
-    with pytest.raises(UserError, match="begun with another scores"):
+    with pytest.raises(UserError, match="begun with different scores"):
         curate(source, out, Choice(), {}, scores=tmp_path / "scores.jsonl", resume=True)
 
 
@@ -393,9 +393,9 @@ def test_results_stand_alone(source: Path, tmp_path: Path) -> None:
     run(source, tmp_path / "out")
     with pytest.raises(UserError, match="--resume"):
         run(source, tmp_path / "out")
-    with pytest.raises(UserError, match=r"begun with another min_prob \(0.8, now 0.9\)"):
+    with pytest.raises(UserError, match=r"begun with different min_prob \(0.8, now 0.9\)"):
         run(source, tmp_path / "out", resume=True, min_prob=0.9)
-    with pytest.raises(UserError, match="begun with another model"):
+    with pytest.raises(UserError, match="begun with different model"):
         curate(source, tmp_path / "out", Choice(), {"model": "new"}, score, resume=True)
     assert json.loads((tmp_path / "out" / "curation.json").read_text())["min_prob"] == 0.8
     assert set(COLUMNS) <= set(module.COLUMNS) | {"error"}
