@@ -198,9 +198,7 @@ class Classifier:
             TypeError: one piece was given instead of several.
         """
         if isinstance(music, str | bytes | Path):
-            raise TypeError(
-                "score_many takes a list or another iterable of pieces; score takes one"
-            )
+            raise TypeError("score_many takes an iterable of pieces; score takes one")
         return self.verdicts(read_many(music, self.representation, workers), batch_size)
 
     def score_tokens(self, ids: np.ndarray, path: str = "<tokens>") -> Verdict:

@@ -196,9 +196,7 @@ def _open(out: Path, identity: dict[str, Any], resume: bool) -> None:
     changed = [key for key in identity | before if before.get(key) != identity.get(key)]
     if changed:
         told = ", ".join(f"{key} ({before.get(key)}, now {identity.get(key)})" for key in changed)
-        raise UserError(
-            f"{out}: begun with different {told}; give the same, or choose another --out"
-        )
+        raise UserError(f"{out}: begun with different {told}; give the same, or another --out")
 
 
 def _fates(

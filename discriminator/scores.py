@@ -329,7 +329,7 @@ def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> None:
     changed = sorted(key for key in before | identity if before.get(key) != identity.get(key))
     if changed:
         raise UserError(
-            f"{path}: begun with different {', '.join(changed)}; give the same, or choose another file"
+            f"{path}: begun with different {', '.join(changed)}; give the same, or another file"
         )
 
 

@@ -343,3 +343,8 @@ def test_the_classifier_comes_without_training_code():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(ImportError, match="Nonsense"):
         exec("from discriminator import Nonsense")
+
+
+def test_one_piece_is_not_many():
+    with pytest.raises(TypeError, match="score takes one"):
+        make().score_many("piece.mid")

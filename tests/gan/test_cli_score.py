@@ -177,3 +177,11 @@ def test_the_classifiers_packages_are_among_all_packages() -> None:
     assert some < lines(root / "requirements.txt")
     unwanted = ("scikit-learn", "tensorboard", "datasketch", "pooch")
     assert not [line for line in some if line.startswith(unwanted)]
+
+
+def test_a_table_of_no_known_kind_is_refused(score: Run, files: Path, tmp_path: Path) -> None:
+    result = score(files, "--out", tmp_path / "scores.txt")
+    assert result.exit_code == 1
+    assert "a table ends in .csv" in result.stderr
+    assert not (tmp_path / "scores.txt").exists()
+    assert score(files, "--out", tmp_path / "scores.txt", "--format", "csv").exit_code == 0
