@@ -147,7 +147,12 @@ def test_an_interrupted_download_says_how_to_go_on(
 ) -> None:
     address, sent = slow_site
     out = tmp_path / "tunes"
-    command = [sys.executable, "-m", "gan.cli", "data", "fetch", "nottingham"]
+    # A shell's background jobs ignore SIGINT, and so would what they start.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import sys; from gan.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", program, "data", "fetch", "nottingham"]
     with subprocess.Popen(
         [*command, "--out", str(out), "--base-url", address, "--keep-archive", "--tries", "9"],
         stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], env=dict(os.environ),
@@ -158,7 +163,10 @@ def test_an_interrupted_download_says_how_to_go_on(
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        try:
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 1
     assert errors.strip().splitlines()[-1] == (
         f"error: interrupted; go on with: gan data fetch nottingham --out {out} "
