@@ -6,6 +6,7 @@ Each prints JSON, one line a result, so that runs can be kept and compared.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -45,12 +46,7 @@ def corpus(
     from experiments.benchmarks.throughput import compare, markdown
 
     result = compare(archive, [int(c) for c in counts.split(",")], sample, repeats, workers)
-    print(json.dumps(result))
-    click.echo(markdown(result))
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-        out.with_suffix(".md").write_text(markdown(result))
+    _show(result, markdown(result), out)
 
 
 @bench.command()
@@ -71,12 +67,7 @@ def score(
 
     numbers = [int(c) for c in counts.split(",")]
     result = measure(archive, numbers, [int(w) for w in workers.split(",")], model, notes)
-    print(json.dumps(result))
-    click.echo(markdown(result))
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-        out.with_suffix(".md").write_text(markdown(result))
+    _show(result, markdown(result), out)
 
 
 @bench.command()
@@ -94,6 +85,16 @@ def fuzz(source: Path, count: int, seed: int, seconds: float, workers: int) -> N
     print(json.dumps(result, indent=1))
     if any(part["crashed"] or part["late"] for part in result["parts"].values()):
         raise SystemExit(1)
+
+
+def _show(result: dict[str, Any], table: str, out: Path | None) -> None:
+    """Prints a result and its table, and writes both beside each other."""
+    print(json.dumps(result))
+    click.echo(table)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+        out.with_suffix(".md").write_text(table)
 
 
 if __name__ == "__main__":
