@@ -21,6 +21,9 @@ from gan.cli_data import data
 from gan.cli_ensemble import ensemble
 from gan.cli_explain import explain
 from gan.cli_score import score
+from generator.settings import MODELS as GENERATORS
+from generator.settings import SIZES as GENERATOR_SIZES
+from generator.settings import sized as sized_generator
 
 
 class Group(click.Group):
@@ -106,19 +109,33 @@ def pretrain_disc(
 
 @main.command()
 @_training
-@options.options(settings.TrainSettings)
+@click.option("--model", type=click.Choice(GENERATORS), help="Family.  [transformer]")
+@click.option("--size", type=click.Choice(GENERATOR_SIZES), help="3, 10 or 100 M weights.  [small]")
+@options.options(settings.TrainSettings, choices=True)
 def train(
-    corpus: Path, out: Path, preset: str | None, resume: bool, quiet: bool, **flags: Any
-) -> None:
-    """Train the generator: cross-entropy, plus --adv-weight times the adversarial term."""
+    corpus: Path, out: Path, preset: str | None, resume: bool, quiet: bool, model: str | None,
+    size: str | None, **flags: Any,
+) -> None:  # fmt: skip
+    """Train the generator: cross-entropy, plus --adv-weight times the adversarial term.
+
+    On several GPUs or nodes: torchrun --nproc-per-node N -m gan train ... --resume
+    """
     from data_tools.corpus import Corpus
     from gan.adversarial.trainer import Trainer
+    from gan.engine import engine
+    from gan.ranks import joined
 
     layers = [settings.read_preset(preset)] if preset else []
-    layers.append(options.given(settings.TrainSettings, flags))
+    if model or size:
+        # Another family, or size, has other fields: the preset's do not carry over.
+        for layer in layers:
+            layer.pop("generator", None)
+        layers.append({"generator": sized_generator(model or "transformer", size or "small")})
+    layers.append(options.given(settings.TrainSettings, flags, choices=True))
     chosen = settings.build(settings.TrainSettings, *layers)
-    folder = Trainer(Corpus(corpus), out, chosen, resume, quiet).train()
-    if not quiet:
+    with joined(engine(chosen.device, chosen.precision).device) as ranks:
+        folder = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks).train()
+    if not quiet and ranks.main:
         click.echo(f"generator: {folder}   tensorboard --logdir {out / 'tensorboard'}")
 
 

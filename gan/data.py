@@ -3,13 +3,15 @@
 Shapes: B batch, T tokens.
 """
 
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from data_tools.augment import Augmenter
 from data_tools.bytepair import MergedRepresentation
@@ -19,6 +21,7 @@ from data_tools.neutralise import Neutraliser, reach
 from data_tools.representation import BOS, EOS, PAD, Representation
 from data_tools.settings import AugmentSettings, NeutraliseSettings
 from gan.engine import numpy_generator
+from gan.ranks import Ranks
 
 
 def conditions_of(
@@ -59,6 +62,7 @@ class GeneratorWindows:
         augment: how windows are changed; None leaves them as they are.
         dropout: share of windows without their condition tokens.
         seed: of order, offsets and augmentation.
+        packing: fill up with the beginnings of other pieces, so that nothing is padding.
     """
 
     def __init__(
@@ -71,9 +75,11 @@ class GeneratorWindows:
         augment: AugmentSettings | None = None,
         dropout: float = 0.0,
         seed: int = 0,
+        packing: bool = False,
     ) -> None:
         if not numbers:
             raise UserError(f"{corpus.folder}: no pieces left to train on in this split")
+        self._numbers, self.packing = np.asarray(numbers), packing
         self.corpus, self.representation = corpus, representation
         self.length, self.batch, self.dropout, self.seed = length, batch, dropout, seed
         merged = isinstance(representation, MergedRepresentation)
@@ -92,25 +98,39 @@ class GeneratorWindows:
     def _order(self, epoch: int) -> np.ndarray:
         return numpy_generator(self.seed, "order", epoch).permutation(len(self))
 
-    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a step, int64 (B, T); targets are PAD where nothing follows."""
-        rows = np.zeros((self.batch, self.length + 1), dtype=np.int64)
-        for place in range(self.batch):
+    def __call__(self, step: int, places: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of a step, int64 (B, T); targets are PAD where nothing follows.
+
+        Args:
+            step: which.
+            places: which of the step's B windows; None for all.
+        """
+        places = range(self.batch) if places is None else places
+        rows = np.zeros((len(places), self.length + 1), dtype=np.int64)
+        for row, place in zip(rows, places, strict=True):
             epoch, within = divmod(step * self.batch + place, len(self))
             chunk = int(self._order(epoch)[within])
             generator = numpy_generator(self.seed, "window", epoch, chunk)
             window = self.window(chunk, generator)
-            rows[place, : len(window)] = window
+            while self.packing and len(window) <= self.length:
+                window = np.concatenate([window, self._opening(generator)])[: self.length + 1]
+            row[: len(window)] = window
         both = torch.from_numpy(rows)
         return both[:, :-1].contiguous(), self._targets(both[:, 1:])
 
     def window(self, chunk: int, generator: np.random.Generator) -> np.ndarray:
         """One window of at most T + 1 ids."""
-        number = int(self._piece[chunk])
+        start = int(self._chunk[chunk]) * self.length
+        return self._cut(int(self._piece[chunk]), start, generator)
+
+    def _opening(self, generator: np.random.Generator) -> np.ndarray:
+        """The beginning of some piece."""
+        return self._cut(int(generator.choice(self._numbers)), 0, generator)
+
+    def _cut(self, number: int, start: int, generator: np.random.Generator) -> np.ndarray:
         conditions = self.conditions(number)
         if self.dropout and generator.random() < self.dropout:
             conditions = []
-        start = int(self._chunk[chunk]) * self.length
         if start:
             start -= int(generator.integers(self.length))
         room = self.length + 1 - len(conditions)
@@ -145,6 +165,56 @@ def _slice(piece: np.ndarray, start: int, length: int) -> np.ndarray:
     head = [BOS] if start == 0 else []
     tail = [EOS] if stop == len(piece) + 2 else []
     return np.concatenate([head, music, tail]).astype(np.int64)
+
+
+class Batches(Dataset[list[tuple[Tensor, Tensor]]]):
+    """A rank's windows by step, in the parts it reads them in.
+
+    Args:
+        windows: of the whole step.
+        ranks: which rank this is.
+        parts: how many.
+
+    Raises:
+        UserError: fewer windows than ranks and parts.
+    """
+
+    def __init__(self, windows: GeneratorWindows, ranks: Ranks, parts: int) -> None:
+        if windows.batch < ranks.world * parts:
+            raise UserError(
+                f"--batch {windows.batch}: too few windows for {ranks.world} rank(s) with "
+                f"--accumulate {parts}; use at least {ranks.world * parts}"
+            )
+        self.windows, self._places, self._parts = windows, ranks.share(windows.batch), parts
+
+    def __getitem__(self, step: int) -> list[tuple[Tensor, Tensor]]:
+        parts = np.array_split(np.array(self._places), self._parts)
+        return [self.windows(step, part.tolist()) for part in parts]
+
+    def steps(
+        self, first: int, last: int, workers: int, device: torch.device
+    ) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """Steps `first` up to `last`, prepared ahead by processes where that pays.
+
+        Args:
+            first, last: steps.
+            workers: how many processes; -1 chooses.
+            device: pinned memory is for a GPU.
+        """
+        gpu = device.type == "cuda"
+        if workers < 0:
+            local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            workers = min(8, (os.cpu_count() or 1) // local) if gpu else 0
+        return iter(
+            DataLoader(
+                self,
+                batch_size=None,
+                sampler=range(first, last),
+                num_workers=workers,
+                pin_memory=gpu,
+                prefetch_factor=4 if workers else None,
+            )
+        )
 
 
 def validation_windows(

@@ -2,8 +2,10 @@
 
 import hashlib
 import math
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +35,8 @@ class Engine:
     def describe(self) -> str:
         """For a log line: device and precision."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
-        kind = "bf16 autocast" if self.autocast_type else "fp32"
+        short = {torch.bfloat16: "bf16 autocast", torch.float16: "fp16 autocast", None: "fp32"}
+        kind = short[self.autocast_type]
         return f"{name}, {kind}, torch {torch.__version__}"
 
 
@@ -45,6 +48,8 @@ def engine(device: str = "auto", precision: str = "auto") -> Engine:
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun: every rank its own
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         chosen = torch.device(device)
     except RuntimeError:
@@ -56,6 +61,8 @@ def engine(device: str = "auto", precision: str = "auto") -> Engine:
     capable = _has_bf16(chosen)
     if precision == "bf16" and chosen.type == "cuda" and not capable:
         raise UserError("precision 'bf16': this GPU has none; use --precision fp32")
+    if precision == "fp16":
+        return Engine(chosen, torch.float16)
     half = precision == "bf16" or (precision == "auto" and capable)
     return Engine(chosen, torch.bfloat16 if half else None)
 
@@ -98,14 +105,18 @@ def ramp(step: int, start: int, length: int) -> float:
     return min(1.0, (step - start + 1) / (length + 1))
 
 
-def adamw(model: nn.Module, rate: float, decay: float) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves gains and biases alone."""
+def decayed(model: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Parameter groups: matrices decay, gains and biases do not."""
     weights = [p for p in model.parameters() if p.requires_grad]
-    groups = [
+    return [
         {"params": [p for p in weights if p.dim() > 1], "weight_decay": decay},
         {"params": [p for p in weights if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), fused=True)
+
+
+def adamw(model: nn.Module, rate: float, decay: float) -> torch.optim.AdamW:
+    """AdamW that decays matrices and leaves gains and biases alone."""
+    return torch.optim.AdamW(decayed(model, decay), lr=rate, betas=(0.9, 0.95), fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

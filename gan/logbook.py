@@ -64,3 +64,25 @@ class Logbook:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+class Silence(Logbook):
+    """What the other ranks of a run say: nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def log(self, step: int, metrics: dict[str, float], show: bool = False) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def image(self, name: str, picture: np.ndarray, step: int) -> None:
+        """Nothing."""
+
+    def text(self, name: str, content: str, step: int) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""

@@ -12,25 +12,29 @@ from pydantic.fields import FieldInfo
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def options(kind: type[BaseModel]) -> Callable[[Command], Command]:
+def options(kind: type[BaseModel], choices: bool = False) -> Callable[[Command], Command]:
     """Gives a command a flag for every field of `kind`, those of nested settings included.
 
     The flags have no defaults of their own: what was not given stays `None`, so that presets and
     then the fields' defaults can fill in.
+
+    Args:
+        kind: the settings.
+        choices: also flags for what only one of several kinds of nested settings has.
     """
 
     def decorate(command: Command) -> Command:
-        for _, name, field in reversed(list(_fields(kind))):
+        for _, name, field in reversed(_fields(kind, choices=choices)):
             command = _option(name, field)(command)
         return command
 
     return decorate
 
 
-def given(kind: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+def given(kind: type[BaseModel], values: dict[str, Any], choices: bool = False) -> dict[str, Any]:
     """The flags that were given, nested the way `kind` is."""
     result: dict[str, Any] = {}
-    for path, name, _ in _fields(kind):
+    for path, name, _ in _fields(kind, choices=choices):
         value = values.get(name)
         if value is None or value == ():
             continue
@@ -42,24 +46,35 @@ def given(kind: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fields(
-    kind: type[BaseModel], path: tuple[str, ...] = ()
+    kind: type[BaseModel], path: tuple[str, ...] = (), choices: bool = False
 ) -> list[tuple[tuple[str, ...], str, FieldInfo]]:
-    found = []
+    found: list[tuple[tuple[str, ...], str, FieldInfo]] = []
     for name, field in kind.model_fields.items():
         nested = field.annotation
         if isinstance(nested, type) and issubclass(nested, BaseModel):
-            found += _fields(nested, (*path, name))
-        elif not _is_union_of_models(nested):
+            found += _fields(nested, (*path, name), choices)
+        elif models := _union_of_models(nested):
+            every = [each for one in models for each in _fields(one, (*path, name))]
+            named = {each[1]: each for each in reversed(every)}  # the first of a name counts
+            del named["kind"]  # `--model` says it
+            if choices:
+                found += [each for each in every if named.get(each[1]) is each]
+        else:
             found.append((path, name, field))
     return found
 
 
-def _is_union_of_models(annotation: Any) -> bool:
-    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    return union and all(
-        isinstance(part, type) and issubclass(part, BaseModel)
-        for part in typing.get_args(annotation)
-    )
+def _union_of_models(annotation: Any) -> list[type[BaseModel]]:
+    """The kinds of nested settings a field may hold, none where it holds something else."""
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return []
+    parts = typing.get_args(annotation)
+    plain = [
+        typing.get_args(part)[0] if typing.get_origin(part) is typing.Annotated else part
+        for part in parts
+    ]
+    fits = all(isinstance(part, type) and issubclass(part, BaseModel) for part in plain)
+    return plain if fits else []
 
 
 _SHORT = {"byte_pairs": "--bpe"}  # what people call it, beside the flag of the field's own name

@@ -36,6 +36,7 @@ class Run:
         settings: recorded in `settings.yaml`; must be the same on resume.
         resume: continue from the latest checkpoint, if there is one.
         inputs: what else fixes the outcome (digests), recorded and compared as well.
+        main: this process writes; the others of a run only read.
 
     Raises:
         UserError: the folder is taken, or is to be resumed with other settings.
@@ -47,6 +48,7 @@ class Run:
         settings: BaseModel,
         resume: bool = False,
         inputs: dict[str, str] | None = None,
+        main: bool = True,
     ) -> None:
         self.folder = Path(folder)
         self.checkpoints = self.folder / "checkpoints"
@@ -64,7 +66,7 @@ class Run:
                 )
         else:
             write_text(record, yaml.safe_dump(wanted, sort_keys=False))
-        for leftover in self.checkpoints.glob(".*"):
+        for leftover in self.checkpoints.glob(".*") if main else ():
             shutil.rmtree(leftover, ignore_errors=True)
 
     def latest(self) -> Path | None:

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from data_tools.errors import UserError
 from data_tools.settings import AugmentSettings, NeutraliseSettings
 from discriminator.settings import CNNSettings, OneModel
-from generator.settings import TransformerSettings
+from generator.settings import MODELS, ModelSettings, TransformerSettings
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class Settings(BaseModel):
@@ -79,7 +79,7 @@ class PretrainSettings(Settings):
 class TrainSettings(Settings):
     """The generator: cross-entropy, with the adversarial term added to it."""
 
-    generator: TransformerSettings = TransformerSettings()
+    generator: ModelSettings = TransformerSettings()
     init: str = Field(
         "", description="Generator to start from: a run or a checkpoint; its size then holds."
     )
@@ -100,13 +100,50 @@ class TrainSettings(Settings):
         20, ge=1, description="Pieces an artist needs in training to get a token."
     )
     steps: int = Field(3000, ge=1, description="Optimizer steps in all.")
-    batch: int = Field(16, ge=1, description="Windows a step.")
-    length: int = Field(384, ge=16, description="Tokens a window.")
+    batch: int = Field(16, ge=1, description="Windows a step, over all ranks and parts of it.")
+    accumulate: int = Field(
+        1, ge=1, description="Parts a rank reads its windows in: less memory, the same step."
+    )
+    length: int = Field(384, ge=8, description="Tokens a window.")
+    packing: bool = Field(
+        False, description="Fill a window beyond its piece's end with other pieces, not padding."
+    )
+    workers: int = Field(
+        -1,
+        ge=-1,
+        description="Processes that prepare windows; -1: none on a CPU, up to 8 on a GPU.",
+    )
+    optimizer: Literal["adamw", "adam", "rmsprop"] = Field(
+        "adamw", description="AdamW, Adam or RMSprop."
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak learning rate.")
+    schedule: Literal["cosine", "constant", "plateau"] = Field(
+        "cosine",
+        description="After the warm-up: a cosine, the peak throughout, or half whenever the "
+        "validation stops to improve.",
+    )
     final_rate: float = Field(0.1, ge=0, le=1, description="Last learning rate, as share of peak.")
-    warmup: int = Field(100, ge=0, description="Steps of linear warm-up before the cosine.")
-    weight_decay: float = Field(0.05, ge=0, description="AdamW's decay of weight matrices.")
+    warmup: int = Field(100, ge=0, description="Steps of linear warm-up.")
+    plateau_patience: int = Field(
+        2, ge=1, description="Validations without a better one before a plateau's halving."
+    )
+    weight_decay: float = Field(0.05, ge=0, description="Decay of weight matrices.")
     clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    smoothing: float = Field(
+        0.0, ge=0, lt=1, description="Label smoothing: probability spread over all tokens."
+    )
+    average: Literal["none", "ema", "swa"] = Field(
+        "none",
+        description="Keep averaged weights: exponentially, or evenly over the last steps (SWA).",
+    )
+    average_decay: float = Field(0.999, ge=0, lt=1, description="Decay of the exponential average.")
+    average_from: float = Field(
+        0.75, ge=0, lt=1, description="Share of the steps after which SWA begins."
+    )
+    compile: bool = Field(
+        False, description="torch.compile the training pass (needs a C++ compiler on a CPU)."
+    )
+    augmentation: bool = Field(True, description="Change windows as the next flags say.")
     augment: AugmentSettings = AugmentSettings()
     evaluate_every: int = Field(250, ge=1, description="Steps between validations and samples.")
     checkpoint_every: int = Field(250, ge=1, description="Steps between checkpoints.")
@@ -189,7 +226,11 @@ def build(kind: type[AnySettings], *layers: dict[str, Any]) -> AnySettings:
         return kind.model_validate(merged)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or kind.__name__
+        # Which family of generator it is stands in `kind`, not in the place.
+        steps = [str(step) for step in first["loc"]]
+        if steps[:1] == ["generator"] and steps[1:2] and steps[1] in MODELS:
+            del steps[1]
+        place = ".".join(steps) or kind.__name__
         message = "no such setting" if first["type"] == "extra_forbidden" else first["msg"]
         raise UserError(f"setting '{place}': {message}") from None
 

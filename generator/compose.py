@@ -24,9 +24,9 @@ from data_tools.errors import UserError
 from data_tools.files import write_json
 from data_tools.representation import Representation
 from generator.merged import grammar_of
+from generator.model import GeneratorModel, build
 from generator.sampling import describe, sample, seeded
-from generator.settings import TransformerSettings
-from generator.transformer import Transformer
+from generator.settings import ModelSettings
 
 FORMAT = 1
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -39,7 +39,7 @@ class _Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int
-    settings: TransformerSettings
+    settings: ModelSettings
     vocabulary: int
     music_vocabulary: int
     digest: str
@@ -81,7 +81,7 @@ class Composer:
 
     def __init__(
         self,
-        model: Transformer,
+        model: GeneratorModel,
         representation: Representation,
         default_label: str | None = None,
         device: str | torch.device = "cpu",
@@ -121,7 +121,7 @@ class Composer:
                 f"{saved[0]} tokens, representation.json is {representation.digest} of {sizes[0]}; "
                 "copy the whole folder again"
             )
-        model = Transformer(card.vocabulary, card.settings)
+        model = build(card.vocabulary, card.settings)
         _load_weights(model, folder / "model.safetensors")
         return cls(model, representation, card.default_label, device)
 
@@ -317,7 +317,7 @@ def _check(
             raise UserError(message)
 
 
-def _load_weights(model: Transformer, path: Path) -> None:
+def _load_weights(model: GeneratorModel, path: Path) -> None:
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:

@@ -20,7 +20,7 @@ from data_tools.midi import merged_notes, seconds_of
 from data_tools.representation import EOS, PAD
 from generator.grammar import Grammar
 from generator.merged import MergedGrammar
-from generator.transformer import KeyValueCache, Transformer
+from generator.model import Cache, GeneratorModel
 
 NOISE_BLOCK = 32  # steps of noise drawn at once; part of what a seed means
 _SMALLEST = torch.finfo(torch.float32).tiny
@@ -102,7 +102,7 @@ def truncate(scores: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
 
 @torch.no_grad()
 def rollout(
-    model: Transformer,
+    model: GeneratorModel,
     grammar: Grammar,
     prefix: Tensor,
     steps: int,
@@ -129,10 +129,8 @@ def rollout(
         ValueError: P + S exceeds the model's context.
     """
     batch, start = prefix.shape
-    if start + steps > model.settings.max_length:
-        raise ValueError(
-            f"prefix {start} and {steps} steps exceed the context of {model.settings.max_length}"
-        )
+    if start + steps > model.context:
+        raise ValueError(f"prefix {start} and {steps} steps exceed the context of {model.context}")
     if noise is None:
         noise = gumbel((batch, steps, model.vocab_size), generator, prefix.device)
     ids = torch.cat([prefix, prefix.new_full((batch, steps), PAD)], 1)
@@ -153,7 +151,7 @@ def rollout(
 
 @torch.no_grad()
 def sample(
-    model: Transformer,
+    model: GeneratorModel,
     grammar: Grammar | MergedGrammar,
     prefix: Tensor,
     steps: int,
@@ -183,7 +181,7 @@ def sample(
     ids = torch.cat([prefix, prefix.new_full((batch, steps), PAD)], 1)
     stop = start + steps
     with _Evaluation(model):
-        cache = model.new_cache(batch, min(model.settings.max_length, stop))
+        cache = model.new_cache(batch, min(model.context, stop))
         logits = _refill(model, grammar, prefix, cache)
         state = grammar.read(prefix)
         for step in range(steps):
@@ -209,10 +207,10 @@ def sample(
 
 
 def _refill(
-    model: Transformer, grammar: Grammar | MergedGrammar, ids: Tensor, cache: KeyValueCache
+    model: GeneratorModel, grammar: Grammar | MergedGrammar, ids: Tensor, cache: Cache
 ) -> Tensor:
     """Reads ids (B, T) into the emptied cache; if they do not fit, conditions and the latest."""
-    cache.length = 0
+    cache.clear()
     if ids.shape[1] >= cache.max_len:
         first_condition = model.vocab_size - grammar.condition_size
         head = int((ids[0] >= first_condition).cumprod(0).sum())
@@ -224,7 +222,7 @@ def _refill(
 class _Evaluation:
     """Puts a model in eval mode and back, whatever happens in between."""
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: GeneratorModel) -> None:
         self.model, self.training = model, model.training
 
     def __enter__(self) -> None:

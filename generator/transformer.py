@@ -1,11 +1,8 @@
 """A decoder-only transformer over music tokens.
 
-Pre-norm blocks, rotary positions (Su et al. 2021), a gated feed-forward part (SwiGLU, Shazeer 2020)
-and GPT-2's scaled initialisation; layer norm without bias rather than RMSNorm, which has no fused
-CPU kernel and takes 3 to 4 times as long there. Two ways through the same weights: `forward` reads
-a whole sequence at once and carries gradients; `step` reads the next tokens against a preallocated
-key-value cache, for sampling. Relaxed one-hot rows may stand in for ids, so that a gradient can
-flow back through tokens the model has drawn itself.
+Pre-norm blocks, a gated feed-forward part (SwiGLU, Shazeer 2020); by default rotary positions,
+LayerNorm without bias, GPT-2's scaled initialisation and tied embeddings. The alternatives live in
+`norms`, `positions` and `initialise`.
 
 Shapes: B batch, T positions, t new positions in a step, P positions already cached, V vocabulary,
 C width, H heads, D channels of a head.
@@ -18,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generator.initialise import start_transformer
+from generator.model import Cache, GeneratorModel, embed
+from generator.norms import fixed_length, norm_of
+from generator.positions import Places, Positions, rotate
 from generator.settings import TransformerSettings
-
-ROTARY_BASE = 10_000.0
 
 
 @dataclass
@@ -41,22 +40,15 @@ class KeyValueCache:
     def max_len(self) -> int:
         return self.keys[0].shape[2]
 
+    def select(self, rows: Tensor) -> None:
+        """See `Cache`."""
+        for kept in (self.keys, self.values):
+            for layer, tensor in enumerate(kept):
+                kept[layer] = tensor[rows]
 
-def rotary_tables(length: int, channels: int) -> tuple[Tensor, Tensor]:
-    """Cosines and signed sines of every position, (length, channels) each, float32.
-
-    The first half of the sines is negative, so that `rotate` needs a roll and no negation.
-    """
-    frequency = ROTARY_BASE ** (-torch.arange(0, channels, 2, dtype=torch.float64) / channels)
-    angle = torch.outer(torch.arange(length, dtype=torch.float64), frequency)  # (length, D / 2)
-    cosine, sine = angle.cos(), angle.sin()
-    return torch.cat([cosine, cosine], 1).float(), torch.cat([-sine, sine], 1).float()
-
-
-def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turns each channel pair (d, d + D/2) of `x` (..., T, D) by its position's angle."""
-    turned = torch.addcmul(x * cosine, x.roll(x.shape[-1] // 2, -1), sine)
-    return turned.to(x.dtype)
+    def clear(self) -> None:
+        """See `Cache`."""
+        self.length = 0
 
 
 class Attention(nn.Module):
@@ -68,32 +60,38 @@ class Attention(nn.Module):
         self.dropout = settings.dropout
         self.mix = nn.Linear(settings.width, 3 * settings.width, bias=False)
         self.out = nn.Linear(settings.width, settings.width, bias=False)
+        # Logits of attention cannot grow without bound (Henry et al. 2020; Dehghani et al. 2023).
+        channels = settings.width // settings.heads
+        self.qk_norm = nn.LayerNorm(channels, bias=False) if settings.qk_norm else None
 
-    def forward(
-        self, x: Tensor, cosine: Tensor, sine: Tensor, cache: KeyValueCache | None, layer: int
-    ) -> Tensor:
+    def forward(self, x: Tensor, places: Places, cache: KeyValueCache | None, layer: int) -> Tensor:
         batch, new, width = x.shape
         mixed = self.mix(x).view(batch, new, 3 * self.heads, -1).transpose(1, 2)  # (B, 3H, t, D)
-        turned = rotate(mixed[:, : 2 * self.heads], cosine, sine)
-        query, key = turned[:, : self.heads], turned[:, self.heads :]
-        value = mixed[:, 2 * self.heads :]  # (B, H, t, D)
-        mask, past = None, 0
+        pair, value = mixed[:, : 2 * self.heads], mixed[:, 2 * self.heads :]
+        if self.qk_norm is not None:
+            pair = self.qk_norm(pair)
+        if places.turns is not None:
+            pair = rotate(pair, *places.turns)
+        query, key = pair[:, : self.heads], pair[:, self.heads :]  # (B, H, t, D)
+        mask, past = places.bias, 0
         if cache is not None:
             past = cache.length
             keys, values = cache.keys[layer], cache.values[layer]
             keys[:, :, past : past + new] = key
             values[:, :, past : past + new] = value
             key, value = keys[:, :, : past + new], values[:, :, : past + new]
-            query = query.to(key.dtype)
-            if past and new > 1:
-                mask = torch.ones(new, past + new, dtype=torch.bool, device=x.device).tril(past)
+        query, key = query.to(value.dtype), key.to(value.dtype)
+        if mask is not None:
+            mask = mask.to(value.dtype)
+        elif past and new > 1:
+            mask = torch.ones(new, past + new, dtype=torch.bool, device=x.device).tril(past)
         mixed = F.scaled_dot_product_attention(
             query,
             key,
             value,
             attn_mask=mask,
             dropout_p=self.dropout if self.training else 0.0,
-            is_causal=not past and new > 1,
+            is_causal=mask is None and new > 1,
         )
         return self.out(mixed.transpose(1, 2).reshape(batch, new, width).to(x.dtype))
 
@@ -118,74 +116,42 @@ class Block(nn.Module):
 
     def __init__(self, settings: TransformerSettings) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(settings.width, bias=False)
+        self.attention_norm = norm_of(settings.norm, settings.width)
         self.attention = Attention(settings)
-        self.feed_forward_norm = nn.LayerNorm(settings.width, bias=False)
+        self.feed_forward_norm = norm_of(settings.norm, settings.width)
         self.feed_forward = FeedForward(settings)
         self.dropout = nn.Dropout(settings.dropout)
 
-    def forward(
-        self, x: Tensor, cosine: Tensor, sine: Tensor, cache: KeyValueCache | None, layer: int
-    ) -> Tensor:
-        mixed = self.attention(self.attention_norm(x), cosine, sine, cache, layer)
-        x = x + self.dropout(mixed)
+    def forward(self, x: Tensor, places: Places, cache: KeyValueCache | None, layer: int) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), places, cache, layer))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
-class Transformer(nn.Module):
-    """Predicts the next music token from those before it.
+class Transformer(GeneratorModel):
+    """See `GeneratorModel`.
 
     Args:
         vocab_size: V, music tokens and condition tokens together.
         settings: size and regularisation.
     """
 
-    cosine: Tensor
-    sine: Tensor
-
     def __init__(self, vocab_size: int, settings: TransformerSettings | None = None) -> None:
         super().__init__()
         settings = settings or TransformerSettings()
-        self.settings = settings
+        self.settings: TransformerSettings = settings
+        self.context = settings.max_length
         self.vocab_size = vocab_size
         self.embedding = nn.Embedding(vocab_size, settings.width)
+        self.positions = Positions(settings)
         self.dropout = nn.Dropout(settings.dropout)
         self.blocks = nn.ModuleList(Block(settings) for _ in range(settings.layers))
-        self.norm = nn.LayerNorm(settings.width, bias=False)
+        self.norm = norm_of(settings.norm, settings.width)
         tied = settings.tie_embeddings
         self.head = None if tied else nn.Linear(settings.width, vocab_size, bias=False)
-        cosine, sine = rotary_tables(settings.max_length, settings.width // settings.heads)
-        self.register_buffer("cosine", cosine, persistent=False)
-        self.register_buffer("sine", sine, persistent=False)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        residual = 0.02 / math.sqrt(2 * self.settings.layers)
-        for name, weight in self.named_parameters():
-            if weight.dim() == 2:
-                nn.init.normal_(weight, std=residual if name.endswith("out.weight") else 0.02)
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Vectors of tokens, (B, T, C), from ids (B, T) or from float rows (B, T, W), W <= V.
-
-        Rows narrower than the vocabulary hold music tokens alone: conditions come last in it.
-        """
-        if not x.is_floating_point():
-            return self.embedding(x)
-        return x @ self.embedding.weight[: x.shape[-1]].to(x.dtype)
+        start_transformer(self, settings)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of the token after each position.
-
-        Args:
-            x: ids (B, T), or one-hot or relaxed rows (B, T, W) with W <= V; T <= max_length.
-
-        Returns:
-            (B, T, V), float32 whatever the autocast.
-
-        Raises:
-            ValueError: a sequence longer than the context.
-        """
+        """See `GeneratorModel`."""
         self._check_length(x.shape[1])
         return self._logits(self._states(x, None))
 
@@ -196,57 +162,51 @@ class Transformer(nn.Module):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> KeyValueCache:
-        """An empty cache for `batch` aligned sequences.
-
-        The device defaults to the weights', the dtype to the autocast's and then the weights'.
-        """
-        max_len = max_len or self.settings.max_length
+        """See `GeneratorModel`; room for `max_len` positions is taken at once."""
+        max_len = max_len or self.context
         self._check_length(max_len)
-        heads, weight = self.settings.heads, self.embedding.weight
-        device = torch.device(device or weight.device)
-        if dtype is None and torch.is_autocast_enabled(device.type):
-            dtype = torch.get_autocast_dtype(device.type)
+        device = torch.device(device or self.embedding.weight.device)
+        dtype = self.cache_type(device, dtype)
+        heads = self.settings.heads
         shape = (batch, heads, max_len, self.settings.width // heads)
         keys, values = (
-            [torch.zeros(shape, device=device, dtype=dtype or weight.dtype) for _ in self.blocks]
-            for _ in range(2)
+            [torch.zeros(shape, device=device, dtype=dtype) for _ in self.blocks] for _ in range(2)
         )
         return KeyValueCache(keys, values)
 
-    def step(self, ids: Tensor, cache: KeyValueCache) -> Tensor:
-        """Reads the next t >= 1 tokens of every sequence and adds them to the cache.
-
-        Args:
-            ids: (B, t).
-            cache: from `new_cache`; changed in place.
-
-        Returns:
-            Logits of the token after the last one, (B, V), float32.
-
-        Raises:
-            ValueError: the cache has no room for t more positions.
-        """
+    def step(self, ids: Tensor, cache: Cache) -> Tensor:
+        """See `GeneratorModel`."""
+        assert isinstance(cache, KeyValueCache)
         if cache.length + ids.shape[1] > cache.max_len:
             raise ValueError(f"the cache holds {cache.max_len} positions and is full")
         states = self._states(ids, cache)
         cache.length += ids.shape[1]
         return self._logits(states[:, -1])
 
+    def embed(self, x: Tensor) -> Tensor:
+        """Vectors (B, T, C) of ids or rows; see `generator.model.embed`."""
+        if not self.settings.fix_norm:
+            return embed(x, self.embedding.weight)
+        # Unit rows, brought back to the size that the rest of the stream expects.
+        return embed(x, fixed_length(self.embedding.weight)) * math.sqrt(self.settings.width)
+
     def _states(self, x: Tensor, cache: KeyValueCache | None) -> Tensor:
         start = cache.length if cache is not None else 0
-        stop = start + x.shape[1]
-        cosine, sine = self.cosine[start:stop], self.sine[start:stop]
-        states = self.dropout(self.embed(x))  # (B, t, C)
+        places = self.positions(start, start + x.shape[1])
+        states = self.embed(x)  # (B, t, C)
+        if places.vectors is not None:
+            states = states + places.vectors
+        states = self.dropout(states)
         for layer, block in enumerate(self.blocks):
-            states = block(states, cosine, sine, cache, layer)
+            states = block(states, places, cache, layer)
         return self.norm(states)
 
     def _logits(self, states: Tensor) -> Tensor:
         weight = self.embedding.weight if self.head is None else self.head.weight
+        if self.settings.fix_norm:
+            weight = fixed_length(weight)
         return F.linear(states, weight).float()
 
     def _check_length(self, length: int) -> None:
-        if length > self.settings.max_length:
-            raise ValueError(
-                f"{length} positions exceed the model's max_length of {self.settings.max_length}"
-            )
+        if length > self.context:
+            raise ValueError(f"{length} positions exceed the model's max_length of {self.context}")

@@ -5,11 +5,14 @@ logits, the adversarial gradient can be given a fixed share of the cross-entropy
 instead (after the loss balancer of EnCodec, Défossez et al. 2022).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from gan.ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,34 @@ class Balanced:
     share: float
 
 
+def norm_at_logits(gradients: Sequence[Tensor], ranks: Ranks = ALONE) -> float:
+    """The norm of a gradient that lies in parts, on all ranks.
+
+    A rank's loss is its share times their number, since ranks are averaged; undone here.
+    """
+    square = sum(torch.linalg.vector_norm(each.float()) ** 2 for each in gradients)
+    assert isinstance(square, Tensor)
+    return float(ranks.total(square).sqrt()) / ranks.world
+
+
 def balance(
-    ce: Tensor, adversarial: Tensor, weight: float, scale: Literal["loss", "gradient"]
+    ce: Tensor | float,
+    adversarial: Tensor,
+    weight: float,
+    scale: Literal["loss", "gradient"],
+    ranks: Ranks = ALONE,
 ) -> Balanced:
     """Weighs two gradients.
 
     Args:
-        ce: gradient of cross-entropy at its logits, any shape.
+        ce: gradient of cross-entropy at its logits, any shape, or its norm.
         adversarial: gradient of the adversarial loss at its own, any shape.
         weight: multiplies the loss, or is the share of norms wanted.
         scale: which of the two.
+        ranks: norms are over all of them.
     """
-    norms = torch.linalg.vector_norm(ce), torch.linalg.vector_norm(adversarial)
-    ce_norm, adversarial_norm = float(norms[0]), float(norms[1])
+    ce_norm = norm_at_logits([ce], ranks) if isinstance(ce, Tensor) else ce
+    adversarial_norm = norm_at_logits([adversarial], ranks)
     factor = weight
     if scale == "gradient":
         # Where the hinge is satisfied there is no gradient, and none is made up.

@@ -9,9 +9,25 @@ from torch import Tensor
 from data_tools.representation import PAD
 
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean nats a token over logits (B, T, V) and targets (B, T); PAD targets do not count."""
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=PAD)
+def cross_entropy(
+    logits: Tensor, targets: Tensor, count: Tensor | float | None = None, smoothing: float = 0.0
+) -> Tensor:
+    """Mean nats a token over logits (B, T, V) and targets (B, T); PAD targets do not count.
+
+    Args:
+        logits, targets: of this part of a step.
+        count: targets of the whole step, if this is a part of it: parts then add up to its mean.
+        smoothing: probability that the target distribution spreads over all tokens (Szegedy et al.
+            2016).
+    """
+    total = F.cross_entropy(
+        logits.flatten(0, 1).float(),
+        targets.flatten(),
+        ignore_index=PAD,
+        reduction="sum",
+        label_smoothing=smoothing,
+    )
+    return total / ((targets != PAD).sum() if count is None else count)
 
 
 def hinge(logit: Tensor, target: float) -> Tensor:

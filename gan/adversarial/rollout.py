@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data_tools.representation import EOS
 from generator import sampling
-from generator.transformer import Transformer
+from generator.model import GeneratorModel
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Replay:
         return self.ids > EOS
 
 
-def replay(model: Transformer, rollout: sampling.Rollout, temperature: float) -> Replay:
+def replay(model: GeneratorModel, rollout: sampling.Rollout, temperature: float) -> Replay:
     """One parallel pass, with gradient, over the tokens of a rollout.
 
     The model must be in eval mode: with dropout the tokens would not be drawn again.

@@ -4,47 +4,44 @@
     forward   logits of the windows; a rollout sampled on the cache and replayed with gradient
     losses    ce + weight * adversarial(discriminator(straight-through rows of the rollout))
     backward  from the logits, where both gradients are measured, weighed and logged
-    step      AdamW
+    step      the optimizer's, see `gan.update`
 
 With a weight of zero the same loop is plain cross-entropy training. Every draw is a function of
-(seed, step), so a killed run resumes bit for bit. After transformer-gan (Muhamed et al. 2021), with
-the rollout's detached unroll replaced by one parallel replay.
+(seed, step), so a killed run resumes bit for bit. A step's windows are shared by the ranks, and
+each rank may read its share in parts: neither changes what the step is. After transformer-gan
+(Muhamed et al. 2021), with the rollout's detached unroll replaced by one parallel replay.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from data_tools.bytepair import merged_from
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
-from data_tools.representation import Representation
-from gan.adversarial.balance import balance
+from data_tools.representation import PAD, Representation
+from gan.adversarial.balance import balance, norm_at_logits
 from gan.adversarial.critic import StyleCritic
 from gan.adversarial.losses import cross_entropy
 from gan.adversarial.relaxation import agreement, straight_through
 from gan.adversarial.rollout import replay
-from gan.data import GeneratorWindows, Prompts, conditions_of
-from gan.engine import (
-    adamw,
-    check_finite,
-    derived_seed,
-    engine,
-    learning_rate,
-    numpy_generator,
-    ramp,
-    set_rate,
-    torch_generator,
-)
+from gan.adversarial.setup import check_byte_pairs, check_context, first_generator
+from gan.data import Batches, GeneratorWindows, Prompts
+from gan.engine import check_finite, derived_seed, engine, numpy_generator, ramp, torch_generator
 from gan.evaluation.progress import Progress
-from gan.logbook import Logbook
-from gan.run import Run, generator_folder, load_state, weights_digest
+from gan.logbook import Logbook, Silence
+from gan.ranks import ALONE, Ranks
+from gan.run import Run, load_state, weights_digest
 from gan.settings import TrainSettings
+from gan.update import Updater
 from generator.compose import Composer
 from generator.grammar import Grammar
+from generator.model import GeneratorModel
 from generator.sampling import rollout
-from generator.transformer import Transformer
+
+Part = tuple[Tensor, Tensor]  # inputs and targets (B, T)
 
 
 class Trainer:
@@ -56,6 +53,7 @@ class Trainer:
         settings: everything else.
         resume: go on from the latest checkpoint.
         quiet: nothing on the screen.
+        ranks: the processes that train it together; see `gan.ranks.joined`.
 
     Raises:
         UserError: the folder is taken, the discriminator does not fit, or there is no jazz.
@@ -68,21 +66,27 @@ class Trainer:
         settings: TrainSettings,
         resume: bool = False,
         quiet: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.settings, self.out, self.quiet = settings, out, quiet
+        self.settings, self.out, self.quiet, self.ranks = settings, out, quiet, ranks
         self.compute = engine(settings.device, settings.precision)
-        self._check_byte_pairs()
+        check_byte_pairs(settings)
         self.critic = self._critic(corpus) if settings.adv_weight else None
-        self.model, self.representation = self._generator(corpus)
-        self._check_context()
+        self.model, self.representation = first_generator(corpus, settings, self.compute.device)
+        check_context(settings, self.model.context, self.representation)
+        inputs = self._inputs(corpus)
+        self.updater = Updater(self.model, settings, self.compute)
+        kept = self.updater.kept
+        assert isinstance(kept, GeneratorModel)
         label = "jazz" if "label:jazz" in self.representation.conditions else None
-        self.composer = Composer(self.model, self.representation, label, self.compute.device)
-        self.optimizer = adamw(self.model, settings.learning_rate, settings.weight_decay)
+        self.composer = Composer(kept, self.representation, label, self.compute.device)
         numbers = corpus.select("train", exclude_sources=settings.exclude_sources)
         self.windows = GeneratorWindows(
             corpus, numbers, self.representation, settings.length, settings.batch,
-            settings.augment, settings.condition_dropout, settings.seed,
+            settings.augment if settings.augmentation else None, settings.condition_dropout,
+            settings.seed, settings.packing,
         )  # fmt: skip
+        self.batches = Batches(self.windows, ranks, settings.accumulate)
         plain = Representation(corpus.representation.settings, self.representation.conditions)
         self.grammar = Grammar(plain, self.compute.device)  # of rollouts, which know no merges
         if self.critic:
@@ -91,73 +95,112 @@ class Trainer:
             self.prompts = Prompts(
                 corpus, jazz, conditions, settings.prompt, settings.adv_batch, settings.seed
             )
-        self.progress = Progress(corpus, self.composer, self.critic, self.compute, settings, out)
+        self.progress = Progress(
+            corpus, self.composer, self.critic, self.compute, settings, out, ranks
+        )
         # Last, so that a choice refused above leaves no folder that is taken.
-        self.run = Run(out, settings, resume, self._inputs(corpus))
+        if not ranks.main:
+            ranks.wait()  # for the first rank to make the folder
+        self.run = Run(out, settings, resume or not ranks.main, inputs, ranks.main)
+        if ranks.main:
+            ranks.wait()
         self.step, self.best = 0, float("inf")
         if checkpoint := self.run.latest():
             self._load(checkpoint)
-        self.run.cut_metrics(self.step if checkpoint else -1)
+        if ranks.main:
+            self.run.cut_metrics(self.step if checkpoint else -1)
+        self._parallel = self._parallelised()
 
     def train(self) -> Path:
         """Runs all steps that are left; returns the folder of the finished generator."""
-        with Logbook(self.out, self.step, self.quiet) as log:
+        settings, main = self.settings, self.ranks.main
+        with Logbook(self.out, self.step, self.quiet) if main else Silence() as log:
             weights = sum(p.numel() for p in self.model.parameters())
+            ranks = f", {self.ranks.world} ranks" if self.ranks.world > 1 else ""
             log.say(
-                f"{weights:,} weights, {self.compute.describe()}, {len(self.windows):,} windows "
-                f"of {self.settings.length} tokens an epoch"
+                f"{weights:,} weights, {self.compute.describe()}{ranks}, {len(self.windows):,} "
+                f"windows of {settings.length} tokens an epoch"
             )
             if self.step == 0:
                 self.progress.report(0, log)
-            while self.step < self.settings.steps:
-                metrics = self.train_step(self.step)
+            loader = self.batches.steps(
+                self.step, settings.steps, settings.workers, self.compute.device
+            )
+            for parts in loader:
+                metrics = self.train_step(self.step, parts)
                 self.step += 1
                 if self.step % 10 == 0 or self.step == 1:
                     log.log(self.step, metrics, show=self.step % 50 == 0)
                 self._after_step(log)
-            self.composer.save(self.out / "generator")
+            if main:
+                self.composer.save(self.out / "generator")
+            self.ranks.wait()
         return self.out / "generator"
 
-    def train_step(self, step: int) -> dict[str, float]:
+    def train_step(self, step: int, parts: list[Part] | None = None) -> dict[str, float]:
         """One optimizer step; what it measured, by name."""
-        settings = self.settings
-        inputs, targets = (tensor.to(self.compute.device) for tensor in self.windows(step))
-        torch.manual_seed(derived_seed(settings.seed, "dropout", step))
-        self.model.train()
-        with self.compute.autocast():
-            logits = self.model(inputs)  # (B, T, V)
-        ce = cross_entropy(logits, targets)
-        check_finite(ce, "cross-entropy loss", step)
-        (ce_gradient,) = torch.autograd.grad(ce, logits)
-        metrics = {"loss/ce": ce.item(), "gradient/ce": float(ce_gradient.norm())}
-
-        outputs, gradients = [logits], [ce_gradient]
+        settings, ranks, device = self.settings, self.ranks, self.compute.device
+        parts = self.batches[step] if parts is None else parts
+        count = ranks.total(
+            torch.stack([(targets != PAD).sum() for _, targets in parts]).sum().to(device)
+        )
+        torch.manual_seed(derived_seed(settings.seed, "dropout", step, *self._mine()))
         weight = settings.adv_weight * ramp(step, settings.adv_start, settings.adv_ramp)
-        if weight and (step + 1) % settings.adv_every == 0:
-            adversarial, raw, measured = self._adversarial(step)
-            check_finite(adversarial, "adversarial loss", step)
-            (adversarial_gradient,) = torch.autograd.grad(adversarial, raw)
-            balanced = balance(ce_gradient, adversarial_gradient, weight, settings.adv_scale)
-            outputs.append(raw)
-            gradients.append(balanced.adversarial)
-            metrics |= measured | {
-                "loss/adversarial": adversarial.item(),
-                "loss/total": ce.item() + balanced.weight * adversarial.item(),
-                "gradient/adversarial": float(balanced.adversarial.norm()),
+        adversarial = bool(weight) and (step + 1) % settings.adv_every == 0
+        metrics: dict[str, float] = {}
+        losses, ce_gradients = [], []
+        self.updater.optimizer.zero_grad()
+        for number, (inputs, targets) in enumerate(parts):
+            last = number == len(parts) - 1
+            with self._alone(not last):
+                self.model.train()
+                with self.compute.autocast():
+                    logits = self._parallel(inputs.to(device, non_blocking=True))  # (B, T, V)
+                # Ranks are averaged, so each gives its part of the mean times their number.
+                ce = ranks.world * cross_entropy(
+                    logits, targets.to(device, non_blocking=True), count, settings.smoothing
+                )
+                (gradient,) = torch.autograd.grad(ce, logits)
+                losses.append(ce.detach())
+                ce_gradients.append(gradient)
+                outputs, gradients = [logits], [gradient]
+                if last:
+                    loss = ranks.total(torch.stack(losses).sum()) / ranks.world
+                    check_finite(loss, "cross-entropy loss", step)
+                    norm = norm_at_logits(ce_gradients, ranks)
+                    metrics = {"loss/ce": float(loss), "gradient/ce": norm}
+                if last and adversarial:
+                    raw, gradient, measured = self._adversarial_term(step, weight, norm)
+                    outputs.append(raw)
+                    gradients.append(gradient)
+                    total = (
+                        float(loss) + measured["adversarial/weight"] * measured["loss/adversarial"]
+                    )
+                    metrics |= measured | {"loss/total": total}
+                self.updater.backward(outputs, gradients)
+        return metrics | self.updater.apply(step)
+
+    def _adversarial_term(
+        self, step: int, weight: float, ce_norm: float
+    ) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """The rollout's logits, the weighed gradient there, and what was measured."""
+        settings, ranks = self.settings, self.ranks
+        adversarial, raw, measured = self._adversarial(step)
+        loss = ranks.total(adversarial.detach()) / ranks.world
+        check_finite(loss, "adversarial loss", step)
+        (gradient,) = torch.autograd.grad(adversarial, raw)
+        balanced = balance(ce_norm, gradient, weight, settings.adv_scale, ranks)
+        return (
+            raw,
+            balanced.adversarial,
+            measured
+            | {
+                "loss/adversarial": float(loss),
+                "gradient/adversarial": balanced.share * ce_norm,
                 "adversarial/share": balanced.share,
                 "adversarial/weight": balanced.weight,
-            }
-
-        self.optimizer.zero_grad()
-        torch.autograd.backward(outputs, gradients)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
-        check_finite(norm, "gradient norm", step)
-        rate = learning_rate(
-            step, settings.learning_rate, settings.warmup, settings.steps, settings.final_rate
+            },
         )
-        set_rate(self.optimizer, rate)
-        self.optimizer.step()
-        return metrics | {"gradient/weights": float(norm), "schedule/learning_rate": rate}
 
     def _adversarial(self, step: int) -> tuple[Tensor, Tensor, dict[str, float]]:
         """The adversarial loss, the logits (B, S, V) it comes from, and what was measured."""
@@ -165,7 +208,8 @@ class Trainer:
         settings, device = self.settings, self.compute.device
         chance = numpy_generator(settings.seed, "opening", step).random()
         prefix = self.prompts(step, chance < settings.bos_share).to(device)
-        noise = torch_generator(device, settings.seed, "rollout", step)
+        prefix = prefix[list(self.ranks.share(len(prefix)))]
+        noise = torch_generator(device, settings.seed, "rollout", step, *self._mine())
         with self.compute.autocast():
             sampled = rollout(
                 self.model, self.grammar, prefix, settings.rollout,
@@ -192,46 +236,47 @@ class Trainer:
         settings, step = self.settings, self.step
         last = step == settings.steps
         handover = self.critic is not None and step == settings.adv_start
+        better = False
         if step % settings.evaluate_every == 0 or last or handover:
             bits = self.progress.report(step, log)
+            self.updater.validated(bits)
             better, self.best = bits < self.best, min(bits, self.best)
-        else:
-            better = False
+        if not self.ranks.main:
+            return
         if handover:
             self.composer.save(self.out / "cross_entropy")
         if step % settings.checkpoint_every == 0 or last or better:
-            state = {"optimizer": self.optimizer.state_dict(), "best": self.best}
+            state = {"optimizer": self.updater.state_dict(), "best": self.best}
             self.run.save(step, self.composer.save, state, settings.keep, better)
+
+    def _mine(self) -> tuple[int, ...]:
+        """What tells this rank's draws from the first one's."""
+        return () if self.ranks.main else (self.ranks.rank,)
+
+    def _alone(self, alone: bool) -> AbstractContextManager[None]:
+        """Ranks add up their gradients in the last part of a step alone."""
+        if alone and isinstance(self._parallel, DistributedDataParallel):
+            return self._parallel.no_sync()
+        return nullcontext()
+
+    def _parallelised(self) -> nn.Module:
+        """The model as the windows go through it: compiled, and with its ranks averaged."""
+        model: nn.Module = self.model
+        if self.settings.compile:
+            model = torch.compile(model)  # type: ignore[assignment]
+        return DistributedDataParallel(model) if self.ranks.world > 1 else model
 
     def _critic(self, corpus: Corpus) -> StyleCritic:
         settings = self.settings
+        if settings.adv_batch < self.ranks.world:
+            raise UserError(
+                f"--adv-batch {settings.adv_batch}: fewer rollouts than {self.ranks.world} ranks"
+            )
         folder = Path(settings.discriminator) if settings.discriminator else None
         return StyleCritic(
             folder, corpus, settings.exclude_sources, settings.rollout, settings.adv_loss,
             self.compute.device,
         )  # fmt: skip
-
-    def _generator(self, corpus: Corpus) -> tuple[Transformer, Representation]:
-        settings = self.settings
-        if settings.init:
-            composer = Composer.load(generator_folder(Path(settings.init)), self.compute.device)
-            if composer.representation.music_digest != corpus.representation.music_digest:
-                raise UserError(
-                    f"{settings.init}: this generator writes other tokens than {corpus.folder}; "
-                    "start without --init, or build the corpus in its representation"
-                )
-            return composer.model, composer.representation
-        conditions = conditions_of(
-            corpus, settings.condition, settings.artist_pieces, settings.exclude_sources
-        )
-        representation = Representation(corpus.representation.settings, conditions)
-        if settings.byte_pairs:
-            numbers = corpus.select("train", exclude_sources=settings.exclude_sources)
-            pieces = (corpus.piece(number) for number in numbers)
-            representation = merged_from(pieces, representation, settings.byte_pairs)
-        torch.manual_seed(derived_seed(settings.seed, "weights"))
-        model = Transformer(representation.vocab_size, settings.generator)
-        return model.to(self.compute.device), representation
 
     def _inputs(self, corpus: Corpus) -> dict[str, str]:
         """Digests of all that fixes the outcome besides the settings."""
@@ -242,32 +287,9 @@ class Trainer:
             inputs["init"] = weights_digest(self.model)
         return inputs
 
-    def _check_byte_pairs(self) -> None:
-        """Merged tokens mean nothing to a discriminator, and belong to one generator."""
-        for flag in ("adv_weight", "init"):
-            if self.settings.byte_pairs and getattr(self.settings, flag):
-                raise UserError(
-                    f"--byte-pairs with --{flag.replace('_', '-')}: merged tokens are for a "
-                    "generator of its own, trained by cross-entropy alone; leave one of them out"
-                )
-
-    def _check_context(self) -> None:
-        """Refuses at the start what would not fit the generator's context hours later."""
-        settings, most = self.settings, self.model.settings.max_length
-        wanted = {"--length": settings.length}
-        if settings.adv_weight:
-            known = "label:jazz" in self.representation.conditions
-            wanted["--prompt and --rollout"] = known + settings.prompt + settings.rollout
-        for flags, tokens in wanted.items():
-            if tokens > most:
-                raise UserError(
-                    f"{flags}: {tokens} tokens do not fit the generator's context of {most}; use "
-                    "less, or a larger --max-length"
-                )
-
     def _load(self, checkpoint: Path) -> None:
         saved = Composer.load(checkpoint, self.compute.device)
         self.model.load_state_dict(saved.model.state_dict())
         state = load_state(checkpoint, self.compute.device)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.updater.load_state_dict(state["optimizer"])
         self.step, self.best = state["step"], state["best"]

@@ -1,6 +1,8 @@
-"""How well a generator predicts real music: bits a note, bits a token, accuracy.
+"""How well a generator predicts real music: bits a note, an event, a token; perplexity; accuracy.
 
-Bits a note compares across representations: all the bits spent, over the notes they describe.
+Bits a note and bits an event compare across representations: all the bits spent, over the notes
+they describe, or over the MIDI messages (note-on, note-off, pedal, tempo, program and meter). Bits
+and accuracy of each type of token say where a model is weak.
 """
 
 import math
@@ -11,14 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data_tools.representation import PAD, Representation
+from data_tools.bytepair import MergedRepresentation
+from data_tools.representation import PAD, Representation, TokenType
 from gan.engine import Engine
-from generator.transformer import Transformer
+from generator.model import GeneratorModel
 
 
 @torch.no_grad()
 def token_bits(
-    model: Transformer, inputs: Tensor, targets: Tensor, compute: Engine, batch: int = 16
+    model: GeneratorModel, inputs: Tensor, targets: Tensor, compute: Engine, batch: int = 16
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bits of every target, 0 where there is none, and whether it was the likeliest.
 
@@ -45,18 +48,58 @@ def token_bits(
     return np.concatenate(bits), np.concatenate(hits)
 
 
+_MESSAGES = {
+    TokenType.PITCH: 2,  # a note-on, and the note-off its duration gives
+    TokenType.NOTE_ON: 1,
+    TokenType.NOTE_OFF: 1,
+    TokenType.PEDAL_ON: 1,
+    TokenType.PEDAL_OFF: 1,
+    TokenType.TEMPO: 1,
+    TokenType.PROGRAM: 1,
+    TokenType.TIME_SIGNATURE: 1,
+}
+
+
+def messages(representation: Representation) -> np.ndarray:
+    """(vocab_size,) how many MIDI messages each token stands for; time is no message."""
+    if isinstance(representation, MergedRepresentation):
+        plain = messages(representation.plain)
+        return np.array([plain[list(parts)].sum() for parts in representation.parts])
+    counts = np.zeros(len(TokenType), dtype=np.int64)
+    counts[list(_MESSAGES)] = list(_MESSAGES.values())
+    return counts[representation.token_types]
+
+
 def summary(
     bits: np.ndarray, hits: np.ndarray, targets: np.ndarray, representation: Representation
 ) -> dict[str, float]:
-    """Bits a note, bits a token and token accuracy over targets (N, T)."""
+    """Bits a note, an event, a token, perplexity and token accuracy over targets (N, T)."""
     real = targets != PAD
     notes = representation.strikes[targets] * real  # a merged token may begin several
+    events = messages(representation)[targets] * real
     total = float(bits[real].sum())
+    per_token = total / max(1, int(real.sum()))
     return {
         "bits_per_note": total / max(1, int(notes.sum())),
-        "bits_per_token": total / max(1, int(real.sum())),
+        "bits_per_event": total / max(1, int(events.sum())),
+        "bits_per_token": per_token,
+        "perplexity": 2**per_token,
         "token_accuracy": float(hits[real].mean()),
     }
+
+
+def by_type(
+    bits: np.ndarray, hits: np.ndarray, targets: np.ndarray, representation: Representation
+) -> dict[str, float]:
+    """Bits and accuracy of each type of token among targets (N, T), as `bits/Pitch` and so on."""
+    kinds = representation.token_types[targets]
+    result = {}
+    for kind in sorted(set(kinds[targets != PAD].tolist())):
+        mine = (kinds == kind) & (targets != PAD)
+        name = TokenType(kind).name.title().replace("_", "")
+        result[f"bits/{name}"] = float(bits[mine].mean())
+        result[f"accuracy/{name}"] = float(hits[mine].mean())
+    return result
 
 
 def by_label(

@@ -8,15 +8,17 @@ from pathlib import Path
 import miditoolkit
 import numpy as np
 import torch
+from torch import Tensor
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from gan.adversarial.critic import StyleCritic
 from gan.data import validation_windows
 from gan.engine import Engine
-from gan.evaluation.language import by_label, token_bits
+from gan.evaluation.language import by_label, by_type, summary, token_bits
 from gan.evaluation.pictures import piano_roll
 from gan.logbook import Logbook
+from gan.ranks import ALONE, Ranks
 from gan.settings import TrainSettings
 from generator.compose import Composer
 
@@ -33,6 +35,7 @@ class Progress:
         compute: device and precision.
         settings: how much to read and to sample.
         out: the run's folder; samples go to `samples/step-N/`.
+        ranks: they share the reading; the first one samples.
     """
 
     def __init__(
@@ -43,12 +46,18 @@ class Progress:
         compute: Engine,
         settings: TrainSettings,
         out: Path,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.composer, self.critic, self.compute = composer, critic, compute
-        self.settings, self.out = settings, out
+        self.settings, self.out, self.ranks = settings, out, ranks
         numbers = corpus.select("validation", exclude_sources=settings.exclude_sources)
         if not numbers:
             raise UserError(f"{corpus.folder}: no pieces in validation; build with --validation")
+        # As many of those it learns from, as they are: the gap between the two is overfitting.
+        train = corpus.select("train", exclude_sources=settings.exclude_sources)
+        self._known = validation_windows(
+            corpus, train, composer.representation, settings.length, settings.validation_windows
+        )
         self._windows = []
         for label in sorted({corpus.rows[number]["label"] for number in numbers}):
             mine = [number for number in numbers if corpus.rows[number]["label"] == label]
@@ -60,16 +69,36 @@ class Progress:
 
     def report(self, step: int, log: Logbook) -> float:
         """Validates, samples and logs; returns validation bits a note."""
+        representation = self.composer.representation
         inputs = torch.cat([pair[1] for pair in self._windows])
         targets = torch.cat([pair[2] for pair in self._windows])
         labels = [label for label, rows, _ in self._windows for _ in range(len(rows))]
-        bits, hits = token_bits(self.composer.model, inputs, targets, self.compute)
-        result = by_label(bits, hits, targets.numpy(), labels, self.composer.representation)
+        bits, hits = self._read(inputs, targets)
+        result = by_label(bits, hits, targets.numpy(), labels, representation)
         metrics = {f"validation/{name}": value for name, value in result.items()}
-        if self.settings.samples:
+        kinds = by_type(bits, hits, targets.numpy(), representation)
+        metrics |= {f"validation_{name}": value for name, value in kinds.items()}
+        known = summary(*self._read(*self._known), self._known[1].numpy(), representation)
+        metrics |= {f"train/{name}": value for name, value in known.items()}
+        metrics |= {
+            "gap/token_accuracy": known["token_accuracy"] - result["token_accuracy"],
+            "gap/bits_per_note": result["bits_per_note"] - known["bits_per_note"],
+        }
+        if self.settings.samples and self.ranks.main:
             metrics |= self._sample(step, log)
         log.log(step, metrics, show=True)
         return result["bits_per_note"]
+
+    def _read(self, inputs: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Bits and hits of all windows (N, T), each rank having read its share."""
+        mine = list(self.ranks.share(len(inputs)))
+        own = token_bits(self.composer.model, inputs[mine], targets[mine], self.compute)
+        shares = self.ranks.gather(own)
+        bits = np.zeros(targets.shape)
+        hits = np.zeros(targets.shape, dtype=bool)
+        for rank, share in enumerate(shares):
+            bits[rank :: self.ranks.world], hits[rank :: self.ranks.world] = share
+        return bits, hits
 
     def _sample(self, step: int, log: Logbook) -> dict[str, float]:
         settings = self.settings

@@ -90,7 +90,13 @@ def test_summary_counts_notes_tokens_and_hits(representation: Representation) ->
     bits = np.array([[1.0, 2.0, 0.0], [3.0, 4.0, 5.0]])
     hits = np.array([[True, False, False], [True, False, True]])
     whole = summary(bits, hits, targets, representation)
-    assert whole == {"bits_per_note": 5.0, "bits_per_token": 3.0, "token_accuracy": 0.6}
+    assert whole == {
+        "bits_per_note": 5.0,
+        "bits_per_event": 2.5,  # a note is switched on, and off
+        "bits_per_token": 3.0,
+        "perplexity": 8.0,
+        "token_accuracy": 0.6,
+    }
     parts = by_label(bits, hits, targets, ["jazz", "not_jazz"], representation)
     assert parts == whole | {"bits_per_note_jazz": 3.0, "bits_per_note_not_jazz": 6.0}
 

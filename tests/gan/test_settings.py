@@ -115,9 +115,9 @@ def parsed(kind: type[BaseModel], *flags: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     @click.command()
-    @options.options(kind)
+    @options.options(kind, choices=kind is TrainSettings)
     def command(**values: Any) -> None:
-        found.update(options.given(kind, values))
+        found.update(options.given(kind, values, choices=kind is TrainSettings))
 
     result = CliRunner().invoke(command, flags)
     assert result.exit_code == 0, result.output

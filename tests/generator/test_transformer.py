@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import Tensor
 
+from generator.positions import rotary_tables, rotate
 from generator.settings import TransformerSettings
-from generator.transformer import Transformer, rotary_tables, rotate
+from generator.transformer import Transformer
 
 VOCABULARY = 40
 

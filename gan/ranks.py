@@ -1,0 +1,82 @@
+"""The processes of one training run: which one this is, and what they say together.
+
+`torchrun` starts them and tells each its place; without it there is one, and nothing here costs
+anything. Gradients are averaged by DistributedDataParallel; the few numbers that all must agree on
+go through here.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Value = TypeVar("Value")
+PATIENCE = timedelta(hours=1)  # the others wait while one samples or writes
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One of `world` processes.
+
+    Attributes:
+        rank: which, over all nodes.
+        world: how many there are.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether this one writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, count: int) -> range:
+        """This rank's part of `count` places."""
+        return range(self.rank, count, self.world)
+
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of a tensor over all ranks."""
+        if self.world > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
+
+    def gather(self, value: Value) -> list[Value]:
+        """Every rank's value, in order."""
+        if self.world == 1:
+            return [value]
+        found: list[Value | None] = [None] * self.world
+        dist.all_gather_object(found, value)
+        return found  # type: ignore[return-value]
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Ranks]:
+    """Joins the processes that `torchrun` started, and leaves them at the end."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield ALONE
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(backend, timeout=PATIENCE)
+    try:
+        yield Ranks(dist.get_rank(), world)
+    finally:
+        dist.destroy_process_group()
