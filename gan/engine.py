@@ -3,6 +3,8 @@
 import hashlib
 import math
 import os
+import resource
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -141,3 +143,13 @@ def check_finite(value: Tensor, name: str, step: int) -> None:
             f"step {step}: the {name} is {value.item()}; start again with a lower learning rate "
             "(or adversarial weight), or --resume from the last checkpoint"
         )
+
+
+def peak_memory(device: torch.device) -> dict[str, float]:
+    """The most memory this process has held, MiB: of the machine, and of its GPU."""
+    scale = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20
+    found = {"system/peak_mib": round(peak, 1)}
+    if device.type == "cuda":
+        found["system/peak_gpu_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    return found

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generator.initialise import SCALE
+
 
 class ScaleNorm(nn.Module):
     """g x / |x|: one learnt length for the whole vector (Nguyen & Salazar 2019)."""
@@ -33,8 +35,8 @@ def norm_of(kind: Literal["layer", "rms", "scale", "none"], width: int) -> nn.Mo
 
 
 def fixed_length(embedding: Tensor) -> Tensor:
-    """FixNorm (Nguyen & Chiang 2018): each row of (V, C) at unit length.
+    """FixNorm (Nguyen & Chiang 2018): rows of (V, C) at one length, that of a fresh embedding.
 
     With ScaleNorm before it, the output layer is then a cosine times one learnt number.
     """
-    return F.normalize(embedding, dim=-1)
+    return F.normalize(embedding, dim=-1) * SCALE * math.sqrt(embedding.shape[-1])

@@ -2,7 +2,8 @@
 
 Pre-norm blocks, a gated feed-forward part (SwiGLU, Shazeer 2020); by default rotary positions,
 LayerNorm without bias, GPT-2's scaled initialisation and tied embeddings. The alternatives live in
-`norms`, `positions` and `initialise`.
+`norms`, `positions` and `initialise`. Dropout is on the embedding and on what each part adds; on
+the weights of attention it would leave the fused kernels, and cost a CPU half its speed.
 
 Shapes: B batch, T positions, t new positions in a step, P positions already cached, V vocabulary,
 C width, H heads, D channels of a head.
@@ -57,7 +58,6 @@ class Attention(nn.Module):
     def __init__(self, settings: TransformerSettings) -> None:
         super().__init__()
         self.heads = settings.heads
-        self.dropout = settings.dropout
         self.mix = nn.Linear(settings.width, 3 * settings.width, bias=False)
         self.out = nn.Linear(settings.width, settings.width, bias=False)
         # Logits of attention cannot grow without bound (Henry et al. 2020; Dehghani et al. 2023).
@@ -90,7 +90,6 @@ class Attention(nn.Module):
             key,
             value,
             attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
             is_causal=mask is None and new > 1,
         )
         return self.out(mixed.transpose(1, 2).reshape(batch, new, width).to(x.dtype))
@@ -185,10 +184,11 @@ class Transformer(GeneratorModel):
 
     def embed(self, x: Tensor) -> Tensor:
         """Vectors (B, T, C) of ids or rows; see `generator.model.embed`."""
-        if not self.settings.fix_norm:
-            return embed(x, self.embedding.weight)
-        # Unit rows, brought back to the size that the rest of the stream expects.
-        return embed(x, fixed_length(self.embedding.weight)) * math.sqrt(self.settings.width)
+        return embed(x, self._embedding())
+
+    def _embedding(self) -> Tensor:
+        weight = self.embedding.weight
+        return fixed_length(weight) if self.settings.fix_norm else weight
 
     def _states(self, x: Tensor, cache: KeyValueCache | None) -> Tensor:
         start = cache.length if cache is not None else 0
@@ -202,9 +202,7 @@ class Transformer(GeneratorModel):
         return self.norm(states)
 
     def _logits(self, states: Tensor) -> Tensor:
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        if self.settings.fix_norm:
-            weight = fixed_length(weight)
+        weight = self._embedding() if self.head is None else self.head.weight
         return F.linear(states, weight).float()
 
     def _check_length(self, length: int) -> None:

@@ -29,7 +29,15 @@ from gan.adversarial.relaxation import agreement, straight_through
 from gan.adversarial.rollout import replay
 from gan.adversarial.setup import check_byte_pairs, check_context, first_generator
 from gan.data import Batches, GeneratorWindows, Prompts
-from gan.engine import check_finite, derived_seed, engine, numpy_generator, ramp, torch_generator
+from gan.engine import (
+    check_finite,
+    derived_seed,
+    engine,
+    numpy_generator,
+    peak_memory,
+    ramp,
+    torch_generator,
+)
 from gan.evaluation.progress import Progress
 from gan.logbook import Logbook, Silence
 from gan.ranks import ALONE, Ranks
@@ -130,6 +138,7 @@ class Trainer:
                 metrics = self.train_step(self.step, parts)
                 self.step += 1
                 if self.step % 10 == 0 or self.step == 1:
+                    metrics |= peak_memory(self.compute.device)
                     log.log(self.step, metrics, show=self.step % 50 == 0)
                 self._after_step(log)
             if main:

@@ -1,0 +1,136 @@
+"""Which generator, and which of the options people have measured? One command, one table.
+
+    python -m experiments.recipes.generators --corpus CORPUS --out experiments/results/generators
+
+Two families in two sizes, and every option toggled alone from a common preset, each at the same
+number of training tokens. Every row is a `gan train` in a process of its own; what is finished is
+not done again, and with the time that is given seeds are added round by round. All are read on the
+same held-out windows.
+"""
+
+import json
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from data_tools.files import write_json, write_text
+from experiments.recipes.generators_rows import COMMON, ROWS, Row
+from experiments.recipes.generators_table import markdown
+from gan.plain import PlainCommand
+
+WINDOWS, LENGTH = 128, 256  # of held-out music, and as many of the training split's
+
+
+def flags(row: Row, seed: int, corpus: Path, out: Path) -> list[str]:
+    """The arguments of `gan` for a row."""
+    choices = COMMON | row.group.settings | row.changes | {"seed": seed}
+    words = ["train", "--corpus", str(corpus), "--out", str(out), "--quiet", "--resume"]
+    for name, value in choices.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [f"--{flag}", str(one)]
+    return words
+
+
+def run(row: Row, seed: int, corpus: Path, folder: Path) -> dict[str, Any]:
+    """Trains a row, and reads held-out and known music with what came of it."""
+    out = folder / f"{row.name}-{seed}"
+    found = out / "result.json"
+    if found.is_file():
+        return json.loads(found.read_text())
+    words = flags(row, seed, corpus, out)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    began = time.monotonic()
+    ended = subprocess.run([sys.executable, "-m", "gan", *words], capture_output=True, text=True)
+    seconds = time.monotonic() - began
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    result: dict[str, Any] = {"name": row.name, "group": row.group.name, "seed": seed}
+    result["command"] = shlex.join(["gan", *words])
+    if ended.returncode:
+        # A run that blows up is a result: T-Fixup without its start, say.
+        result["failed"] = ended.stderr.strip().splitlines()[-1][:200]
+    else:
+        result |= read(out, corpus) | {
+            "seconds": round(seconds, 1),
+            "cpu_seconds": round(after.ru_utime - before.ru_utime, 1),
+            "peak_mib": peak(out),
+            "tokens_per_second": rate(out, row),
+        }
+    write_json(found, result)
+    return result
+
+
+def rate(out: Path, row: Row) -> float:
+    """Training tokens a second between the first logged step and the last, median of tens."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").open()]
+    logged = [(line["step"], line["seconds"]) for line in lines if "loss/ce" in line]
+    steps, seconds = np.array(logged).T
+    settings = COMMON | row.group.settings | row.changes
+    tokens = settings["batch"] * settings["length"]
+    return round(float(np.median(tokens * np.diff(steps) / np.diff(seconds))), 0)
+
+
+def peak(out: Path) -> float:
+    """Peak memory of the training process, MiB, as it logged it."""
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").open()]
+    return max(line.get("system/peak_mib", 0.0) for line in lines)
+
+
+def read(out: Path, folder: Path) -> dict[str, Any]:
+    """What the finished generator makes of held-out and of known music."""
+    from data_tools.corpus import Corpus
+    from gan.data import validation_windows
+    from gan.engine import engine
+    from gan.evaluation.language import summary, token_bits
+    from generator.compose import Composer
+
+    corpus, compute = Corpus(folder), engine("cpu", "fp32")
+    composer = Composer.load(out / "generator")
+    result: dict[str, Any] = {"weights": sum(p.numel() for p in composer.model.parameters())}
+    for split, name in (("validation", "validation"), ("train", "train")):
+        numbers = corpus.select(split, exclude_sources=COMMON["exclude_sources"])
+        pair = validation_windows(corpus, numbers, composer.representation, LENGTH, WINDOWS)
+        bits, hits = token_bits(composer.model, *pair, compute)
+        result[name] = summary(bits, hits, pair[1].numpy(), composer.representation)
+    return result
+
+
+@click.command(cls=PlainCommand)
+@click.option("--corpus", type=Path, required=True, help="From 'gan data build'.")
+@click.option("--runs", type=Path, default=Path("runs/generators"), show_default=True)
+@click.option("--out", type=Path, required=True, help="The table: .json and .md are added.")
+@click.option("--seeds", default=3, show_default=True, help="Seeds a row, at most.")
+@click.option("--minutes", default=600.0, show_default=True, help="No row begins after these.")
+@click.option("--only", default="", help="Rows whose name contains this.")
+def compare(corpus: Path, runs: Path, out: Path, seeds: int, minutes: float, only: str) -> None:
+    """Train every row that is missing, and write the table."""
+    began, results = time.monotonic(), []
+    for seed in range(seeds):
+        for row in ROWS:
+            if only not in row.name or (row.seeds and seed >= row.seeds):
+                continue
+            known = (runs / f"{row.name}-{seed}" / "result.json").is_file()
+            if not known and time.monotonic() - began > 60 * minutes:
+                continue
+            result = run(row, seed, corpus, runs)
+            results.append(result)
+            if not known:
+                held = result.get("validation", {}).get("bits_per_note", float("nan"))
+                click.echo(f"{row.name} seed {seed}: {held:.3f} bits a note")
+    if not only:
+        write_json(out.with_suffix(".json"), results)
+        write_text(out.with_suffix(".md"), markdown(results))
+
+
+if __name__ == "__main__":
+    compare()
