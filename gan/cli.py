@@ -14,12 +14,13 @@ import click
 
 from data_tools.errors import UserError
 from discriminator.settings import MODELS, SIZES, VIEWS, sized
-from gan import options, settings, tables
+from gan import options, settings
 from gan.cli_cluster import ray_score
 from gan.cli_curate import curate
 from gan.cli_data import data
 from gan.cli_ensemble import ensemble
 from gan.cli_explain import explain
+from gan.cli_generate import generate
 from gan.cli_score import score
 from generator.settings import MODELS as GENERATORS
 from generator.settings import SIZES as GENERATOR_SIZES
@@ -62,6 +63,7 @@ main.add_command(curate)
 main.add_command(explain)
 main.add_command(ray_score)
 main.add_command(ensemble)
+main.add_command(generate)
 
 
 def _training(command: Any) -> Any:
@@ -137,40 +139,6 @@ def train(
         folder = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks).train()
     if not quiet and ranks.main:
         click.echo(f"generator: {folder}   tensorboard --logdir {out / 'tensorboard'}")
-
-
-@main.command()
-@click.option("--run", type=Path, help="A training run: its finished or latest generator.")
-@click.option("--checkpoint", type=Path, help="A generator's folder.")
-@click.option("--count", type=click.IntRange(1), default=4, show_default=True, help="Pieces.")
-@click.option("--out", type=Path, required=True, help="Folder for the .mid files.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the first piece.")
-@click.option("--length", type=click.IntRange(1), default=1024, show_default=True,
-              help="Tokens added; about four make a note.")  # fmt: skip
-@click.option("--label", help="A label the generator knows.  [jazz, where it knows any]")
-@click.option("--artist", help="An artist the generator knows.")
-@click.option("--prompt", type=Path, help="MIDI file whose last 512 tokens open every piece.")
-@click.option("--temperature", type=float, default=0.95, show_default=True, help="Under 1: safer.")
-@click.option("--top-k", type=int, default=0, show_default=True, help="Likeliest tokens; 0: all.")
-@click.option("--top-p", type=float, default=0.98, show_default=True, help="Nucleus sampling.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-def generate(
-    run: Path | None, checkpoint: Path | None, count: int, out: Path, **choices: Any
-) -> None:
-    """Write MIDI files with a trained generator (the shipped one by default)."""
-    if run and checkpoint:
-        raise click.UsageError("give --run or --checkpoint, not both")
-    from gan.engine import engine
-    from gan.run import generator_folder
-    from generator.compose import Composer
-
-    folder = generator_folder(run) if run else checkpoint
-    composer = Composer.load(folder, engine(choices.pop("device")).device)
-    rows: list[dict[str, object]] = []
-    for number, piece in enumerate(composer.compose(count, choices.pop("seed"), **choices)):
-        path = piece.save(out / f"{number:03d}-seed{piece.seed}.mid")
-        rows.append({"path": str(path)} | {k: round(v, 3) for k, v in piece.statistics.items()})
-    tables.show(rows, "table")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ written again alone; a piece that comes out empty gives way to another seed.
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import miditoolkit
 import numpy as np
@@ -17,16 +18,24 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from data_tools import midi
 from data_tools.cards import read_card
 from data_tools.errors import UserError
 from data_tools.files import write_json
-from data_tools.representation import Representation
-from generator.merged import grammar_of
+from data_tools.representation import EOS, PAD, Representation, TokenType
+from generator.arrange import Arrangement, arrange
+from generator.choice import Choice
+from generator.degenerate import describe
+from generator.grammar import Grammar
+from generator.hints import key_bias, tempo_token
+from generator.merged import MergedGrammar, grammar_of
 from generator.model import GeneratorModel, build
-from generator.sampling import describe, sample, seeded
+from generator.prompt import Prompt, read_prompt
+from generator.sampling import seeded, stream
 from generator.settings import ModelSettings
+from generator.steering import Steering
 
 FORMAT = 1
 PRETRAINED = Path(__file__).parent / "pretrained"
@@ -55,7 +64,7 @@ class Piece:
         ids: (T,) its music tokens, the prompt's first.
         prompt: how many of them are the prompt's.
         seed: composing one piece with this seed and the same choices gives it again.
-        statistics: see `generator.sampling.describe`.
+        statistics: see `generator.degenerate.describe`.
     """
 
     midi: miditoolkit.MidiFile
@@ -158,15 +167,20 @@ class Composer:
         seed: int = 0,
         *,
         length: int = 1024,
+        seconds: float | None = None,
         label: str | None = None,
         artist: str | None = None,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
+        key: str | None = None,
+        tempo: float | None = None,
         prompt: midi.Music | None = None,
         prompt_length: int = 512,
+        prompt_bars: float | None = None,
+        prompt_seconds: float | None = None,
+        whistle: bool = False,
         min_notes: int = 8,
         batch: int = 16,
+        steering: Steering | None = None,
+        **choice: Any,
     ) -> list[Piece]:
         """Writes pieces, from nothing or on from a prompt.
 
@@ -174,54 +188,39 @@ class Composer:
             count: how many pieces.
             seed: of the first; the others count up.
             length: most tokens a piece adds (three or four make a note).
-            label: a label the model was trained with; the composer's own default where None.
+            seconds: a piece ends after so many, if its tokens reach so far.
+            label: a label the model was trained with, or "none"; the composer's own default where
+                None.
             artist: an artist the model was trained with.
-            temperature: under 1 safer, over 1 wilder.
-            top_k: only so many of the likeliest tokens; 0 for all.
-            top_p: only the likeliest tokens that together reach this probability.
+            key: such as "Bb" or "F#m": notes outside it become less likely.
+            tempo: quarters a minute; on the clock the file's bars, on the beat how it opens.
             prompt: music to go on from, opening every piece.
-            prompt_length: how many of the prompt's last tokens are used.
+            prompt_length: how many of a long prompt's last tokens are used.
+            prompt_bars: only the first bars of the prompt.
+            prompt_seconds: only the first seconds of the prompt.
+            whistle: a short signal on a channel of its own between prompt and continuation.
             min_notes: the model may not end a piece before it has added this many.
             batch: pieces sampled side by side.
+            steering: chooses among several continuations of each piece while it is written.
+            choice: how tokens are chosen; the fields of `Choice`.
 
         Raises:
             UserError: a choice out of range, an unknown label or artist, a prompt that cannot be
                 read, or nothing but empty pieces.
         """
-        _check(count, length, temperature, top_k, top_p, prompt_length, batch)
-        label = label or self.default_label
-        conditions = self._conditions(label, artist)
-        opening = [self.representation.bos]
-        if prompt is not None:
-            opening = self._prompt(prompt, prompt_length)
-        prefix = conditions + opening
-        music_start = len(conditions) + (opening[0] == self.representation.bos)
-        grammar = grammar_of(self.representation, self.device, self._strikes(prefix) + min_notes)
-        story = _story(label, artist, temperature, top_k, top_p, prompt)
-
-        def draw(seeds: Sequence[int]) -> list[Piece | None]:
-            samples = sample(
-                self.model,
-                grammar,
-                torch.tensor([prefix] * len(seeds), device=self.device),
-                length,
-                generators=seeded(seeds),
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-            )
-            return [
-                self._piece(ids[music_start:], len(prefix) - music_start, one, story)
-                for ids, one in zip(samples.pieces(), seeds, strict=True)
-            ]
-
+        request = self._request(
+            count=count, length=length, seconds=seconds, label=label, artist=artist, key=key,
+            tempo=tempo, prompt=prompt, prompt_length=prompt_length, prompt_bars=prompt_bars,
+            prompt_seconds=prompt_seconds, whistle=whistle, min_notes=min_notes, batch=batch,
+            choice=choice,
+        )  # fmt: skip
         pieces: dict[int, Piece] = {}
         for attempt in range(ATTEMPTS):
             missing = [number for number in range(count) if number not in pieces]
             for first in range(0, len(missing), batch):
                 part = missing[first : first + batch]
-                drawn = draw([seed + attempt * count + number for number in part])
-                found = zip(part, drawn, strict=True)
+                seeds = [seed + attempt * count + number for number in part]
+                found = zip(part, self._draw(request, seeds, steering), strict=True)
                 pieces |= {number: piece for number, piece in found if piece is not None}
         if len(pieces) < count:
             raise UserError(
@@ -230,85 +229,221 @@ class Composer:
             )
         return [pieces[number] for number in range(count)]
 
-    def _conditions(self, label: str | None, artist: str | None) -> list[int]:
-        names = [f"label:{label}"] if label else []
-        names += [f"artist:{artist}"] if artist else []
-        return [self.representation.condition_id(name) for name in names]
+    def stream(self, seed: int = 0, **choices: Any) -> Iterator[tuple[float, float, int, int]]:
+        """Writes one piece and gives its notes as soon as they are certain.
 
-    def _prompt(self, prompt: midi.Music, length: int) -> list[int]:
-        """BOS and the whole prompt, or its last tokens if it is longer than `length`.
+        Args:
+            seed: of the piece.
+            choices: as for `compose`, but for count, batch, whistle and steering.
 
-        The latter start with a note, after what is then in force (such as the tempo), and without
-        BOS: they are the middle of a piece.
+        Yields:
+            Onset and length in seconds (on the beat: in quarters), pitch, velocity.
         """
-        ids = self.representation.encode(self.representation.prepare(prompt).score)
-        if len(ids) <= length:
-            return [self.representation.bos, *ids.tolist()]
-        starts = np.flatnonzero(self.representation.strikes[ids])
-        starts = starts[starts >= len(ids) - length]
-        if not len(starts):
-            raise UserError(
-                f"{midi.name_of(prompt)}: no note starts in its last {length} tokens; use more"
+        request = self._request(count=1, batch=1, **choices)
+        unit = self.representation.grid_seconds
+        if self.representation.settings.time_base == "beat":
+            unit = 1 / self.representation.steps_per_beat
+        told = 0
+        for ids in self._tokens(request, [seed], None):
+            # Nothing but a note can be new, and a note is certain once its moment has passed.
+            music = ids[0, request.music_start :].numpy(force=True)
+            if not self._moves[music[-1]] and music[-1] > EOS:
+                continue
+            notes = self.representation.events(music, close=bool(music[-1] <= EOS)).notes
+            order = np.lexsort((notes.pitch, notes.end if self._note_offs else notes.start))
+            for index in order[told:]:
+                start, end = float(notes.start[index]) * unit, float(notes.end[index]) * unit
+                yield start, end - start, int(notes.pitch[index]), int(notes.velocity[index])
+            told = max(told, len(order))
+
+    def _request(
+        self,
+        *,
+        count: int = 1,
+        length: int = 1024,
+        seconds: float | None = None,
+        label: str | None = None,
+        artist: str | None = None,
+        key: str | None = None,
+        tempo: float | None = None,
+        prompt: midi.Music | None = None,
+        prompt_length: int = 512,
+        prompt_bars: float | None = None,
+        prompt_seconds: float | None = None,
+        whistle: bool = False,
+        min_notes: int = 8,
+        batch: int = 16,
+        choice: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> "_Request":
+        """What `compose` was asked for, checked and made into tensors."""
+        chosen = Choice(**((choice or {}) | more))
+        chosen.check()
+        _check(count, length, seconds, tempo, prompt_length, batch)
+        if whistle and prompt is None:
+            raise UserError("whistle: it stands between a prompt and what follows; give a prompt")
+        label = None if label == "none" else label or self.default_label
+        names = [f"label:{label}"] * bool(label) + [f"artist:{artist}"] * bool(artist)
+        conditions = [self.representation.condition_id(name) for name in names]
+        given = None
+        opening = [self.representation.bos]
+        if prompt is not None:
+            given = read_prompt(
+                self.representation, prompt, prompt_length, prompt_bars, prompt_seconds
             )
-        return [*self.representation.in_force(ids, starts[0]), *ids[starts[0] :].tolist()]
+            opening = given.ids
+        elif tempo and self.representation.settings.time_base == "beat":
+            opening = [*opening, tempo_token(self.representation, tempo)]
+        prefix = conditions + opening
+        notes = int(self.representation.strikes[np.asarray(prefix)].sum())
+        story = _story(self.model.settings.kind, label, artist, key, chosen, given)
+        return _Request(
+            prefix=prefix,
+            without=opening if conditions else None,
+            music_start=len(conditions) + (opening[0] == self.representation.bos),
+            prompt=given,
+            grammar=grammar_of(self.representation, self.device, notes + min_notes),
+            bias=key_bias(self.representation, key).to(self.device) if key else None,
+            length=length,
+            seconds=seconds,
+            choice=chosen,
+            arrangement=Arrangement(story, tempo, whistle),
+        )
 
-    def _strikes(self, ids: Sequence[int] | np.ndarray) -> int:
-        return int(self.representation.strikes[np.asarray(ids, dtype=np.int64)].sum())
+    def _tokens(
+        self, request: "_Request", seeds: Sequence[int], steering: Steering | None
+    ) -> Iterator[Tensor]:
+        """Ids (B, P + s) of the pieces as they grow; with steering, B companions of each seed."""
+        width = steering.width if steering else 1
+        rows = [seed if not k else derived(seed, k) for seed in seeds for k in range(width)]
+        without = request.without
+        yield from stream(
+            self.model,
+            request.grammar,
+            torch.tensor([request.prefix] * len(rows), device=self.device),
+            request.length,
+            generators=seeded(rows),
+            choice=request.choice,
+            bias=request.bias,
+            unconditioned=torch.tensor([without] * len(rows), device=self.device)
+            if without
+            else None,
+            reselect=steering.over(seeds, request.music_start) if steering else None,
+        )
 
-    def _piece(self, ids: np.ndarray, prompt: int, seed: int, story: str) -> Piece | None:
+    def _draw(
+        self, request: "_Request", seeds: Sequence[int], steering: Steering | None
+    ) -> list["Piece | None"]:
+        """One piece a seed, None where the model added no note."""
+        start = len(request.prefix)
+        for number, grown in enumerate(self._tokens(request, seeds, steering)):
+            ids = grown
+            if request.seconds and number % 64 == 63:
+                ends = [self._seconds(row[request.music_start :]) for row in ids.numpy(force=True)]
+                if min(ends) > request.seconds:
+                    break
+        width = steering.width if steering else 1
+        pieces: list[Piece | None] = []
+        for row, seed in zip(ids[::width].numpy(force=True), seeds, strict=True):
+            length = start + int((row[start:] != PAD).sum())
+            pieces.append(self._piece(row[request.music_start : length], seed, request))
+        return pieces
+
+    def _seconds(self, music: np.ndarray) -> float:
+        """When the last of some music ids stands; at 120 to the minute on the beat."""
+        music = music[music > EOS]
+        step = int(self.representation.times(music)[-1]) if len(music) else 0
+        return step * self.representation.grid_seconds
+
+    def _piece(self, ids: np.ndarray, seed: int, request: "_Request") -> Piece | None:
         """The piece these tokens stand for, or None where the model added no note."""
+        given = len(request.prefix) - request.music_start
+        prompt = given if request.prompt else 0
+        if request.seconds:
+            music = np.concatenate([ids[ids > EOS], ids[:0]])
+            late = self.representation.times(music) * self.representation.grid_seconds
+            ids = music[: max(prompt, int(np.searchsorted(late, request.seconds)))]
         score = self.representation.decode(ids)
         opening = self.representation.decode(ids[:prompt])
         if score.note_num() <= opening.note_num():
             return None
-        result = midi.to_miditoolkit(score)
-        result.markers = [_marker(f"{story}, seed {seed}", 0)]
-        if prompt:
-            # A grid step is a tick of the decoded score.
-            end = int(self.representation.times(ids[:prompt])[-1])
-            result.markers += [_marker("prompt", 0), _marker("generated", end)]
+        story = replace(request.arrangement, story=f"{request.arrangement.story}, seed {seed}")
+        result = arrange(self.representation, ids, prompt, request.prompt, story)
         return Piece(result, ids, prompt, seed, describe(score))
 
+    @cached_property
+    def _moves(self) -> np.ndarray:
+        """(V,) bool: tokens after which earlier notes are certain."""
+        kinds = [TokenType.TIME_SHIFT, TokenType.BAR, TokenType.POSITION]
+        return np.isin(self.representation.token_types, kinds)
 
-def _marker(text: str, tick: int) -> miditoolkit.Marker:
-    # MIDI's text events are Latin-1.
-    return miditoolkit.Marker(text.encode("latin-1", "replace").decode("latin-1"), tick)
+    @cached_property
+    def _note_offs(self) -> bool:
+        return bool((self.representation.token_types == TokenType.NOTE_OFF).any())
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A request to compose, ready for the sampler.
+
+    Attributes:
+        prefix: ids that every piece opens with, conditions first.
+        without: the same without the conditions, None where there are none.
+        music_start: where music begins in the prefix.
+        prompt, grammar, bias, length, seconds, choice, arrangement: see `Composer.compose`.
+    """
+
+    prefix: list[int]
+    without: list[int] | None
+    music_start: int
+    prompt: Prompt | None
+    grammar: Grammar | MergedGrammar
+    bias: Tensor | None
+    length: int
+    seconds: float | None
+    choice: Choice
+    arrangement: Arrangement
+
+
+def derived(seed: int, companion: int) -> int:
+    """The seed of a companion of a piece."""
+    return (seed + 1) * 1_000_003 + companion
 
 
 def _story(
+    family: str,
     label: str | None,
     artist: str | None,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    prompt: midi.Music | None,
+    key: str | None,
+    choice: Choice,
+    prompt: Prompt | None,
 ) -> str:
-    parts = [f"composed by a transformer, temperature {temperature:g}"]
+    parts = [f"composed by {'an LSTM' if family == 'lstm' else 'a transformer'}"]
     parts += [f"label {label}"] if label else []
     parts += [f"artist {artist}"] if artist else []
-    parts += [f"top-k {top_k}"] if top_k else []
-    parts += [f"top-p {top_p:g}"] if top_p < 1 else []
-    if prompt is not None:
-        name = Path(prompt).name if isinstance(prompt, str | Path) else midi.name_of(prompt)
-        parts.append(f"prompt {name}")
+    parts += [f"key {key}"] if key else []
+    parts += [
+        f"{name.replace('_', '-')} {value:g}"
+        for name, value in asdict(choice).items()
+        if name == "temperature" or value != getattr(Choice, name)
+    ]
+    parts += [f"prompt {prompt.name}"] if prompt else []
     return ", ".join(parts)
 
 
 def _check(
     count: int,
     length: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
+    seconds: float | None,
+    tempo: float | None,
     prompt_length: int,
     batch: int,
 ) -> None:
     rules = {
         f"count {count}: ask for at least one piece": count >= 1,
         f"length {length}: ask for at least one token": length >= 1,
-        f"temperature {temperature:g}: must be above 0": temperature > 0,
-        f"top-k {top_k}: must be 0 (no limit) or more": top_k >= 0,
-        f"top-p {top_p:g}: must be above 0 and at most 1": 0 < top_p <= 1,
+        f"seconds {seconds}: must be above 0": seconds is None or seconds > 0,
+        f"tempo {tempo}: must be from 20 to 400 a minute": tempo is None or 20 <= tempo <= 400,
         f"prompt length {prompt_length}: use at least one token": prompt_length >= 1,
         f"batch {batch}: must be at least 1": batch >= 1,
     }

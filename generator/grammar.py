@@ -46,6 +46,10 @@ class GrammarState:
     notes: Tensor
     memory: Tensor
 
+    def take(self, rows: Tensor) -> "GrammarState":
+        """The state of these rows."""
+        return GrammarState(*(getattr(self, field.name)[rows] for field in fields(self)))
+
 
 _FIELDS = [field.name for field in fields(GrammarState)]
 
@@ -81,7 +85,7 @@ class Grammar:
         self._kind = tensor(kinds.astype(np.int64))
         self._lane = tensor(np.where(pitched, values + 1, 0).astype(np.int64))
         strikes = np.isin(kinds, [TokenType.PITCH, TokenType.NOTE_ON])
-        self._strikes = tensor(strikes)
+        self.strikes = tensor(strikes)  # (V,) bool: tokens that begin a note
         self._begins = tensor(strikes | (kinds == TokenType.PEDAL_ON))
         self._holds = tensor(np.isin(kinds, [TokenType.NOTE_ON, TokenType.PEDAL_ON]))
         self._ends = tensor(np.isin(kinds, [TokenType.NOTE_OFF, TokenType.PEDAL_OFF]))
@@ -143,7 +147,7 @@ class Grammar:
         settled = held & (state.settled | self._moves[ids, None])
         top = torch.where(self._begins[ids], torch.maximum(state.top, lane), state.top)
         top = top.masked_fill(self._resets[ids], -1)
-        return GrammarState(kind, held, settled, top, state.notes + self._strikes[ids], memory)
+        return GrammarState(kind, held, settled, top, state.notes + self.strikes[ids], memory)
 
     def _own_lane(self, lane: Tensor, memory: Tensor) -> Tensor:
         """Lanes counted on from channel to channel."""
@@ -186,7 +190,7 @@ class Grammar:
         # Each moment lifts the values above those of the one before, so one maximum serves all.
         moment = self._resets[ids].long().cumsum(1) * (LANES + 1)
         top = (moment + (lane + 1) * self._begins[ids]).cummax(1).values - moment - 1
-        notes = self._strikes[ids].long().cumsum(1)
+        notes = self.strikes[ids].long().cumsum(1)
         return GrammarState(kind, held, settled, top, notes, memory)
 
 

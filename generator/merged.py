@@ -76,6 +76,7 @@ class MergedGrammar:
         for index, parts in enumerate(representation.parts):
             table[index, : len(parts)] = parts
         self._parts = torch.as_tensor(table, device=device)  # (M, L), -1 where there is none
+        self.strikes = torch.as_tensor(representation.strikes > 0, device=device)
         self._single = self._parts[:, 1] < 0
         self._levels = [_Level(*level, device) for level in _levels(representation.parts)]
 
@@ -96,7 +97,7 @@ class MergedGrammar:
             if not possible.any():
                 break
             _, nodes = possible.nonzero(as_tuple=True)
-            state = self.plain.advance(_take(state, parents[possible]), level.parts[nodes])
+            state = self.plain.advance(state.take(parents[possible]), level.parts[nodes])
             plain = self.plain.allowed(state)
             place = torch.full_like(parents, -1)
             place[possible] = torch.arange(len(nodes), device=plain.device)
@@ -131,7 +132,3 @@ class MergedGrammar:
         for token in ids.unbind(1):
             state = self.advance(state, token)
         return state
-
-
-def _take(state: GrammarState, index: Tensor) -> GrammarState:
-    return GrammarState(*(getattr(state, name)[index] for name in _FIELDS))

@@ -8,21 +8,21 @@ Noise, temperature and truncation are float32 whatever the model runs in.
 Shapes: B batch, P prefix tokens, S sampled tokens, V vocabulary.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from symusic.core import ScoreTick
 from torch import Tensor
 
-from data_tools.midi import merged_notes, seconds_of
 from data_tools.representation import EOS, PAD
+from generator.choice import Choice, scored
 from generator.grammar import Grammar
 from generator.merged import MergedGrammar
-from generator.model import Cache, GeneratorModel
+from generator.model import GeneratorModel
 
 NOISE_BLOCK = 32  # steps of noise drawn at once; part of what a seed means
+PLAIN = Choice()
 _SMALLEST = torch.finfo(torch.float32).tiny
 
 
@@ -81,25 +81,6 @@ def tempered(logits: Tensor, masks: Tensor, temperature: float) -> Tensor:
     return logits.float().masked_fill(~masks, -torch.inf) / temperature
 
 
-def truncate(scores: Tensor, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Rules out unlikely tokens: all but the `top_k` best, then the tail beyond `top_p`.
-
-    A `top_k` of 0 is no limit. Nucleus sampling (Holtzman et al. 2020): the smallest set of best
-    tokens whose probabilities reach `top_p` stays, at least one.
-
-    Args:
-        scores: (..., V) float32 logits after temperature.
-    """
-    if top_k and top_k < scores.shape[-1]:
-        least = scores.topk(top_k, -1).values[..., -1:]
-        scores = scores.masked_fill(scores < least, -torch.inf)
-    if top_p < 1:
-        ordered, order = scores.softmax(-1).sort(-1, descending=True)
-        tail = ordered.cumsum(-1) - ordered >= top_p
-        scores = scores.masked_fill(tail.scatter(-1, order, tail), -torch.inf)
-    return scores
-
-
 @torch.no_grad()
 def rollout(
     model: GeneratorModel,
@@ -149,7 +130,9 @@ def rollout(
     return Rollout(ids, noise, masks, start)
 
 
-@torch.no_grad()
+Reselect = Callable[[Tensor], Tensor | None]
+
+
 def sample(
     model: GeneratorModel,
     grammar: Grammar | MergedGrammar,
@@ -157,11 +140,36 @@ def sample(
     steps: int,
     *,
     generators: Sequence[torch.Generator],
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    choice: Choice = PLAIN,
+    bias: Tensor | None = None,
+    unconditioned: Tensor | None = None,
+    reselect: Reselect | None = None,
 ) -> Samples:
-    """Continues `prefix` (B, P) by up to `steps` tokens, past the model's context if need be.
+    """Continues `prefix` (B, P) by up to `steps` tokens: `stream`, run to its end."""
+    start = prefix.shape[1]
+    ids = prefix
+    for grown in stream(
+        model, grammar, prefix, steps, generators=generators, choice=choice, bias=bias,
+        unconditioned=unconditioned, reselect=reselect,
+    ):  # fmt: skip
+        ids = grown
+    return Samples(ids, start + (ids[:, start:] != PAD).sum(1), start)
+
+
+@torch.inference_mode()
+def stream(
+    model: GeneratorModel,
+    grammar: Grammar | MergedGrammar,
+    prefix: Tensor,
+    steps: int,
+    *,
+    generators: Sequence[torch.Generator],
+    choice: Choice = PLAIN,
+    bias: Tensor | None = None,
+    unconditioned: Tensor | None = None,
+    reselect: Reselect | None = None,
+) -> Iterator[Tensor]:
+    """Continues `prefix` (B, P) token by token, past the model's context if need be.
 
     When the context is full, the conditions at the head of the prefix and the last half of the
     context are read anew. With one noise generator a sequence, a piece does not depend on the
@@ -173,50 +181,80 @@ def sample(
         prefix: (B, P >= 1) ids.
         steps: most tokens to add; sampling ends early once every sequence has ended.
         generators: one a sequence, B in all; see `seeded`.
-        temperature: divides the logits.
-        top_k: see `truncate`.
-        top_p: see `truncate`.
+        choice: how tokens are chosen.
+        bias: (V,) added to the logits of every step.
+        unconditioned: (B, P' >= 1) the prefix without what `choice.guidance` leads towards.
+        reselect: called with the ids so far after every step; the rows (B,) to go on with, some
+            perhaps more than once, or None to go on with all as they are.
+
+    Yields:
+        (B, P + s) ids after s = 1, 2, ... steps, PAD after EOS; the next step may change them.
     """
     batch, start = prefix.shape
     ids = torch.cat([prefix, prefix.new_full((batch, steps), PAD)], 1)
-    stop = start + steps
+    guided = choice.guidance != 1 and unconditioned is not None
     with _Evaluation(model):
-        cache = model.new_cache(batch, min(model.context, stop))
-        logits = _refill(model, grammar, prefix, cache)
+        readers = [_Reader(model, grammar.condition_size, prefix, steps)]
+        if guided:
+            assert unconditioned is not None
+            readers.append(_Reader(model, grammar.condition_size, unconditioned, steps))
         state = grammar.read(prefix)
         for step in range(steps):
             now = start + step
-            if step:
-                if cache.length < cache.max_len:
-                    logits = model.step(ids[:, now - 1, None], cache)
-                else:
-                    logits = _refill(model, grammar, ids[:, :now], cache)
+            logits = readers[0].next(ids[:, start:now])
+            if guided:
+                without = readers[1].next(ids[:, start:now])
+                logits = without + choice.guidance * (logits - without)
+            if bias is not None:
+                logits = logits + bias
             if step % NOISE_BLOCK == 0:
                 if step and bool((ids[:, now - 1] <= EOS).all()):
-                    stop = now
                     break
                 shape = (NOISE_BLOCK, model.vocab_size)
-                noise = torch.stack([gumbel(shape, one, ids.device) for one in generators])
-            scores = tempered(logits, grammar.allowed(state), temperature)
-            scores = truncate(scores, top_k, top_p)
-            ids[:, now] = (scores + noise[:, step % NOISE_BLOCK]).argmax(-1)
-            state = grammar.advance(state, ids[:, now])
-    ids = ids[:, :stop]
-    lengths = start + (ids[:, start:] != PAD).sum(1)
-    return Samples(ids, lengths, start)
+                noise = torch.stack([gumbel(shape, one) for one in generators], 1).to(ids.device)
+            here = choice.at(step)
+            scores = scored(logits, grammar.allowed(state), ids[:, :now], here, grammar.strikes)
+            if here.temperature:
+                scores = scores + noise[step % NOISE_BLOCK]
+            drawn = scores.argmax(-1)
+            ids[:, now] = drawn
+            state = grammar.advance(state, drawn)
+            if reselect is not None and (rows := reselect(ids[:, : now + 1])) is not None:
+                ids, state = ids[rows], state.take(rows)
+                for reader in readers:
+                    reader.cache.select(rows)
+            yield ids[:, : now + 1]
 
 
-def _refill(
-    model: GeneratorModel, grammar: Grammar | MergedGrammar, ids: Tensor, cache: Cache
-) -> Tensor:
-    """Reads ids (B, T) into the emptied cache; if they do not fit, conditions and the latest."""
-    cache.clear()
-    if ids.shape[1] >= cache.max_len:
-        first_condition = model.vocab_size - grammar.condition_size
-        head = int((ids[0] >= first_condition).cumprod(0).sum())
-        head = min(head, cache.max_len // 4)
-        ids = torch.cat([ids[:, :head], ids[:, -(cache.max_len // 2) :]], 1)
-    return model.step(ids, cache)
+class _Reader:
+    """A model reading along: its logits of the next token, whatever the context holds.
+
+    Args:
+        model: read with.
+        condition_size: tokens at the end of the vocabulary that are conditions.
+        prefix: (B, P).
+        steps: tokens that may follow.
+    """
+
+    def __init__(
+        self, model: GeneratorModel, condition_size: int, prefix: Tensor, steps: int
+    ) -> None:
+        batch, start = prefix.shape
+        self.model, self.prefix = model, prefix
+        self.first_condition = model.vocab_size - condition_size
+        self.cache = model.new_cache(batch, min(model.context, start + steps))
+
+    def next(self, added: Tensor) -> Tensor:
+        """Logits (B, V) after the prefix and `added` (B, s), one longer at every call."""
+        if added.shape[1] and self.cache.length < self.cache.max_len:
+            return self.model.step(added[:, -1:], self.cache)
+        ids = torch.cat([self.prefix, added], 1)
+        self.cache.clear()
+        if ids.shape[1] >= self.cache.max_len:
+            head = int((ids[0] >= self.first_condition).cumprod(0).sum())
+            head = min(head, self.cache.max_len // 4)
+            ids = torch.cat([ids[:, :head], ids[:, -(self.cache.max_len // 2) :]], 1)
+        return self.model.step(ids, self.cache)
 
 
 class _Evaluation:
@@ -230,29 +268,3 @@ class _Evaluation:
 
     def __exit__(self, *_: object) -> None:
         self.model.train(self.training)
-
-
-def describe(score: ScoreTick) -> dict[str, float]:
-    """Signs of a degenerate piece.
-
-    Returns:
-        notes, seconds (to the last note's end), distinct_pitches, longest_run (notes in a row on
-        one pitch), repeated_4grams (share of the four-pitch sequences seen before in the piece) and
-        longest_silence (seconds in which nothing sounds, a silence before the first note included).
-    """
-    notes = merged_notes(score)
-    if not len(notes):
-        names = ("notes", "seconds", "distinct_pitches", "longest_run", "repeated_4grams")
-        return dict.fromkeys((*names, "longest_silence"), 0.0)
-    start, end = seconds_of(score, notes.start), seconds_of(score, notes.end)
-    changes = np.flatnonzero(np.diff(notes.pitch, prepend=-1, append=-1))
-    grams = [tuple(notes.pitch[i : i + 4]) for i in range(len(notes) - 3)]
-    heard_until = np.concatenate([[0.0], np.maximum.accumulate(end)[:-1]])
-    return {
-        "notes": float(len(notes)),
-        "seconds": float(end.max()),
-        "distinct_pitches": float(len(np.unique(notes.pitch))),
-        "longest_run": float(np.diff(changes).max()),
-        "repeated_4grams": 1 - len(set(grams)) / len(grams) if grams else 0.0,
-        "longest_silence": float((start - heard_until).max().clip(0)),
-    }

@@ -96,7 +96,11 @@ def test_a_prompt_opens_every_piece(
         assert (prompt.text, prompt.time, generated.text) == ("prompt", 0, "generated")
         onsets = sorted(note.start for part in piece.midi.instruments for note in part.notes)
         assert onsets[47] <= generated.time <= onsets[48]
-        assert onsets[:48] == [note.time for note in representation.decode(whole).tracks[0].notes]
+        ticks = piece.midi.ticks_per_beat
+        assert ticks == 480
+        grid = [note.time for note in representation.decode(whole).tracks[0].notes]
+        coarse = ticks / representation.steps_per_beat
+        assert onsets[:48] == pytest.approx([time * coarse for time in grid], abs=coarse)
 
 
 def test_the_end_of_a_long_prompt_is_used(
@@ -174,7 +178,14 @@ def test_parts_that_do_not_belong_together(
     [
         ({"count": 0}, "count"),
         ({"length": 0}, "length"),
-        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"min_p": 1.0}, "min-p"),
+        ({"no_repeat": 1}, "no-repeat"),
+        ({"repetition": 0.5}, "repetition"),
+        ({"seconds": 0.0}, "seconds"),
+        ({"tempo": 5.0}, "tempo"),
+        ({"key": "H"}, "key 'H'"),
+        ({"whistle": True}, "prompt"),
         ({"top_p": 0.0}, "top-p"),
         ({"top_k": -1}, "top-k"),
         ({"label": "polka"}, "label:polka"),

@@ -9,17 +9,10 @@ from scipy.stats import chisquare, kstest
 from data_tools import midi
 from data_tools.midi import Notes
 from data_tools.representation import Representation, TokenType
+from generator.choice import Choice, penalise, repeats, scored, truncate
+from generator.degenerate import describe, signs
 from generator.grammar import Grammar
-from generator.sampling import (
-    NOISE_BLOCK,
-    describe,
-    gumbel,
-    rollout,
-    sample,
-    seeded,
-    tempered,
-    truncate,
-)
+from generator.sampling import NOISE_BLOCK, gumbel, rollout, sample, seeded, stream, tempered
 from generator.transformer import Transformer
 
 from .conftest import SMALL, build
@@ -174,6 +167,8 @@ def test_truncation_keeps_the_best() -> None:
     assert kept(top_p=0.85) == [[0, 1, 3], [0]]
     assert kept(top_p=1e-6) == [[1], [0]]
     assert kept(top_k=1, top_p=0.9) == [[1], [0]]
+    assert kept(min_p=0.55) == [[1, 3], [0]]
+    assert kept(min_p=0.11) == [[0, 1, 3], [0]]
     left = truncate(scores, top_p=0.75)[0].softmax(-1)
     torch.testing.assert_close(left, torch.tensor([0, 0.625, 0, 0.375, 0]))
 
@@ -181,8 +176,10 @@ def test_truncation_keeps_the_best() -> None:
 def test_truncated_sampling_stays_inside(durations: Representation, model: Transformer) -> None:
     """With only the likeliest token left, noise changes nothing: every seed writes one piece."""
     prefix, grammar = start(durations, 3), Grammar(durations)
-    for choice in ({"top_k": 1}, {"top_p": 1e-6}):
-        drawn = sample(model, grammar, prefix, 40, generators=seeded(range(3)), **choice)
+    for choice in ({"top_k": 1}, {"top_p": 1e-6}, {"min_p": 0.999}, {"temperature": 0.0}):
+        drawn = sample(
+            model, grammar, prefix, 40, generators=seeded(range(3)), choice=Choice(**choice)
+        )
         assert len({tuple(row) for row in drawn.ids.tolist()}) == 1
 
 
@@ -216,3 +213,121 @@ def test_conditions_never_come_out(durations: Representation, model: Transformer
     kinds = durations.token_types[drawn.ids[:, 2:].numpy()]
     assert not np.isin(kinds, [TokenType.CONDITION, TokenType.BOS]).any()
     assert F.one_hot(drawn.ids[:, 2:]).shape[-1] <= durations.music_size
+
+
+def test_a_penalty_makes_recent_pitches_rarer_and_nothing_else() -> None:
+    logits = torch.tensor([[2.0, -1.0, 3.0, 0.5]])
+    strikes = torch.tensor([True, True, False, True])
+    found = penalise(logits, torch.tensor([[0, 1, 2]]), 2.0, strikes)
+    assert found.tolist() == [[1.0, -2.0, 3.0, 0.5]]
+
+
+def test_no_run_of_tokens_comes_twice() -> None:
+    ids = torch.tensor([[5, 6, 7, 5, 6], [1, 2, 3, 4, 5], [6, 6, 6, 6, 6]])
+    marked = [row.nonzero()[:, 0].tolist() for row in repeats(ids, 3, 9)]
+    assert marked == [[7], [], [6]]
+    assert not repeats(ids[:, :2], 3, 9).any()
+    mask = torch.zeros(3, 9, dtype=torch.bool)
+    mask[:, 6:8] = True
+    scores = scored(torch.zeros(3, 9), mask, ids, Choice(no_repeat=3), mask[0])
+    allowed = [row.isfinite().nonzero()[:, 0].tolist() for row in scores]
+    assert allowed == [[6], [6, 7], [7]]
+    mask[:, 6] = False  # what is left has been heard: better again than nothing
+    scores = scored(torch.zeros(3, 9), mask, ids, Choice(no_repeat=3), mask[0])
+    assert scores[0].isfinite().sum() == 1
+
+
+def test_samples_under_the_rule_hold_no_run_twice(
+    durations: Representation, model: Transformer
+) -> None:
+    drawn = sample(
+        model, Grammar(durations, min_notes=99), start(durations, 4), 90,
+        generators=seeded(range(4)), choice=Choice(temperature=0.3, no_repeat=5),
+    )  # fmt: skip
+    for ids in drawn.pieces():
+        runs = [tuple(ids[i : i + 5]) for i in range(len(ids) - 4)]
+        assert len(set(runs)) == len(runs)
+
+
+def test_an_opening_varies_what_greed_would_not(
+    durations: Representation, model: Transformer
+) -> None:
+    prefix, grammar = start(durations, 5), Grammar(durations, min_notes=99)
+
+    def pieces(opening: int) -> set[tuple[int, ...]]:
+        drawn = sample(
+            model, grammar, prefix, 40, generators=seeded(range(5)),
+            choice=Choice(temperature=0, opening=opening),
+        )  # fmt: skip
+        return {tuple(row) for row in drawn.ids.tolist()}
+
+    assert len(pieces(0)) == 1
+    assert len(pieces(4)) == 5
+
+
+def test_guidance_is_an_extrapolation_of_logits(
+    durations: Representation, model: Transformer
+) -> None:
+    """Greedily, so that each token shows which logits were used; past the context as well."""
+    grammar = Grammar(durations, min_notes=999)
+    prefix = start(durations, 1)
+    strength, steps = 3.0, 60
+    drawn = sample(
+        model, grammar, prefix, steps, generators=seeded([0]),
+        choice=Choice(temperature=0, guidance=strength), unconditioned=prefix[:, 1:],
+    )  # fmt: skip
+    masks = grammar.replay(drawn.ids)
+    with torch.no_grad():
+        given = model(drawn.ids)[0, 1:-1]
+        without = model(drawn.ids[:, 1:])[0, :-1]
+    logits = without + strength * (given - without)
+    expected = logits.masked_fill(~masks[0, 2:], -torch.inf).argmax(-1)
+    assert torch.equal(drawn.ids[0, 2:], expected)
+    plain = sample(
+        model, grammar, prefix, steps, generators=seeded([0]), choice=Choice(temperature=0)
+    )
+    assert not torch.equal(plain.ids, drawn.ids)
+
+
+def test_a_stream_is_a_sample_that_grows(durations: Representation, model: Transformer) -> None:
+    prefix, grammar = start(durations, 2), Grammar(durations)
+    whole = sample(model, grammar, prefix, 50, generators=seeded(range(2)))
+    parts = list(stream(model, grammar, prefix, 50, generators=seeded(range(2))))
+    for number, part in enumerate(parts):
+        assert torch.equal(part, whole.ids[:, : 3 + number])
+
+
+def test_reselected_rows_go_on_as_if_they_had_been_alone(
+    durations: Representation, model: Transformer
+) -> None:
+    """Cache, grammar and ids move together: greedily, copies of a row stay copies."""
+    prefix, grammar = start(durations, 3), Grammar(durations, min_notes=99)
+
+    def first(ids: torch.Tensor) -> torch.Tensor | None:
+        return torch.tensor([1, 1, 1]) if ids.shape[1] == 20 else None
+
+    choice = Choice(temperature=0, opening=6)
+    plain = sample(model, grammar, prefix, 60, generators=seeded(range(3)), choice=choice)
+    drawn = sample(
+        model, grammar, prefix, 60, generators=seeded(range(3)), choice=choice, reselect=first
+    )
+    assert len({tuple(row) for row in plain.ids.tolist()}) == 3
+    assert torch.equal(drawn.ids, plain.ids[[1, 1, 1]])
+
+
+def test_signs_of_degenerate_pieces() -> None:
+    sound = {
+        "notes": 100.0, "longest_run": 3.0, "repeated_4grams": 0.3, "longest_silence": 1.0,
+        "distinct_pitches": 30.0, "seconds": 40.0,
+    }  # fmt: skip
+    assert signs(sound) == []
+    for change, sign in (
+        ({"notes": 0.0}, "empty"),
+        ({"longest_run": 40.0}, "run"),
+        ({"repeated_4grams": 0.95}, "loop"),
+        ({"longest_silence": 20.0}, "silence"),
+        ({"distinct_pitches": 2.0}, "monotone"),
+    ):
+        assert signs(sound | change) == [sign]
+    short = {"notes": 8.0, "repeated_4grams": 0.95, "distinct_pitches": 2.0}
+    assert signs(sound | short) == [], "too short to tell a loop"

@@ -1,0 +1,232 @@
+"""`gan generate`: MIDI from a trained generator."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from data_tools.errors import UserError
+from gan import tables
+
+if TYPE_CHECKING:
+    from generator.compose import Composer, Piece
+
+Option = Callable[[Any], Any]
+
+
+def _options(*options: Option) -> Option:
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_WHAT = _options(
+    click.option("--label", help="A label the generator knows, or none.  [jazz]"),
+    click.option("--artist", help="An artist the generator knows."),
+    click.option("--key", help="Notes outside it become rarer: Bb, F#m."),
+    click.option(
+        "--tempo",
+        type=float,
+        help="Quarters a minute: a hint on the beat, the file's bars on the clock.",
+    ),
+    click.option(
+        "--length",
+        type=click.IntRange(1),
+        default=1024,
+        show_default=True,
+        help="Most tokens added; about four make a note.",
+    ),
+    click.option("--seconds", type=float, help="End pieces after so many, if they last so long."),
+)
+_PROMPT = _options(
+    click.option("--prompt", type=Path, help="MIDI file to go on from (its last 512 tokens)."),
+    click.option("--prompt-bars", type=float, help="Only the prompt's first bars."),
+    click.option("--prompt-seconds", type=float, help="Only the prompt's first seconds."),
+    click.option("--whistle", is_flag=True, help="A whistle where the prompt ends."),
+)
+_CHOICE = _options(
+    click.option("--greedy", is_flag=True, help="The likeliest token, always; it loops."),
+    click.option(
+        "--temperature",
+        type=float,
+        default=0.95,
+        show_default=True,
+        help="Under 1: safer; 0: greedy.",
+    ),
+    click.option(
+        "--top-k",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Only so many likeliest tokens; 0: all.",
+    ),
+    click.option("--top-p", type=float, default=0.98, show_default=True, help="Nucleus sampling."),
+    click.option(
+        "--min-p",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="Only tokens so probable beside the likeliest.",
+    ),
+    click.option(
+        "--repetition",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Over 1: recent pitches are rarer.",
+    ),
+    click.option(
+        "--no-repeat",
+        type=int,
+        default=0,
+        show_default=True,
+        help="No run of so many tokens twice; 0: no rule.",
+    ),
+    click.option(
+        "--opening",
+        type=int,
+        default=8,
+        show_default=True,
+        help="So many first tokens are drawn freely: varied beginnings.",
+    ),
+    click.option(
+        "--label-guidance",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Over 1: further towards the label (classifier-free guidance).",
+    ),
+)
+_TASTE = _options(
+    click.option(
+        "--best-of",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        help="Write so many, keep the one the discriminator likes best.",
+    ),
+    click.option(
+        "--jazz-guidance",
+        type=click.FloatRange(0),
+        default=0.0,
+        show_default=True,
+        help="Over 0: the discriminator chooses among 4 continuations every 64 tokens.",
+    ),
+    click.option("--discriminator", type=Path, help="Whose taste that is.  [the shipped one]"),
+)
+
+
+@click.command()
+@click.option("--run", type=Path, help="A training run: its finished or latest generator.")
+@click.option("--checkpoint", type=Path, help="A generator's folder.")
+@click.option("--count", type=click.IntRange(1), default=4, show_default=True, help="Pieces.")
+@click.option("--out", type=Path, help="Folder for the .mid files; needed but for --stream.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first piece.")
+@_WHAT
+@_PROMPT
+@_CHOICE
+@_TASTE
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Pieces written side by side.",
+)
+@click.option(
+    "--stream", is_flag=True, help="One piece, its notes as lines of JSON once they are certain."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+def generate(
+    run: Path | None,
+    checkpoint: Path | None,
+    count: int,
+    out: Path | None,
+    seed: int,
+    best_of: int,
+    jazz_guidance: float,
+    discriminator: Path | None,
+    greedy: bool,
+    label_guidance: float,
+    stream: bool,
+    device: str,
+    **choices: Any,
+) -> None:
+    """Write MIDI files with a trained generator (the shipped one by default)."""
+    if run and checkpoint:
+        raise click.UsageError("give --run or --checkpoint, not both")
+    if out is None and not stream:
+        raise click.UsageError("give --out, a folder for the .mid files (or --stream)")
+    if discriminator and best_of == 1 and not jazz_guidance:
+        raise click.UsageError("--discriminator is for --best-of and --jazz-guidance")
+    from gan.engine import engine
+    from gan.run import generator_folder
+    from generator.compose import Composer
+
+    folder = generator_folder(run) if run else checkpoint
+    composer = Composer.load(folder, engine(device).device)
+    choices["guidance"] = label_guidance
+    if greedy:
+        choices["temperature"] = 0.0
+    if stream:
+        _stream(composer, seed, best_of > 1 or jazz_guidance > 0 or out is not None, choices)
+        return
+    assert out is not None
+    pieces = _pieces(composer, count, seed, best_of, jazz_guidance, discriminator, choices)
+    rows: list[dict[str, object]] = []
+    for number, piece in enumerate(pieces):
+        path = piece.save(out / f"{number:03d}-seed{piece.seed}.mid")
+        rows.append({"path": str(path)} | {k: round(v, 3) for k, v in piece.statistics.items()})
+    tables.show(rows, "table")
+    _report(pieces)
+
+
+def _pieces(
+    composer: "Composer",
+    count: int,
+    seed: int,
+    tries: int,
+    weight: float,
+    discriminator: Path | None,
+    choices: dict[str, Any],
+) -> "list[Piece]":
+    """The pieces, with the discriminator's taste where it is asked for."""
+    if tries == 1 and not weight:
+        return composer.compose(count, seed, **choices)
+    from gan import selection
+
+    classifier = selection.taste(discriminator, composer)
+    if weight:
+        choices["steering"] = selection.steering(classifier, weight)
+    if tries == 1:
+        return composer.compose(count, seed, **choices)
+    return selection.best_of(composer, classifier, tries, count, seed, **choices)
+
+
+def _stream(composer: "Composer", seed: int, more: bool, choices: dict[str, Any]) -> None:
+    """Notes to standard output, a line each."""
+    if more or choices.pop("whistle"):
+        raise UserError(
+            "--stream writes one piece's notes and nothing else; leave out --out, "
+            "--best-of, --jazz-guidance and --whistle"
+        )
+    choices.pop("batch")
+    for onset, length, pitch, velocity in composer.stream(seed, **choices):
+        note = {"time": round(onset, 4), "length": round(length, 4)}
+        click.echo(json.dumps(note | {"pitch": pitch, "velocity": velocity}))
+
+
+def _report(pieces: "list[Piece]") -> None:
+    """How many came out degenerate, and in what way."""
+    from generator.degenerate import signs
+
+    found = [signs(piece.statistics) for piece in pieces]
+    counts = Counter(sign for each in found for sign in each)
+    detail = f" ({', '.join(f'{name} {n}' for name, n in counts.items())})" if counts else ""
+    click.echo(f"{sum(map(bool, found))} of {len(pieces)} degenerate{detail}", err=True)

@@ -1,0 +1,60 @@
+"""The discriminator's taste at decoding: the best of several pieces, or steering while they grow.
+
+Both need no training, and are what adversarial training has to beat.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_tools.errors import UserError
+from data_tools.representation import EOS
+from discriminator.classifier import Classifier
+from gan.run import classifier_folder
+from generator.compose import Composer, Piece
+from generator.steering import Steering
+
+READ = 512  # of a growing piece, its last tokens
+
+
+def taste(folder: Path | None, composer: Composer) -> Classifier:
+    """The classifier that chooses: of a folder or run, or the shipped one.
+
+    Raises:
+        UserError: it reads other tokens than the composer writes.
+    """
+    classifier = Classifier.load(classifier_folder(folder) if folder else None, composer.device)
+    if classifier.representation.music_digest != composer.representation.music_digest:
+        raise UserError(
+            f"{folder or 'the shipped classifier'}: reads other tokens than this generator writes; "
+            "give --discriminator one pretrained on the generator's corpus"
+        )
+    return classifier
+
+
+def best_of(
+    composer: Composer, classifier: Classifier, tries: int, count: int, seed: int, **choices: Any
+) -> list[Piece]:
+    """Of `tries` pieces each, the one with the highest p(jazz).
+
+    Piece k is chosen from the seeds `seed + k * tries` and on.
+    """
+    pieces = composer.compose(count * tries, seed, **choices)
+    logits = classifier.logits([piece.ids for piece in pieces])
+    ranked = torch.from_numpy(logits).nan_to_num(-torch.inf).view(count, tries).argmax(1)
+    return [pieces[k * tries + int(best)] for k, best in enumerate(ranked)]
+
+
+def steering(classifier: Classifier, weight: float, width: int = 4, block: int = 64) -> Steering:
+    """Steering towards what the classifier calls jazz; see `generator.steering`."""
+    size = classifier.representation.music_size
+
+    @torch.inference_mode()
+    def score(ids: Tensor) -> Tensor:
+        music = ids[:, -READ:]
+        real = (music > EOS) & (music < size)
+        return classifier.model(music * real, real).float()
+
+    return Steering(score, weight, width, block)

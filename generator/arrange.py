@@ -1,0 +1,166 @@
+"""Tokens as a file to open: one piano, 480 ticks a quarter, a tempo, markers, perhaps a whistle.
+
+A prompt's notes stand in it as they were given; what the model wrote follows. A whistle between the
+two (program 79 of General MIDI on a channel of its own) tells the listener where.
+"""
+
+from dataclasses import dataclass
+
+import miditoolkit
+import numpy as np
+
+from data_tools import midi
+from data_tools.representation import Representation
+from generator.prompt import Prompt
+
+TICKS = 480  # a quarter
+WHISTLE = 78  # General MIDI's 79th, counted from 0
+WHISTLE_PITCH, WHISTLE_VELOCITY = 84, 90
+REST, SIGNAL = 0.25, 0.5  # seconds before and after the whistle, and of it
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """How a piece is put on paper.
+
+    Attributes:
+        story: how it was made, for the first marker.
+        tempo: quarters a minute; None for the representation's own. On the clock notes keep their
+            seconds.
+        whistle: signal between prompt and continuation.
+    """
+
+    story: str
+    tempo: float | None = None
+    whistle: bool = False
+
+
+def arrange(
+    representation: Representation,
+    ids: np.ndarray,
+    prompt_tokens: int,
+    prompt: Prompt | None,
+    how: Arrangement,
+) -> miditoolkit.MidiFile:
+    """The file of music tokens `ids`, of which the first are the prompt's."""
+    result = midi.to_miditoolkit(representation.decode(ids))
+    factor = TICKS / result.ticks_per_beat
+    result.ticks_per_beat = TICKS
+    tempo = how.tempo if representation.settings.time_base == "clock" else None
+    if tempo:
+        factor *= tempo / result.tempo_changes[0].tempo
+        result.tempo_changes = [miditoolkit.TempoChange(tempo, 0)]
+    _stretch(result, factor)
+    result.markers = [_marker(how.story, 0)]
+    if prompt_tokens:
+        count = representation.decode(ids[:prompt_tokens]).note_num()
+        boundary = round(int(representation.times(ids[:prompt_tokens])[-1]) * factor)
+        _part(result, count, boundary, prompt, representation, how.whistle)
+    result.max_tick = max(
+        (note.end for track in result.instruments for note in track.notes), default=0
+    )
+    return result
+
+
+def _stretch(piece: miditoolkit.MidiFile, factor: float) -> None:
+    """Multiplies all times."""
+    for track in piece.instruments:
+        for note in track.notes:
+            start = round(note.start * factor)
+            note.start, note.end = start, max(start + 1, round(note.end * factor))
+        for event in track.control_changes:
+            event.time = round(event.time * factor)
+        track.pedals = []  # miditoolkit writes control changes; these are a view of them
+    for event in [*piece.tempo_changes, *piece.time_signature_changes]:
+        event.time = round(event.time * factor)
+
+
+def _part(
+    piece: miditoolkit.MidiFile,
+    count: int,
+    boundary: int,
+    prompt: Prompt | None,
+    representation: Representation,
+    whistle: bool,
+) -> None:
+    """Tells the prompt (the first `count` notes) from the rest, exact notes and whistle included.
+
+    Args:
+        piece: changed in place.
+        count: notes that the prompt's tokens stand for.
+        boundary: tick of the prompt's last token.
+        prompt: with exact notes, or without.
+        representation: says the unit of exact notes.
+        whistle: put one in between.
+    """
+    several = len(piece.instruments) > 1
+    everything = sorted(
+        ((n.start, n.pitch, number, n) for number, t in enumerate(piece.instruments)
+         for n in t.notes), key=lambda each: each[:3],
+    )  # fmt: skip
+    written = everything[count:]
+    begins = max(boundary, min((each[0] for each in written), default=boundary))
+    gap = 0
+    second = TICKS * piece.tempo_changes[-1].tempo / 60
+    if whistle:
+        gap = round((2 * REST + SIGNAL) * second)
+        signal = miditoolkit.Instrument(WHISTLE, False, "Whistle")
+        start = begins + round(REST * second)
+        signal.notes.append(
+            miditoolkit.Note(WHISTLE_VELOCITY, WHISTLE_PITCH, start, start + round(SIGNAL * second))
+        )
+        for *_, note in written:
+            note.start, note.end = note.start + gap, note.end + gap
+        for track in piece.instruments:
+            for event in track.control_changes:
+                event.time += gap * (event.time >= begins)
+        for event in [*piece.tempo_changes, *piece.time_signature_changes]:
+            event.time += gap * (event.time >= begins > 0)
+        piece.instruments.append(signal)
+    if prompt is not None and prompt.notes is not None and not several:
+        unit = (
+            TICKS
+            if representation.settings.time_base == "beat"
+            else TICKS * piece.tempo_changes[0].tempo / 60
+        )
+        track = piece.instruments[0]
+        track.notes = _exact(prompt, unit) + [note for *_, note in written]
+        limit = begins + gap
+        pedals = (prompt.pedals * unit).round().astype(int).clip(max=limit).tolist()
+        track.control_changes = [e for e in track.control_changes if e.time >= limit] + [
+            miditoolkit.ControlChange(64, value, time)
+            for down, up in pedals
+            if up > down
+            for value, time in ((127, down), (0, up))
+        ]
+        _untangle(track.notes)
+    track = piece.instruments[0]
+    track.notes.sort(key=lambda note: (note.start, note.pitch))
+    piece.markers += [_marker("prompt", 0)]
+    if whistle:
+        piece.markers.append(_marker("whistle", begins))
+    piece.markers.append(_marker("generated", begins + gap))
+
+
+def _exact(prompt: Prompt, unit: float) -> list[miditoolkit.Note]:
+    notes = prompt.notes
+    assert notes is not None
+    start = (notes.start * unit).round().astype(int)
+    end = np.maximum((notes.end * unit).round().astype(int), start + 1)
+    columns = (notes.velocity, notes.pitch, start, end)
+    return [miditoolkit.Note(*map(int, row)) for row in zip(*columns, strict=True)]
+
+
+def _untangle(notes: list[miditoolkit.Note]) -> None:
+    """A string struck again stops its earlier note: prompt and continuation met off the grid."""
+    last: dict[int, miditoolkit.Note] = {}
+    for note in sorted(notes, key=lambda note: note.start):
+        earlier = last.get(note.pitch)
+        if earlier is not None and earlier.end > note.start:
+            earlier.end = max(earlier.start + 1, note.start)
+        last[note.pitch] = note
+
+
+def _marker(text: str, tick: int) -> miditoolkit.Marker:
+    # MIDI's text events are Latin-1.
+    return miditoolkit.Marker(text.encode("latin-1", "replace").decode("latin-1"), tick)

@@ -1,0 +1,51 @@
+"""Hints to the sampler: a key, as a bias on pitches; a tempo, as the token a piece opens with."""
+
+import re
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_tools.errors import UserError
+from data_tools.representation import Representation, TokenType
+
+KEY_STRENGTH = 1.5  # nats off the scale: blue notes stay possible
+_MAJOR, _MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10, 11)
+_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+
+
+def scale(key: str) -> set[int]:
+    """Pitch classes of a key such as "C", "Bb", "F#m" or "eb minor"; minor has both sevenths.
+
+    Raises:
+        UserError: no key is called that.
+    """
+    found = re.fullmatch(r"([A-Ga-g])([#b]?)\s*(maj|major|m|min|minor)?", key.strip())
+    if not found:
+        raise UserError(f"key '{key}': write a letter, # or b, and m for minor: C, Bb, F#m")
+    letter, sign, mode = found.groups()
+    root = _LETTERS[letter.upper()] + {"#": 1, "b": -1}.get(sign, 0)
+    steps = _MINOR if mode in ("m", "min", "minor") else _MAJOR
+    return {(root + step) % 12 for step in steps}
+
+
+def key_bias(representation: Representation, key: str) -> Tensor:
+    """(V,) to be added to logits: tokens that begin a note outside the key are less likely."""
+    wanted = scale(key)
+    begins = representation.strikes > 0
+    classes = representation.token_values % 12
+    outside = begins & ~np.isin(classes, sorted(wanted))
+    return torch.from_numpy(np.where(outside, -KEY_STRENGTH, 0.0)).float()
+
+
+def tempo_token(representation: Representation, bpm: float) -> int:
+    """The tempo token nearest to `bpm`.
+
+    Raises:
+        UserError: this representation has none.
+    """
+    tokens = np.flatnonzero(representation.token_types == TokenType.TEMPO)
+    if not len(tokens):
+        raise UserError("tempo: this representation has no tempo tokens")
+    values = representation.token_values[tokens]
+    return int(tokens[np.abs(values - bpm).argmin()])

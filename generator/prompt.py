@@ -1,0 +1,138 @@
+"""Music to go on from: what the model reads of it, and what of it stands in the piece.
+
+The model reads tokens, on a grid. The piece holds the very notes that were given, wherever the
+prompt is the beginning of the music: nobody wants his playing rounded.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from symusic.core import ScoreTick
+
+from data_tools import midi
+from data_tools.errors import UserError
+from data_tools.midi import Notes
+from data_tools.representation import Representation
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt, ready to be continued.
+
+    Attributes:
+        ids: its music tokens, BOS first where it is the beginning of a piece.
+        notes: (N,) notes as given, in seconds (on the clock) or quarters (on the beat); None where
+            the tokens are all there is.
+        pedals: (M, 2) when the pedal was down, in the same unit.
+        name: what to call it.
+    """
+
+    ids: list[int]
+    notes: Notes | None
+    pedals: np.ndarray
+    name: str
+
+
+def read_prompt(
+    representation: Representation,
+    music: midi.Music,
+    most: int = 512,
+    bars: float | None = None,
+    seconds: float | None = None,
+) -> Prompt:
+    """Reads a prompt.
+
+    Args:
+        representation: the model's.
+        music: anything that can be read.
+        most: of longer music only so many tokens, the last ones, are used.
+        bars: only the first bars.
+        seconds: only the first seconds.
+
+    Raises:
+        UserError: no note starts in what was asked for.
+        MidiError: it cannot be read.
+    """
+    name = midi.name_of(music)
+    score = representation.prepare(music).score
+    cut = bars is not None or seconds is not None
+    if cut:
+        score = _beginning(score, bars, seconds, name)
+    ids = representation.encode(score)
+    if len(ids) <= most or cut:
+        first = int(representation.times(ids)[np.flatnonzero(representation.strikes[ids])[0]])
+        notes, pedals = _exactly(score, representation, first)
+        return Prompt([representation.bos, *ids.tolist()], notes, pedals, name)
+    # The middle of a piece: it starts with a note, after what is then in force, without BOS.
+    starts = np.flatnonzero(representation.strikes[ids])
+    starts = starts[starts >= len(ids) - most]
+    if not len(starts):
+        raise UserError(f"{name}: no note starts in its last {most} tokens; use more")
+    kept = [*representation.in_force(ids, starts[0]), *ids[starts[0] :].tolist()]
+    return Prompt(kept, None, np.zeros((0, 2)), name)
+
+
+def _beginning(score: ScoreTick, bars: float | None, seconds: float | None, name: str) -> ScoreTick:
+    """The music up to a bar line or a time, counted from its first note."""
+    played = [np.array([note.start for note in track.notes]) for track in score.tracks]
+    first = min(int(start.min()) for start in played if len(start))
+    stop = np.inf
+    if bars is not None:
+        if bars <= 0:
+            raise UserError(f"prompt bars {bars:g}: must be above 0")
+        stop = _bar_line(score, first, bars)
+    kept = score.copy()
+    for track, start in zip(kept.tracks, played, strict=True):
+        inside = start < stop
+        if seconds is not None:
+            if seconds <= 0:
+                raise UserError(f"prompt seconds {seconds:g}: must be above 0")
+            onsets = midi.seconds_of(score, np.append(start, first))
+            inside &= onsets[:-1] - onsets[-1] < seconds
+        track.notes = midi.note_list(midi.notes_of(track).take(np.flatnonzero(inside)))
+    if not any(len(track.notes) for track in kept.tracks):
+        raise UserError(f"{name}: no note in the prompt asked for; use more bars or seconds")
+    return kept
+
+
+def _bar_line(score: ScoreTick, first: int, bars: float) -> float:
+    """The tick `bars` bars after the line before tick `first`, by the meters of the file."""
+    meters = [(int(m.time), m.numerator * 4 / m.denominator) for m in score.time_signatures]
+    meters = sorted([(0, 4.0), *meters]) if not meters or meters[0][0] > 0 else sorted(meters)
+    at, left, begun = 0.0, bars, False
+    for number, (time, quarters) in enumerate(meters):
+        end = meters[number + 1][0] if number + 1 < len(meters) else np.inf
+        length = quarters * score.ticks_per_quarter
+        at = float(time)
+        if not begun and end > first:
+            at += (first - time) // length * length if first > time else 0
+            begun = True
+        if begun:
+            here = (end - at) / length
+            if left <= here:
+                return at + left * length
+            left -= here
+    return np.inf
+
+
+def _exactly(
+    score: ScoreTick, representation: Representation, first: int
+) -> tuple[Notes | None, np.ndarray]:
+    """Notes and pedals as given, placed so that the first note lies where its token does."""
+    if representation.settings.preset == "raw":
+        return None, np.zeros((0, 2))
+    track = score.tracks[0]
+    notes = midi.notes_of(track)
+    down = np.array([pedal.time for pedal in track.pedals], dtype=np.int64)
+    up = down + np.array([pedal.duration for pedal in track.pedals], dtype=np.int64)
+    if representation.settings.time_base == "clock":
+        units = [midi.seconds_of(score, ticks) for ticks in (notes.start, notes.end, down, up)]
+        step = representation.grid_seconds
+    else:
+        quarter = score.ticks_per_quarter
+        units = [ticks / quarter for ticks in (notes.start, notes.end, down, up)]
+        step = 1 / representation.steps_per_beat
+    shift = first * step - units[0].min()
+    start, end, down, up = (unit + shift for unit in units)
+    pedals = np.stack([down, up], 1).clip(min=0) if len(down) else np.zeros((0, 2))
+    return Notes(start, end, notes.pitch, notes.velocity), pedals
