@@ -93,53 +93,75 @@ def _part(
         representation: says the unit of exact notes.
         whistle: put one in between.
     """
-    several = len(piece.instruments) > 1
-    everything = sorted(
-        ((n.start, n.pitch, number, n) for number, t in enumerate(piece.instruments)
-         for n in t.notes), key=lambda each: each[:3],
-    )  # fmt: skip
-    written = everything[count:]
-    begins = max(boundary, min((each[0] for each in written), default=boundary))
-    gap = 0
-    second = TICKS * piece.tempo_changes[-1].tempo / 60
-    if whistle:
-        gap = round((2 * REST + SIGNAL) * second)
-        signal = miditoolkit.Instrument(WHISTLE, False, "Whistle")
-        start = begins + round(REST * second)
-        signal.notes.append(
-            miditoolkit.Note(WHISTLE_VELOCITY, WHISTLE_PITCH, start, start + round(SIGNAL * second))
-        )
-        for *_, note in written:
-            note.start, note.end = note.start + gap, note.end + gap
-        for track in piece.instruments:
-            for event in track.control_changes:
-                event.time += gap * (event.time >= begins)
-        for event in [*piece.tempo_changes, *piece.time_signature_changes]:
-            event.time += gap * (event.time >= begins > 0)
-        piece.instruments.append(signal)
-    if prompt is not None and prompt.notes is not None and not several:
-        unit = (
-            TICKS
-            if representation.settings.time_base == "beat"
-            else TICKS * piece.tempo_changes[0].tempo / 60
-        )
-        track = piece.instruments[0]
-        track.notes = _exact(prompt, unit) + [note for *_, note in written]
-        limit = begins + gap
-        pedals = (prompt.pedals * unit).round().astype(int).clip(max=limit).tolist()
-        track.control_changes = [e for e in track.control_changes if e.time >= limit] + [
-            miditoolkit.ControlChange(64, value, time)
-            for down, up in pedals
-            if up > down
-            for value, time in ((127, down), (0, up))
-        ]
-        _untangle(track.notes)
     track = piece.instruments[0]
+    everything = sorted(
+        ((note.start, note.pitch, number, note)
+         for number, each in enumerate(piece.instruments) for note in each.notes),
+        key=lambda each: each[:3],
+    )  # fmt: skip
+    written = [note for *_, note in everything[count:]]
+    first = min((note.start for note in written), default=boundary)
+    begins = max(boundary, first)
+    exact = prompt is not None and prompt.notes is not None and len(piece.instruments) == 1
+    given: list[miditoolkit.Note] = []
+    if exact:
+        assert prompt is not None
+        unit = float(TICKS)
+        if representation.settings.time_base == "clock":
+            unit *= piece.tempo_changes[0].tempo / 60
+        given = _exact(prompt, unit)
+        begins = max(begins, max(note.start for note in given))
+    second = TICKS * piece.tempo_changes[-1].tempo / 60
+    gap = round((2 * REST + SIGNAL) * second) if whistle else 0
+    # The grid may put the model's first note a little before the prompt's last one.
+    _later(piece, written, boundary, begins - first + gap)
+    if exact:
+        assert prompt is not None
+        track.notes = given + written
+        _conduct(piece, prompt, unit, begins + gap)
+        _untangle(track.notes)
     track.notes.sort(key=lambda note: (note.start, note.pitch))
-    piece.markers += [_marker("prompt", 0)]
+    piece.markers.append(_marker("prompt", 0))
     if whistle:
+        start = begins + round(REST * second)
+        end = start + round(SIGNAL * second)
+        signal = miditoolkit.Instrument(WHISTLE, False, "Whistle")
+        signal.notes.append(miditoolkit.Note(WHISTLE_VELOCITY, WHISTLE_PITCH, start, end))
+        piece.instruments.append(signal)
         piece.markers.append(_marker("whistle", begins))
     piece.markers.append(_marker("generated", begins + gap))
+
+
+def _later(
+    piece: miditoolkit.MidiFile, notes: list[miditoolkit.Note], boundary: int, gap: int
+) -> None:
+    """Moves notes, and all other events beyond the boundary, by so many ticks."""
+    for note in notes:
+        note.start, note.end = note.start + gap, note.end + gap
+    events = [*piece.tempo_changes, *piece.time_signature_changes]
+    for track in piece.instruments:
+        events += track.control_changes
+    for event in events:
+        event.time += gap * (event.time > boundary)
+
+
+def _conduct(piece: miditoolkit.MidiFile, prompt: Prompt, unit: float, end: int) -> None:
+    """Pedal and tempo as the prompt had them, up to its end; what follows is the model's."""
+    track = piece.instruments[0]
+    pedals = (prompt.pedals * unit).round().astype(int).clip(max=end).tolist()
+    track.control_changes = [
+        miditoolkit.ControlChange(64, value, time)
+        for down, up in pedals
+        if up > down
+        for value, time in ((127, down), (0, up))
+    ] + [event for event in track.control_changes if event.time >= end]
+    if len(prompt.tempos):
+        given = [
+            miditoolkit.TempoChange(bpm, max(0, round(quarter * unit)) if number else 0)
+            for number, (quarter, bpm) in enumerate(prompt.tempos.tolist())
+            if quarter * unit < end
+        ]
+        piece.tempo_changes = given + [e for e in piece.tempo_changes if e.time >= end > 0]
 
 
 def _exact(prompt: Prompt, unit: float) -> list[miditoolkit.Note]:

@@ -14,6 +14,8 @@ from data_tools.errors import UserError
 from data_tools.midi import Notes
 from data_tools.representation import Representation
 
+NOTHING = np.zeros((0, 2))
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -24,12 +26,14 @@ class Prompt:
         notes: (N,) notes as given, in seconds (on the clock) or quarters (on the beat); None where
             the tokens are all there is.
         pedals: (M, 2) when the pedal was down, in the same unit.
+        tempos: (K, 2) quarters and beats a minute from there on; none on the clock.
         name: what to call it.
     """
 
     ids: list[int]
     notes: Notes | None
     pedals: np.ndarray
+    tempos: np.ndarray
     name: str
 
 
@@ -61,15 +65,16 @@ def read_prompt(
     ids = representation.encode(score)
     if len(ids) <= most or cut:
         first = int(representation.times(ids)[np.flatnonzero(representation.strikes[ids])[0]])
-        notes, pedals = _exactly(score, representation, first)
-        return Prompt([representation.bos, *ids.tolist()], notes, pedals, name)
+        return Prompt(
+            [representation.bos, *ids.tolist()], *_exactly(score, representation, first), name
+        )
     # The middle of a piece: it starts with a note, after what is then in force, without BOS.
     starts = np.flatnonzero(representation.strikes[ids])
     starts = starts[starts >= len(ids) - most]
     if not len(starts):
         raise UserError(f"{name}: no note starts in its last {most} tokens; use more")
     kept = [*representation.in_force(ids, starts[0]), *ids[starts[0] :].tolist()]
-    return Prompt(kept, None, np.zeros((0, 2)), name)
+    return Prompt(kept, None, NOTHING, NOTHING, name)
 
 
 def _beginning(score: ScoreTick, bars: float | None, seconds: float | None, name: str) -> ScoreTick:
@@ -117,10 +122,10 @@ def _bar_line(score: ScoreTick, first: int, bars: float) -> float:
 
 def _exactly(
     score: ScoreTick, representation: Representation, first: int
-) -> tuple[Notes | None, np.ndarray]:
-    """Notes and pedals as given, placed so that the first note lies where its token does."""
+) -> tuple[Notes | None, np.ndarray, np.ndarray]:
+    """Notes, pedals and tempos as given, placed so that the first note is where its token is."""
     if representation.settings.preset == "raw":
-        return None, np.zeros((0, 2))
+        return None, NOTHING, NOTHING
     track = score.tracks[0]
     notes = midi.notes_of(track)
     down = np.array([pedal.time for pedal in track.pedals], dtype=np.int64)
@@ -133,6 +138,10 @@ def _exactly(
         units = [ticks / quarter for ticks in (notes.start, notes.end, down, up)]
         step = 1 / representation.steps_per_beat
     shift = first * step - units[0].min()
+    tempos = NOTHING
+    if representation.settings.time_base == "beat":
+        changes = [(tempo.time / score.ticks_per_quarter, tempo.qpm) for tempo in score.tempos]
+        tempos = np.array(changes or [(0.0, 120.0)]) + [shift, 0.0]
     start, end, down, up = (unit + shift for unit in units)
-    pedals = np.stack([down, up], 1).clip(min=0) if len(down) else np.zeros((0, 2))
-    return Notes(start, end, notes.pitch, notes.velocity), pedals
+    pedals = np.stack([down, up], 1).clip(min=0) if len(down) else NOTHING
+    return Notes(start, end, notes.pitch, notes.velocity), pedals, tempos

@@ -1,0 +1,241 @@
+"""A prompt stands in the piece as it was given; a whistle, then the continuation, follow it."""
+
+from pathlib import Path
+
+import miditoolkit
+import numpy as np
+import pytest
+import torch
+
+from data_tools import midi
+from data_tools.errors import UserError
+from data_tools.midi import Notes
+from data_tools.representation import Representation, RepresentationSettings
+from generator import Composer
+from generator.arrange import WHISTLE, WHISTLE_PITCH
+from generator.hints import KEY_STRENGTH, key_bias, scale
+from generator.prompt import read_prompt
+from generator.steering import Steering
+
+from .conftest import CONDITIONS, build
+
+
+@pytest.fixture
+def composer(durations: Representation) -> Composer:
+    return Composer(build(durations), durations, default_label="jazz")
+
+
+@pytest.fixture(scope="module")
+def played() -> midi.ScoreTick:
+    """40 notes off every grid, at 97 beats a minute, velocities of their own; 3/4, pedal."""
+    rng = np.random.default_rng(0)
+    start = 300 + np.cumsum(rng.integers(90, 400, 40))
+    notes = Notes(start, start + rng.integers(60, 300, 40), rng.permutation(np.arange(40, 80)),
+                  rng.integers(20, 120, 40))  # fmt: skip
+    score = midi.score_of(notes, 480, 97.0)
+    score.time_signatures.append(midi.symusic.TimeSignature(0, 3, 4))
+    return score
+
+
+def seconds(piece: miditoolkit.MidiFile) -> list[tuple[int, int, float, float]]:
+    """Every piano note as pitch, velocity, onset and end in seconds."""
+    rate = piece.tempo_changes[0].tempo / 60 * piece.ticks_per_beat
+    notes = piece.instruments[0].notes
+    found = [(n.pitch, n.velocity, n.start / rate, n.end / rate) for n in notes]
+    return sorted(found, key=lambda note: note[2])
+
+
+@pytest.mark.parametrize("preset", ["duration", "performance", "remi"])
+@pytest.mark.parametrize("base", ["clock", "beat"])
+@pytest.mark.parametrize("whistle", [True, False])
+def test_the_prompt_is_intact_and_the_continuation_after_it(
+    preset: str, base: str, whistle: bool, played: midi.ScoreTick, tmp_path: Path
+) -> None:
+    representation = Representation(
+        RepresentationSettings(preset=preset, time_base=base), CONDITIONS
+    )
+    composer = Composer(build(representation), representation)
+    path = midi.write(played, tmp_path / "prompt.mid")
+    (piece,) = composer.compose(
+        1, length=80, prompt=path, prompt_seconds=4.0, whistle=whistle, min_notes=12
+    )
+    read = miditoolkit.MidiFile(str(piece.save(tmp_path / "out.mid")))
+    notes = midi.notes_of(played.tracks[0])
+    onset = midi.seconds_of(played, notes.start)
+    end = midi.seconds_of(played, notes.end)
+    inside = onset - onset[0] < 4.0
+    assert 5 < inside.sum() < 35
+    expected = list(zip(notes.pitch, notes.velocity, onset - onset[0], end - onset[0],
+                        strict=True))[: inside.sum()]  # fmt: skip
+    found = seconds(read)
+    times = {marker.text: marker.time for marker in read.markers}
+    rate = read.tempo_changes[0].tempo / 60 * read.ticks_per_beat
+    offset = found[0][2]
+    if base == "clock":
+        assert offset == 0
+    generated = times["generated"] / rate
+    given = []
+    for p, v, s, e in expected:
+        (note,) = (n for n in found if n[0] == p and abs(n[2] - offset - s) < 0.002)
+        given.append(note)
+        pitch, velocity, _, stop = note
+        assert velocity == v
+        # Rung on, but for a string that the continuation strikes again.
+        assert stop - offset <= e + 0.002
+        if stop - offset < e - 0.002:
+            assert any(n[0] == pitch and abs(n[2] - stop) < 1e-6 for n in found)
+    rest = [note for note in found if note not in given]
+    assert len(rest) >= 1
+    assert min(note[2] for note in rest) >= generated - 1e-6
+    if not whistle:
+        assert len(read.instruments) == 1
+        return
+    (signal,) = (track for track in read.instruments if track.program == WHISTLE)
+    (note,) = signal.notes
+    assert (signal.name, note.pitch) == ("Whistle", WHISTLE_PITCH)
+    assert times["whistle"] < note.start < note.end < times["generated"]
+    assert max(note[2] for note in given) <= times["whistle"] / rate
+
+
+def test_a_whistle_has_a_channel_of_its_own(
+    composer: Composer, played: midi.ScoreTick, tmp_path: Path
+) -> None:
+    import mido
+
+    (piece,) = composer.compose(1, length=60, prompt=played, prompt_bars=2, whistle=True)
+    file = mido.MidiFile(str(piece.save(tmp_path / "out.mid")))
+    assert file.type == 1
+    programs = {m.channel: m.program for t in file.tracks for m in t if m.type == "program_change"}
+    assert sorted(programs.values()) == [0, WHISTLE]
+    names = [m.name for t in file.tracks for m in t if m.type == "track_name"]
+    assert {"Piano", "Whistle"} <= set(names)
+    texts = [m.text for t in file.tracks for m in t if m.type == "marker"]
+    assert [text for text in texts if "composed by a transformer" in text]
+
+
+def test_bars_count_from_the_first_note_by_the_files_own_meter(
+    durations: Representation, played: midi.ScoreTick
+) -> None:
+    first = int(midi.notes_of(played.tracks[0]).start[0])
+    line = first // 1440 * 1440  # three quarters of 480
+    for bars in (1, 2, 3.5):
+        prompt = read_prompt(durations, played, bars=bars)
+        start = midi.notes_of(played.tracks[0]).start
+        assert prompt.notes is not None
+        assert len(prompt.notes) == (start < line + bars * 1440).sum()
+    changed = played.copy()
+    changed.time_signatures.append(midi.symusic.TimeSignature(line + 1440, 2, 4))
+    prompt = read_prompt(durations, changed, bars=3)
+    assert prompt.notes is not None
+    assert len(prompt.notes) == (start < line + 1440 + 2 * 960).sum()
+
+
+@pytest.mark.parametrize("choice", [{"bars": 0}, {"seconds": -1.0}, {"bars": 1e-9}])
+def test_a_prompt_of_nothing_is_refused(
+    durations: Representation, played: midi.ScoreTick, choice: dict[str, float]
+) -> None:
+    with pytest.raises(UserError, match="prompt"):
+        read_prompt(durations, played, **choice)
+
+
+def test_a_prompts_pedal_is_kept(durations: Representation, played: midi.ScoreTick) -> None:
+    pedalled = played.copy()
+    pedalled.tracks[0].pedals = midi.symusic.Pedal.from_numpy(np.array([400]), np.array([500]))
+    composer = Composer(build(durations), durations)
+    (piece,) = composer.compose(1, length=60, prompt=pedalled, prompt_seconds=5)
+    events = [(e.number, e.value) for e in piece.midi.instruments[0].control_changes]
+    assert events == [(64, 127), (64, 0)]
+
+
+def test_keys() -> None:
+    assert scale("C") == {0, 2, 4, 5, 7, 9, 11}
+    assert scale("Bb") == {10, 0, 2, 3, 5, 7, 9}
+    assert scale("Am") == {9, 11, 0, 2, 4, 5, 7, 8}
+    assert scale("f# minor") == scale("F#m")
+    for wrong in ("H", "C##", "", "Cmaj7"):
+        with pytest.raises(UserError, match="key"):
+            scale(wrong)
+
+
+def test_a_key_is_a_bias_on_pitches_alone(durations: Representation, composer: Composer) -> None:
+    bias = key_bias(durations, "C")
+    begins = torch.from_numpy(durations.strikes > 0)
+    assert not bias[~begins].any()
+    assert bias[begins].unique().tolist() == [-KEY_STRENGTH, 0.0]
+
+    def outside(key: str | None) -> float:
+        pieces = composer.compose(12, length=120, key=key)
+        pitches = [n.pitch for p in pieces for n in p.midi.instruments[0].notes]
+        return float(np.mean([pitch % 12 not in scale("C") for pitch in pitches]))
+
+    assert outside("C") < outside(None) - 0.05
+
+
+def test_a_tempo_moves_the_bars_and_not_the_music(composer: Composer) -> None:
+    plain, fast = (composer.compose(1, length=80, tempo=tempo)[0] for tempo in (None, 200.0))
+    assert fast.midi.tempo_changes[0].tempo == 200
+    for one, two in zip(seconds(plain.midi), seconds(fast.midi), strict=True):
+        assert one[:2] == two[:2]
+        assert one[2:] == pytest.approx(two[2:], abs=0.001)
+
+
+def test_a_tempo_opens_a_piece_on_the_beat() -> None:
+    representation = Representation(RepresentationSettings(time_base="beat"), CONDITIONS)
+    composer = Composer(build(representation), representation)
+    (piece,) = composer.compose(1, length=60, tempo=140)
+    assert piece.midi.tempo_changes[0].tempo == pytest.approx(140, rel=0.05)
+
+
+def test_pieces_end_after_the_seconds_asked_for(composer: Composer) -> None:
+    for piece in composer.compose(4, length=400, seconds=3.0):
+        onsets = [note[2] for note in seconds(piece.midi)]
+        assert max(onsets) < 3.0
+    (whole,) = composer.compose(1, length=400)
+    (part,) = composer.compose(1, length=400, seconds=3.0)
+    assert np.array_equal(part.ids, whole.ids[: len(part.ids)])
+
+
+def test_no_label_is_a_choice(composer: Composer) -> None:
+    (none,) = composer.compose(1, length=60, label="none")
+    assert "label" not in none.midi.markers[0].text
+    bare = Composer(composer.model, composer.representation)
+    assert np.array_equal(bare.compose(1, length=60)[0].ids, none.ids)
+
+
+@pytest.mark.parametrize("preset", ["duration", "performance"])
+def test_streamed_notes_are_the_pieces_own(preset: str) -> None:
+    representation = Representation(RepresentationSettings(preset=preset), CONDITIONS)
+    composer = Composer(build(representation), representation)
+    (piece,) = composer.compose(1, seed=3, length=150)
+    streamed = list(composer.stream(3, length=150))
+    written = sorted((round(on, 3), pitch, velocity) for on, _, pitch, velocity in streamed)
+    rate = piece.midi.tempo_changes[0].tempo / 60 * piece.midi.ticks_per_beat
+    notes = piece.midi.instruments[0].notes
+    whole = sorted((round(n.start / rate, 3), n.pitch, n.velocity) for n in notes)
+    assert len(written) > 5
+    assert set(written) <= set(whole)
+    if preset == "duration":  # elsewhere a note is certain once it has ended
+        assert len(whole) - len(written) <= 6
+
+
+def test_steering_takes_what_scores_best(composer: Composer) -> None:
+    """Towards high pitches: any score will do."""
+    values = torch.from_numpy(composer.representation.token_values.astype(np.float32))
+    begins = torch.from_numpy(composer.representation.strikes > 0)
+
+    def high(ids: torch.Tensor) -> torch.Tensor:
+        here = begins[ids]
+        return (values[ids] * here).sum(1) / here.sum(1).clamp(min=1)
+
+    def mean(steering: Steering | None) -> float:
+        pieces = composer.compose(6, length=128, steering=steering, min_notes=30)
+        return float(np.mean([n.pitch for p in pieces for n in p.midi.instruments[0].notes]))
+
+    steered = Steering(high, weight=5.0, width=4, block=16)
+    assert mean(steered) > mean(None) + 4
+    first, second = (composer.compose(2, 5, length=64, steering=steered) for _ in range(2))
+    assert [p.ids.tolist() for p in first] == [p.ids.tolist() for p in second]
+    (alone,) = composer.compose(1, 6, length=64, steering=steered)
+    assert np.array_equal(alone.ids, first[1].ids), "a piece does not depend on its company"
+    with pytest.raises(UserError, match="guidance"):
+        Steering(high, width=1)
