@@ -87,7 +87,7 @@ class Updater:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self._average is not None:
-            if settings.average == "swa" and step < settings.average_from * settings.steps:
+            if settings.average == "swa" and step <= settings.average_from * settings.steps:
                 self._average.n_averaged.zero_()  # the next update is then a copy
             self._average.update_parameters(self.model)
         return {"gradient/weights": float(norm), "schedule/learning_rate": rate}

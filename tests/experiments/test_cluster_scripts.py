@@ -1,0 +1,100 @@
+"""The job scripts' command part, run here: the schedulers are stand-ins, the training is real."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_tools.corpus import Corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER = ROOT / "experiments" / "cluster"
+TINY = [
+    "--device",
+    "cpu",
+    "--precision",
+    "fp32",
+    "--layers",
+    "1",
+    "--width",
+    "32",
+    "--heads",
+    "2",
+    "--max-length",
+    "64",
+    "--steps",
+    "4",
+    "--batch",
+    "4",
+    "--length",
+    "48",
+    "--evaluate-every",
+    "4",
+    "--checkpoint-every",
+    "2",
+    "--validation-windows",
+    "4",
+    "--samples",
+    "0",
+]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Where `module`, `srun` and `scontrol` do what a cluster's would."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, text in (
+        ("module", 'echo "module $*" >> "$STAND_IN_LOG"'),
+        ("srun", 'exec "$@"'),
+        ("scontrol", "echo localhost"),
+    ):
+        script = tools / name
+        script.write_text(f"#!/bin/bash\n{text}\n")
+        script.chmod(script.stat().st_mode | stat.S_IEXEC)
+    kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    return kept | {
+        "PATH": f"{tools}:{os.environ['PATH']}",
+        "PYTHON": sys.executable,
+        "STAND_IN_LOG": str(tmp_path / "log"),
+    }
+
+
+def run(script: str, environment: dict[str, str], *words: object) -> None:
+    done = subprocess.run(
+        ["bash", str(CLUSTER / script), *map(str, words), *TINY],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_sge_job_trains_and_goes_on(
+    practice_corpus: Corpus, environment: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    words = ("--corpus", practice_corpus.folder, "--out", out)
+    run("scc.qsub", environment | {"NSLOTS": "1"}, *words)
+    assert "module load python3" in (tmp_path / "log").read_text()
+    assert (out / "generator" / "model.safetensors").is_file()
+    before = (out / "metrics.jsonl").read_text()
+    run("scc.qsub", environment | {"NSLOTS": "1"}, *words)  # queued again: nothing is left to do
+    assert (out / "metrics.jsonl").read_text() == before
+
+
+def test_a_slurm_job_trains_on_two_ranks(
+    practice_corpus: Corpus, environment: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    job = {"SLURM_NNODES": "1", "SLURM_JOB_ID": "7", "SLURM_GPUS_ON_NODE": "2",
+           "SLURM_CPUS_PER_TASK": "2"}  # fmt: skip
+    run("slurm.sbatch", environment | job, "--corpus", practice_corpus.folder, "--out", out)
+    assert (out / "generator" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("script", sorted(p.name for p in CLUSTER.iterdir() if p.suffix != ".md"))
+def test_scripts_are_sound_bash(script: str) -> None:
+    done = subprocess.run(["bash", "-n", str(CLUSTER / script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

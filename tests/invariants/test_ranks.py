@@ -1,0 +1,152 @@
+"""Two ranks are one rank with the whole batch; ranks may change, and one may die.
+
+Real processes under torchrun, with gloo.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from data_tools.corpus import Corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def flags(corpus: Corpus, out: Path, **changes: object) -> list[str]:
+    choices = {
+        "corpus": corpus.folder, "out": out, "device": "cpu", "precision": "fp32", "layers": 1,
+        "width": 32, "heads": 2, "max-length": 64, "dropout": 0.0, "steps": 6, "batch": 4,
+        "length": 48, "warmup": 2, "evaluate-every": 3, "checkpoint-every": 3,
+        "validation-windows": 5, "samples": 0, "learning-rate": 0.01,
+    } | changes  # fmt: skip
+    return ["train", *(part for k, v in choices.items() for part in (f"--{k}", str(v))), "--quiet"]
+
+
+def launch(ranks: int, arguments: list[str], restarts: int = 0) -> subprocess.Popen[str]:
+    """`gan train` alone, or under torchrun on a free port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torchrun = [
+        "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--max-restarts",
+        str(restarts), "--master-addr", "127.0.0.1", "--master-port", str(port), "-m", "gan",
+    ]  # fmt: skip
+    words = torchrun if ranks > 1 else ["-m", "gan"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "PYTHONWARNINGS"):
+        environment.pop(name, None)
+    return subprocess.Popen(
+        [sys.executable, *words, *arguments], cwd=ROOT, env=environment, text=True,
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+
+
+def metrics(run: Path) -> dict[int, dict[str, float]]:
+    found: dict[int, dict[str, float]] = {}
+    for line in (run / "metrics.jsonl").read_text().splitlines():
+        values = json.loads(line)
+        found.setdefault(values["step"], {}).update(values)
+    return found
+
+
+def assert_same(one: Path, two: Path, steps: tuple[int, ...]) -> None:
+    """The same weights and figures, but for the order in which sums are taken."""
+    weights = [load_file(run / "generator" / "model.safetensors") for run in (one, two)]
+    largest = max(float((weights[0][k] - weights[1][k]).abs().max()) for k in weights[0])
+    assert largest < 2e-4
+    a, b = metrics(one), metrics(two)
+    assert list(a) == list(b)
+    for step in steps:
+        for name in a[step]:
+            if name.startswith(("loss", "gradient", "validation", "train", "adversarial/share")):
+                assert a[step][name] == pytest.approx(b[step][name], rel=2e-3, abs=1e-3), name
+
+
+def test_two_ranks_are_one_with_the_whole_batch(practice_corpus: Corpus, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    processes = [
+        launch(1, flags(practice_corpus, one)),
+        launch(2, flags(practice_corpus, two, accumulate=2)),
+    ]
+    for process in processes:
+        finish(process)
+    assert_same(one, two, (1, 3, 6))
+
+
+def test_other_ranks_draw_other_rollouts(
+    practice_corpus: Corpus, tiny_discriminator: Path, tmp_path: Path
+) -> None:
+    """The adversarial term under two ranks: it runs, is shared, and replays exactly."""
+    changes = {
+        "adv-weight": 0.5, "adv-batch": 3, "rollout": 16, "prompt": 8, "steps": 2,
+        "discriminator": tiny_discriminator, "adv-ramp": 0,
+    }  # fmt: skip
+    finish(launch(2, flags(practice_corpus, tmp_path / "run", **changes)))
+    first = metrics(tmp_path / "run")[1]
+    assert first["adversarial/replay_agreement"] == 1.0
+    assert first["loss/adversarial"] > 0
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(
+    practice_corpus: Corpus, tmp_path: Path
+) -> None:
+    straight, changed = tmp_path / "straight", tmp_path / "changed"
+    whole = launch(1, flags(practice_corpus, straight))
+    part = launch(2, flags(practice_corpus, changed))
+    pointer = changed / "checkpoints" / "latest"
+    while not pointer.is_file() and part.poll() is None:
+        time.sleep(0.005)
+    part.send_signal(signal.SIGTERM)  # torchrun ends its ranks
+    part.communicate(timeout=60)
+    finish(whole)
+    finish(launch(1, [*flags(practice_corpus, changed), "--resume"]))
+    assert_same(straight, changed, (1, 3, 6))
+
+
+def test_a_killed_rank_costs_no_more_than_a_checkpoint(
+    practice_corpus: Corpus, tmp_path: Path
+) -> None:
+    """torchrun starts all ranks again, and they go on from the latest checkpoint."""
+    out = tmp_path / "run"
+    steps = {"steps": 60, "checkpoint-every": 5, "evaluate-every": 60}
+    arguments = [*flags(practice_corpus, out, **steps), "--resume"]
+    process = launch(2, arguments, restarts=1)
+    pointer = out / "checkpoints" / "latest"
+    while not pointer.is_file() and process.poll() is None:
+        time.sleep(0.005)
+    ranks = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    saved = int(pointer.read_text().removeprefix("step-"))
+    os.kill(int(ranks[-1]), signal.SIGKILL)
+    finish(process)
+    logged = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert logged[-1] == 60
+    assert logged == sorted(logged)  # what was logged beyond the checkpoint is gone
+    assert saved >= 5
+    straight = tmp_path / "straight"
+    finish(launch(1, flags(practice_corpus, straight, **steps)))
+    # Over so many steps roundings grow: the curve is the same, the last digits are not.
+    curves = [metrics(run) for run in (straight, out)]
+    for step in (10, 30, 60):
+        assert curves[0][step]["loss/ce"] == pytest.approx(curves[1][step]["loss/ce"], rel=0.03)
+
+
+def test_too_few_windows_for_the_ranks_are_named(practice_corpus: Corpus, tmp_path: Path) -> None:
+    process = launch(2, flags(practice_corpus, tmp_path / "run", batch=1))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "--batch 1: too few windows for 2 rank(s)" in errors
