@@ -75,8 +75,20 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, timeout=PATIENCE)
+    rank, tries = int(os.environ["RANK"]), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if os.environ.get("LOCAL_WORLD_SIZE") == str(world):
+        # On one node torchrun keeps its store when it starts dead ranks again; without a prefix of
+        # their own the new ones would look for the old ones at the addresses they left there.
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        store = dist.TCPStore(address, port, world, rank == 0 and not agents, PATIENCE)
+        attempt = dist.PrefixStore(f"attempt-{tries}", store)
+        dist.init_process_group(
+            backend, store=attempt, rank=rank, world_size=world, timeout=PATIENCE
+        )
+    else:
+        dist.init_process_group(backend, timeout=PATIENCE)
     try:
-        yield Ranks(dist.get_rank(), world)
+        yield Ranks(rank, world)
     finally:
         dist.destroy_process_group()

@@ -94,6 +94,27 @@ class Attention(nn.Module):
         )
         return self.out(mixed.transpose(1, 2).reshape(batch, new, width).to(x.dtype))
 
+    def one(self, x: Tensor, places: Places, cache: KeyValueCache, layer: int) -> Tensor:
+        """The same for one new position (B, C) of each sequence, in as few operations as can be."""
+        batch, width = x.shape
+        mixed = F.linear(x, self.mix.weight).view(batch, 3 * self.heads, -1)  # (B, 3H, D)
+        pair, value = mixed[:, : 2 * self.heads], mixed[:, 2 * self.heads :]
+        if self.qk_norm is not None:
+            pair = self.qk_norm(pair)
+        if places.turns is not None:
+            pair = rotate(pair, *places.turns)
+        past = cache.length
+        keys, values = cache.keys[layer], cache.values[layer]
+        keys[:, :, past] = pair[:, self.heads :]
+        values[:, :, past] = value
+        mixed = F.scaled_dot_product_attention(
+            pair[:, : self.heads, None].to(keys.dtype),
+            keys[:, :, : past + 1],
+            values[:, :, : past + 1],
+            attn_mask=None if places.bias is None else places.bias.to(keys.dtype),
+        )
+        return mixed.view(batch, width).to(x.dtype)
+
 
 class FeedForward(nn.Module):
     """SwiGLU, sized to weigh as much as a two-matrix MLP of `mlp_ratio`."""
@@ -124,6 +145,14 @@ class Block(nn.Module):
     def forward(self, x: Tensor, places: Places, cache: KeyValueCache | None, layer: int) -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x), places, cache, layer))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+    def one(self, x: Tensor, places: Places, cache: KeyValueCache, layer: int) -> Tensor:
+        """The same for one new position (B, C) of each sequence, without dropout."""
+        mixed = self.attention.one(self.attention_norm(x), places, cache, layer)
+        x = torch.addmm(x, mixed, self.attention.out.weight.t())
+        spread = F.linear(self.feed_forward_norm(x), self.feed_forward.spread.weight)
+        gate, up = spread.chunk(2, -1)
+        return torch.addmm(x, F.silu(gate).mul_(up), self.feed_forward.out.weight.t())
 
 
 class Transformer(GeneratorModel):
@@ -178,9 +207,24 @@ class Transformer(GeneratorModel):
         assert isinstance(cache, KeyValueCache)
         if cache.length + ids.shape[1] > cache.max_len:
             raise ValueError(f"the cache holds {cache.max_len} positions and is full")
-        states = self._states(ids, cache)
+        mixed = torch.is_autocast_enabled(ids.device.type)  # the stream itself stays float32
+        if ids.shape[1] == 1 and not mixed and not torch.is_grad_enabled():
+            states = self._one(ids[:, 0], cache)
+        else:
+            states = self._states(ids, cache)[:, -1]
         cache.length += ids.shape[1]
-        return self._logits(states[:, -1])
+        return self._logits(states)
+
+    def _one(self, ids: Tensor, cache: KeyValueCache) -> Tensor:
+        """(B, C) after one new token (B,) a sequence."""
+        places = self.positions(cache.length, cache.length + 1)
+        states = self.embed(ids)
+        if places.vectors is not None:
+            states = states + places.vectors
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            states = block.one(states, places, cache, layer)
+        return self.norm(states)
 
     def embed(self, x: Tensor) -> Tensor:
         """Vectors (B, T, C) of ids or rows; see `generator.model.embed`."""

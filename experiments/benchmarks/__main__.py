@@ -1,4 +1,4 @@
-"""Benchmarks: `python -m experiments.benchmarks steps | corpus | score | fuzz`.
+"""Benchmarks: `python -m experiments.benchmarks steps | peers | corpus | score | fuzz`.
 
 `make bench` runs the first.
 Each prints JSON, one line a result, so that runs can be kept and compared.
@@ -28,6 +28,24 @@ def steps(batch: int, length: int, rollouts: tuple[int, ...], pairs: int) -> Non
 
     for result in compare(batch, length, rollouts, pairs):
         print(json.dumps(result))
+
+
+@bench.command()
+@click.option("--layers", default=4, show_default=True)
+@click.option("--width", default=256, show_default=True)
+@click.option("--heads", default=4, show_default=True)
+@click.option("--batch", default=8, show_default=True, help="Windows a training step.")
+@click.option("--length", default=512, show_default=True, help="Tokens a window.")
+@click.option("--steps", default=256, show_default=True, help="Tokens sampled.")
+@click.option("--rounds", default=7, show_default=True, help="Times everything is run.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--out", type=Path, help="Also write a .json with everything, and a .md table.")
+def peers(out: Path | None, **choices: Any) -> None:
+    """Train and sample beside Hugging Face's GPT-2 and x-transformers of the same shape."""
+    from experiments.benchmarks.peers import compare, markdown
+
+    result = compare(**choices)
+    _show(result, markdown(result), out)
 
 
 @bench.command()

@@ -6,7 +6,6 @@ Real processes under torchrun, with gloo.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -31,13 +30,10 @@ def flags(corpus: Corpus, out: Path, **changes: object) -> list[str]:
 
 
 def launch(ranks: int, arguments: list[str], restarts: int = 0) -> subprocess.Popen[str]:
-    """`gan train` alone, or under torchrun on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    """`gan train` alone, or under torchrun."""
     torchrun = [
-        "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--max-restarts",
-        str(restarts), "--master-addr", "127.0.0.1", "--master-port", str(port), "-m", "gan",
+        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks),
+        "--max-restarts", str(restarts), "-m", "gan",
     ]  # fmt: skip
     words = torchrun if ranks > 1 else ["-m", "gan"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -50,7 +46,7 @@ def launch(ranks: int, arguments: list[str], restarts: int = 0) -> subprocess.Po
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
 
 
