@@ -7,7 +7,7 @@ import resource
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -107,18 +107,14 @@ def ramp(step: int, start: int, length: int) -> float:
     return min(1.0, (step - start + 1) / (length + 1))
 
 
-def decayed(model: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Parameter groups: matrices decay, gains and biases do not."""
+def adamw(model: nn.Module, rate: float, decay: float) -> torch.optim.AdamW:
+    """AdamW that decays matrices and leaves gains and biases alone."""
     weights = [p for p in model.parameters() if p.requires_grad]
-    return [
+    groups = [
         {"params": [p for p in weights if p.dim() > 1], "weight_decay": decay},
         {"params": [p for p in weights if p.dim() <= 1], "weight_decay": 0.0},
     ]
-
-
-def adamw(model: nn.Module, rate: float, decay: float) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves gains and biases alone."""
-    return torch.optim.AdamW(decayed(model, decay), lr=rate, betas=(0.9, 0.95), fused=True)
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95), fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -147,8 +143,13 @@ def check_finite(value: Tensor, name: str, step: int) -> None:
 
 def peak_memory(device: torch.device) -> dict[str, float]:
     """The most memory this process has held, MiB: of the machine, and of its GPU."""
-    scale = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20
+    status = Path("/proc/self/status")
+    if status.is_file():  # getrusage would count what the parent held before the exec
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        peak = int(line.split()[1]) / 1024
+    else:
+        scale = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20
     found = {"system/peak_mib": round(peak, 1)}
     if device.type == "cuda":
         found["system/peak_gpu_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)

@@ -127,7 +127,7 @@ class TrainSettings(Settings):
     plateau_patience: int = Field(
         2, ge=1, description="Validations without a better one before a plateau's halving."
     )
-    weight_decay: float = Field(0.05, ge=0, description="Decay of weight matrices.")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's decay of weight matrices.")
     clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
     smoothing: float = Field(
         0.0, ge=0, lt=1, description="Label smoothing: probability spread over all tokens."

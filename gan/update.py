@@ -11,19 +11,22 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
-from gan.engine import Engine, adamw, check_finite, decayed, learning_rate, set_rate
+from gan.engine import Engine, adamw, check_finite, learning_rate, set_rate
 from gan.settings import TrainSettings
 
 
 def optimizer_of(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), Adam with plain decay, or RMSprop (Hinton 2012)."""
-    rate, decay = settings.learning_rate, settings.weight_decay
+    """AdamW (Loshchilov & Hutter 2019), Adam (Kingma & Ba 2015) or RMSprop (Hinton 2012).
+
+    Only the first decays weights: in the others decay would go through the running averages, and
+    at the strength that suits AdamW nothing is learnt.
+    """
+    rate = settings.learning_rate
     if settings.optimizer == "adamw":
-        return adamw(model, rate, decay)
-    groups = decayed(model, decay)
+        return adamw(model, rate, settings.weight_decay)
     if settings.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=rate, betas=(0.9, 0.95), fused=True)
-    return torch.optim.RMSprop(groups, lr=rate, alpha=0.99)
+        return torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.95), fused=True)
+    return torch.optim.RMSprop(model.parameters(), lr=rate, alpha=0.99)
 
 
 def rate_at(step: int, settings: TrainSettings, halvings: int = 0) -> float:

@@ -89,9 +89,15 @@ class Grammar:
         self._begins = tensor(strikes | (kinds == TokenType.PEDAL_ON))
         self._holds = tensor(np.isin(kinds, [TokenType.NOTE_ON, TokenType.PEDAL_ON]))
         self._ends = tensor(np.isin(kinds, [TokenType.NOTE_OFF, TokenType.PEDAL_OFF]))
+        # What the step by step way looks up: other answers, and all at once.
+        self._begins_nothing, self._ends_nothing = ~self._begins, ~self._ends
         self._moves = tensor(np.isin(kinds, _MOVES))
         # What begins a new ascent of pitches: another moment, or another channel.
         self._resets = tensor(np.isin(kinds, [*_MOVES, TokenType.CHANNEL]))
+        columns = (self._holds, self._ends, self._moves, self._begins, self._resets)
+        self._traits = torch.stack([self._lane, self._kind, self.strikes.long()], 1)  # (V, 3)
+        self._signs = torch.stack(columns, 1)  # (V, 5) bool
+        self._sustains = bool(self._holds.any())  # else nothing is ever held
         self._several = representation.settings.preset == "raw"
         self._width = LANES * (CHANNELS if self._several else 1)
         self._lanes = torch.arange(self._width, device=device)
@@ -109,15 +115,25 @@ class Grammar:
 
     def allowed(self, state: GrammarState) -> Tensor:
         """Tokens that may come next, (B, V) bool; never none."""
+        if not self._sustains:
+            free = (self._lane > state.top[:, None]) | self._begins_nothing
+            allowed = self._table.index_select(0, state.last) & free & self._ends_nothing
+            allowed[:, self.eos] &= state.notes >= self.min_notes
+            for memory, own in zip(self._memories, self._columns(state), strict=True):
+                memory.restrict(own, allowed)
+            return allowed
         held, settled = self._here(state.held, state), self._here(state.settled, state)
-        free = (self._lane > state.top[:, None]) & ~held.index_select(1, self._lane)
-        allowed = self._table.index_select(0, state.last) & (free | ~self._begins)
-        allowed &= settled.index_select(1, self._lane) | ~self._ends
+        free = (self._lane > state.top[:, None]) > held.index_select(1, self._lane)  # and not
+        allowed = self._table.index_select(0, state.last) & (free | self._begins_nothing)
+        allowed &= settled.index_select(1, self._lane) | self._ends_nothing
         allowed[:, self.eos] &= (state.notes >= self.min_notes) & ~state.held.any(1)
-        columns = state.memory.split(self._memory_widths, 1) if self._memories else ()
-        for memory, own in zip(self._memories, columns, strict=True):
+        for memory, own in zip(self._memories, self._columns(state), strict=True):
             memory.restrict(own, allowed)
         return allowed
+
+    def _columns(self, state: GrammarState) -> tuple[Tensor, ...]:
+        """What each memory remembers."""
+        return state.memory.split(self._memory_widths, 1) if self._memories else ()
 
     def _here(self, lanes: Tensor, state: GrammarState) -> Tensor:
         """The lanes (B, LANES) of the channel in force."""
@@ -136,18 +152,21 @@ class Grammar:
             state: before the tokens.
             ids: (B,).
         """
-        lane, kind = self._lane[ids], self._kind[ids]
+        lane, kind, strikes = self._traits.index_select(0, ids).unbind(1)
+        holds, ends, moves, begins, resets = self._signs.index_select(0, ids).unbind(1)
         memory = state.memory
         if self._memories:
-            columns = memory.split(self._memory_widths, 1)
-            pairs = zip(self._memories, columns, strict=True)
+            pairs = zip(self._memories, self._columns(state), strict=True)
             memory = torch.cat([each.advance(own, ids) for each, own in pairs], 1)
+        top = torch.where(begins, torch.maximum(state.top, lane), state.top)
+        top = top.masked_fill(resets, -1)
+        notes = state.notes + strikes
+        if not self._sustains:
+            return GrammarState(kind, state.held, state.settled, top, notes, memory)
         here = self._lanes == self._own_lane(lane, memory)[:, None]  # (B, K)
-        held = (state.held | (here & self._holds[ids, None])) & ~(here & self._ends[ids, None])
-        settled = held & (state.settled | self._moves[ids, None])
-        top = torch.where(self._begins[ids], torch.maximum(state.top, lane), state.top)
-        top = top.masked_fill(self._resets[ids], -1)
-        return GrammarState(kind, held, settled, top, state.notes + self.strikes[ids], memory)
+        held = (state.held | (here & holds[:, None])) > (here & ends[:, None])  # and not
+        settled = held & (state.settled | moves[:, None])
+        return GrammarState(kind, held, settled, top, notes, memory)
 
     def _own_lane(self, lane: Tensor, memory: Tensor) -> Tensor:
         """Lanes counted on from channel to channel."""

@@ -96,6 +96,7 @@ class LSTM(GeneratorModel):
         zeros = torch.zeros(shape, device=device, dtype=dtype or self.embedding.weight.dtype)
         return Cells(zeros, zeros.clone())
 
+    @torch.no_grad()
     def step(self, ids: Tensor, cache: Cache) -> Tensor:
         """See `GeneratorModel`."""
         assert isinstance(cache, Cells)

@@ -79,7 +79,7 @@ class GeneratorModel(nn.Module, ABC):
 
     @abstractmethod
     def step(self, ids: Tensor, cache: Cache) -> Tensor:
-        """Reads the next t >= 1 tokens of every sequence.
+        """Reads the next t >= 1 tokens of every sequence, without gradient.
 
         Args:
             ids: (B, t).

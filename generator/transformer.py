@@ -10,7 +10,7 @@ C width, H heads, D channels of a head.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,19 +23,30 @@ from generator.positions import Places, Positions, rotate
 from generator.settings import TransformerSettings
 
 
-@dataclass
+class Matrices(NamedTuple):
+    """Transposed views of a block's weights: at batch 1 making them anew would be felt."""
+
+    mix: Tensor
+    attention_out: Tensor
+    spread: Tensor
+    out: Tensor
+
+
 class KeyValueCache:
     """Keys and values of the positions read so far; `length` of them are filled.
 
     Attributes:
-        keys: one (B, H, max_len, D) tensor a layer.
-        values: the same.
+        both: (B, 2, H, max_len, D) a layer, keys and then values.
+        matrices: a layer's weights as the single step multiplies by them, views.
+        keys, values: views of these, (B, H, max_len, D) a layer.
         length: positions filled, equal for all sequences of the batch.
     """
 
-    keys: list[Tensor]
-    values: list[Tensor]
-    length: int = 0
+    def __init__(self, both: list[Tensor], matrices: list["Matrices"]) -> None:
+        self.both, self.matrices = both, matrices
+        self.keys = [layer[:, 0] for layer in both]
+        self.values = [layer[:, 1] for layer in both]
+        self.length = 0
 
     @property
     def max_len(self) -> int:
@@ -43,9 +54,9 @@ class KeyValueCache:
 
     def select(self, rows: Tensor) -> None:
         """See `Cache`."""
-        for kept in (self.keys, self.values):
-            for layer, tensor in enumerate(kept):
-                kept[layer] = tensor[rows]
+        length = self.length
+        self.__init__([layer[rows] for layer in self.both], self.matrices)  # type: ignore[misc]
+        self.length = length
 
     def clear(self) -> None:
         """See `Cache`."""
@@ -67,12 +78,13 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, places: Places, cache: KeyValueCache | None, layer: int) -> Tensor:
         batch, new, width = x.shape
         mixed = self.mix(x).view(batch, new, 3 * self.heads, -1).transpose(1, 2)  # (B, 3H, t, D)
-        pair, value = mixed[:, : 2 * self.heads], mixed[:, 2 * self.heads :]
+        # Split and not sliced: the backward of slices adds up whole tensors of zeros.
+        pair, value = mixed.split([2 * self.heads, self.heads], 1)
         if self.qk_norm is not None:
             pair = self.qk_norm(pair)
         if places.turns is not None:
             pair = rotate(pair, *places.turns)
-        query, key = pair[:, : self.heads], pair[:, self.heads :]  # (B, H, t, D)
+        query, key = pair.chunk(2, 1)  # (B, H, t, D)
         mask, past = places.bias, 0
         if cache is not None:
             past = cache.length
@@ -95,25 +107,26 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(batch, new, width).to(x.dtype))
 
     def one(self, x: Tensor, places: Places, cache: KeyValueCache, layer: int) -> Tensor:
-        """The same for one new position (B, C) of each sequence, in as few operations as can be."""
+        """The same for one new position (B, C) of each sequence, in as few operations as can be.
+
+        At batch 1 most of a step is not arithmetic but calling for it.
+        """
         batch, width = x.shape
-        mixed = F.linear(x, self.mix.weight).view(batch, 3 * self.heads, -1)  # (B, 3H, D)
-        pair, value = mixed[:, : 2 * self.heads], mixed[:, 2 * self.heads :]
+        mixed = x.mm(cache.matrices[layer].mix).view(batch, 3 * self.heads, -1)  # (B, 3H, D)
+        pair = mixed.narrow(1, 0, 2 * self.heads)
         if self.qk_norm is not None:
-            pair = self.qk_norm(pair)
+            pair.copy_(self.qk_norm(pair))
         if places.turns is not None:
-            pair = rotate(pair, *places.turns)
-        past = cache.length
-        keys, values = cache.keys[layer], cache.values[layer]
-        keys[:, :, past] = pair[:, self.heads :]
-        values[:, :, past] = value
+            cosine, sine = places.turns
+            halves = pair.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+            torch.addcmul(pair * cosine, halves, sine, out=pair)
+        past, both = cache.length, cache.both[layer]
+        both.select(3, past).copy_(mixed.view(batch, 3, self.heads, -1).narrow(1, 1, 2))
+        keys, values = both.narrow(3, 0, past + 1).unbind(1)
         mixed = F.scaled_dot_product_attention(
-            pair[:, : self.heads, None].to(keys.dtype),
-            keys[:, :, : past + 1],
-            values[:, :, : past + 1],
-            attn_mask=None if places.bias is None else places.bias.to(keys.dtype),
+            pair.narrow(1, 0, self.heads).unsqueeze(2), keys, values, attn_mask=places.bias
         )
-        return mixed.view(batch, width).to(x.dtype)
+        return mixed.view(batch, width)
 
 
 class FeedForward(nn.Module):
@@ -148,11 +161,17 @@ class Block(nn.Module):
 
     def one(self, x: Tensor, places: Places, cache: KeyValueCache, layer: int) -> Tensor:
         """The same for one new position (B, C) of each sequence, without dropout."""
+        matrices = cache.matrices[layer]
         mixed = self.attention.one(self.attention_norm(x), places, cache, layer)
-        x = torch.addmm(x, mixed, self.attention.out.weight.t())
-        spread = F.linear(self.feed_forward_norm(x), self.feed_forward.spread.weight)
-        gate, up = spread.chunk(2, -1)
-        return torch.addmm(x, F.silu(gate).mul_(up), self.feed_forward.out.weight.t())
+        x = torch.addmm(x, mixed, matrices.attention_out)
+        gate, up = self.feed_forward_norm(x).mm(matrices.spread).chunk(2, -1)
+        return torch.addmm(x, F.silu(gate).mul_(up), matrices.out)
+
+    def matrices(self) -> Matrices:
+        """See there."""
+        attention, forward = self.attention, self.feed_forward
+        weights = (attention.mix, attention.out, forward.spread, forward.out)
+        return Matrices(*(each.weight.detach().t() for each in weights))
 
 
 class Transformer(GeneratorModel):
@@ -196,19 +215,20 @@ class Transformer(GeneratorModel):
         device = torch.device(device or self.embedding.weight.device)
         dtype = self.cache_type(device, dtype)
         heads = self.settings.heads
-        shape = (batch, heads, max_len, self.settings.width // heads)
-        keys, values = (
-            [torch.zeros(shape, device=device, dtype=dtype) for _ in self.blocks] for _ in range(2)
-        )
-        return KeyValueCache(keys, values)
+        shape = (batch, 2, heads, max_len, self.settings.width // heads)
+        both = [torch.zeros(shape, device=device, dtype=dtype) for _ in self.blocks]
+        matrices = [block.matrices() for block in self.blocks if isinstance(block, Block)]
+        return KeyValueCache(both, matrices)
 
+    @torch.no_grad()
     def step(self, ids: Tensor, cache: Cache) -> Tensor:
         """See `GeneratorModel`."""
         assert isinstance(cache, KeyValueCache)
         if cache.length + ids.shape[1] > cache.max_len:
             raise ValueError(f"the cache holds {cache.max_len} positions and is full")
-        mixed = torch.is_autocast_enabled(ids.device.type)  # the stream itself stays float32
-        if ids.shape[1] == 1 and not mixed and not torch.is_grad_enabled():
+        # In mixed precision the stream itself stays float32, which takes the longer way.
+        mixed = cache.both[0].dtype != self.embedding.weight.dtype
+        if ids.shape[1] == 1 and not mixed:
             states = self._one(ids[:, 0], cache)
         else:
             states = self._states(ids, cache)[:, -1]

@@ -8,13 +8,13 @@ does hits all; what is reported are ratios with their quartiles. Memory is a fre
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from data_tools.errors import UserError
 from data_tools.representation import Representation, RepresentationSettings
 from experiments.benchmarks.step_cost import quartiles
-from gan.engine import adamw, engine
+from gan.engine import adamw, engine, peak_memory
 from generator.choice import Choice
 from generator.grammar import Grammar
 from generator.sampling import sample, seeded
@@ -159,8 +159,8 @@ def compare(
 
             jobs["training"][name] = train
             for count in batches:
-                jobs[f"sampling, batch {count}"][name] = lambda c=count, w=write: w(c, 2, steps)
-            jobs["first token after 512"][name] = lambda w=write: w(1, min(512, CONTEXT - 2), 1)
+                jobs[f"sampling, batch {count}"][name] = partial(write, count, 2, steps)
+            jobs["first token after 512"][name] = partial(write, 1, 512, 1)
         tokens = {"training": batch * length, "first token after 512": 1}
         tokens |= {f"sampling, batch {count}": count * steps for count in batches}
         results = {
@@ -237,7 +237,7 @@ def _trained(name: str, *shape: int) -> float:
         F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten()).backward()
         optimizer.step()
         optimizer.zero_grad()
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    return peak_memory(compute.device)["system/peak_mib"]
 
 
 def markdown(result: dict[str, Any]) -> str:
