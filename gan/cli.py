@@ -51,10 +51,13 @@ class Group(click.Group):
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def main(debug: bool) -> None:
+@click.pass_context
+def main(context: click.Context, debug: bool) -> None:
     """Jazz from a transformer with a discriminator's opinion, and a jazz classifier for MIDI."""
-    # Idle threads that spin instead of sleeping make a shared machine several times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Idle threads that spin instead of sleeping make a shared machine several times slower; but
+    # sampling is thousands of moments of parallel work, and waking up for each costs a third.
+    if context.invoked_subcommand != "generate":
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 main.add_command(data)

@@ -26,11 +26,13 @@ class Places:
         bias: (H, t, stop) added to attention scores, minus infinity at the future; None but for
             relative positions.
         vectors: (t, C) added to the embeddings; None but for learned positions.
+        at: (1,) the one position, where only the device knows it; `bias` then masks the rest.
     """
 
     turns: tuple[Tensor, Tensor] | None
     bias: Tensor | None
     vectors: Tensor | None
+    at: Tensor | None = None
 
 
 class Positions(nn.Module):
@@ -67,6 +69,19 @@ class Positions(nn.Module):
             bias = self.table(bucket(back)).permute(2, 0, 1)  # (H, t, stop)
             return Places(None, bias.masked_fill(back < 0, -torch.inf), None)
         return Places(None, None, None)
+
+    def place(self, at: Tensor, length: int) -> Places:
+        """The same for one position `at` (1,), by its value on the device; (1, length) to see."""
+        back = at - torch.arange(length, device=at.device)  # (length,)
+        bias = torch.zeros_like(back, dtype=torch.float32).masked_fill(back < 0, -torch.inf)[None]
+        if self.kind == "rotary":
+            turns = self.cosine.index_select(0, at), self.sine.index_select(0, at)
+            return Places(turns, bias, None, at)
+        if self.kind == "learned":
+            return Places(None, bias, self.table.weight.index_select(0, at), at)
+        if self.kind == "relative":
+            bias = self.table(bucket(back)).T[:, None] + bias  # (H, 1, length)
+        return Places(None, bias, None, at)
 
 
 def bucket(back: Tensor) -> Tensor:

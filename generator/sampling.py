@@ -18,6 +18,7 @@ from torch import Tensor
 from data_tools.representation import EOS, PAD
 from generator.choice import Choice, scored
 from generator.grammar import Grammar
+from generator.graphs import graphed
 from generator.merged import MergedGrammar
 from generator.model import GeneratorModel
 
@@ -243,10 +244,13 @@ class _Reader:
         self.model, self.prefix = model, prefix
         self.first_condition = model.vocab_size - condition_size
         self.cache = model.new_cache(batch, min(model.context, start + steps))
+        self.graph = graphed(model, self.cache)
 
     def next(self, added: Tensor) -> Tensor:
         """Logits (B, V) after the prefix and `added` (B, s), one longer at every call."""
         if added.shape[1] and self.cache.length < self.cache.max_len:
+            if self.graph is not None:
+                return self.graph.step(added[:, -1])
             return self.model.step(added[:, -1:], self.cache)
         ids = torch.cat([self.prefix, added], 1)
         self.cache.clear()

@@ -54,9 +54,8 @@ class KeyValueCache:
 
     def select(self, rows: Tensor) -> None:
         """See `Cache`."""
-        length = self.length
-        self.__init__([layer[rows] for layer in self.both], self.matrices)  # type: ignore[misc]
-        self.length = length
+        for layer in self.both:  # in place: a captured graph knows the memory and not the object
+            layer.copy_(layer[rows])
 
     def clear(self) -> None:
         """See `Cache`."""
@@ -120,9 +119,14 @@ class Attention(nn.Module):
             cosine, sine = places.turns
             halves = pair.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
             torch.addcmul(pair * cosine, halves, sine, out=pair)
-        past, both = cache.length, cache.both[layer]
-        both.select(3, past).copy_(mixed.view(batch, 3, self.heads, -1).narrow(1, 1, 2))
-        keys, values = both.narrow(3, 0, past + 1).unbind(1)
+        both = cache.both[layer]
+        fresh = mixed.view(batch, 3, self.heads, -1).narrow(1, 1, 2)
+        if places.at is None:
+            both.select(3, cache.length).copy_(fresh)
+            both = both.narrow(3, 0, cache.length + 1)
+        else:
+            both.index_copy_(3, places.at, fresh.unsqueeze(3))
+        keys, values = both.unbind(1)
         mixed = F.scaled_dot_product_attention(
             pair.narrow(1, 0, self.heads).unsqueeze(2), keys, values, attn_mask=places.bias
         )
@@ -235,9 +239,19 @@ class Transformer(GeneratorModel):
         cache.length += ids.shape[1]
         return self._logits(states)
 
-    def _one(self, ids: Tensor, cache: KeyValueCache) -> Tensor:
+    @torch.no_grad()
+    def static_step(self, ids: Tensor, cache: KeyValueCache, at: Tensor) -> Tensor:
+        """`step` for one token (B,) at a place (1,) only the device knows, for CUDA graphs.
+
+        Nothing in it depends on how much the cache holds: it attends to all of the cache, with
+        what is not filled masked. `cache.length` is left to the caller.
+        """
+        return self._logits(self._one(ids, cache, self.positions.place(at, cache.max_len)))
+
+    def _one(self, ids: Tensor, cache: KeyValueCache, places: Places | None = None) -> Tensor:
         """(B, C) after one new token (B,) a sequence."""
-        places = self.positions(cache.length, cache.length + 1)
+        if places is None:
+            places = self.positions(cache.length, cache.length + 1)
         states = self.embed(ids)
         if places.vectors is not None:
             states = states + places.vectors

@@ -51,6 +51,40 @@ def test_every_option_steps_as_it_reads_and_learns(choice: dict[str, object]) ->
         assert weight.grad.any(), name
 
 
+@pytest.mark.parametrize("choice", [{}, *CHOICES[3:6], {"qk_norm": True}], ids=str)
+@torch.no_grad()
+def test_a_static_step_is_a_step(choice: dict[str, object]) -> None:
+    """Whatever lies in the cache beyond what is filled."""
+    model, ids = transformer(**choice).eval(), tokens()
+    cache, other = model.new_cache(3, 40), model.new_cache(3, 40)
+    for both in cache.both:
+        both.normal_()
+    model.step(ids[:, :5], cache)
+    model.step(ids[:, :5], other)
+    for position in range(5, 40):
+        found = model.static_step(ids[:, position], cache, torch.tensor([position]))
+        cache.length += 1
+        expected = model.step(ids[:, position : position + 1], other)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@torch.no_grad()
+def test_a_captured_step_is_a_step() -> None:
+    from generator.graphs import graphed
+
+    model, ids = transformer().eval().cuda(), tokens().cuda()
+    cache, other = model.new_cache(3, 40), model.new_cache(3, 40)
+    graph = graphed(model, cache)
+    assert graph is not None
+    model.step(ids[:, :5], cache)
+    model.step(ids[:, :5], other)
+    for position in range(5, 40):
+        found = graph.step(ids[:, position])
+        expected = model.step(ids[:, position : position + 1], other)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_norms_are_the_papers() -> None:
     x = 3 * torch.randn(5, 16, generator=torch.manual_seed(0)) + 1
     layer, rms = norm_of("layer", 16), norm_of("rms", 16)
