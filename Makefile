@@ -18,6 +18,9 @@ test: $(READY)  ## lint, then the quick tests
 
 bench: $(READY)  ## time what matters on this machine
 	@$(BIN)/python -m experiments.benchmarks steps
+	@$(BIN)/python -c 'import transformers, x_transformers' 2>/dev/null \
+		|| $(BIN)/pip install -q -r experiments/benchmarks/requirements.txt
+	@$(BIN)/python -W ignore -m experiments.benchmarks peers
 
 lint: $(READY)  ## lint, formatting and types
 	@$(BIN)/ruff check .

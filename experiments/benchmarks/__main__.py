@@ -1,6 +1,6 @@
 """Benchmarks: `python -m experiments.benchmarks steps | peers | corpus | score | fuzz`.
 
-`make bench` runs the first.
+`make bench` runs the first two.
 Each prints JSON, one line a result, so that runs can be kept and compared.
 """
 
