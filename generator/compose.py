@@ -5,9 +5,8 @@ and `representation.json`. Every piece has its own seed, so piece number three o
 written again alone; a piece that comes out empty gives way to another seed.
 """
 
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,44 +14,20 @@ from typing import Any, Self
 import miditoolkit
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data_tools import midi
-from data_tools.cards import read_card
 from data_tools.errors import UserError
-from data_tools.files import write_json
 from data_tools.representation import EOS, PAD, Representation, TokenType
-from generator.arrange import Arrangement, arrange
-from generator.choice import Choice
+from generator.arrange import arrange
 from generator.degenerate import describe
-from generator.grammar import Grammar
-from generator.hints import key_bias, tempo_token
-from generator.merged import MergedGrammar, grammar_of
-from generator.model import GeneratorModel, build
-from generator.prompt import Prompt, read_prompt
+from generator.folder import load_folder, save_folder
+from generator.model import GeneratorModel
+from generator.request import Request, request_of
 from generator.sampling import seeded, stream
-from generator.settings import ModelSettings
 from generator.steering import Steering
 
-FORMAT = 1
-PRETRAINED = Path(__file__).parent / "pretrained"
 ATTEMPTS = 4  # seeds tried for a piece before giving up
-
-
-class _Card(BaseModel):
-    """What `generator.json` holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int
-    settings: ModelSettings
-    vocabulary: int
-    music_vocabulary: int
-    digest: str
-    default_label: str | None
 
 
 @dataclass(frozen=True)
@@ -112,27 +87,8 @@ class Composer:
         Raises:
             UserError: no generator there, or parts that do not belong together.
         """
-        if folder is None:
-            folder = PRETRAINED
-            if not (PRETRAINED / "generator.json").is_file():
-                raise UserError(
-                    "no generator came with this install; train one with `gan train` and give "
-                    "its run or checkpoint"
-                )
-        folder = Path(folder)
-        card = read_card(folder / "generator.json", _Card, FORMAT, "generator")
-        representation = Representation.load(folder / "representation.json")
-        sizes = representation.vocab_size, representation.music_size
-        saved = card.vocabulary, card.music_vocabulary
-        if (representation.digest, *sizes) != (card.digest, *saved):
-            raise UserError(
-                f"{folder}: generator.json was saved with representation {card.digest} of "
-                f"{saved[0]} tokens, representation.json is {representation.digest} of {sizes[0]}; "
-                "copy the whole folder again"
-            )
-        model = build(card.vocabulary, card.settings)
-        _load_weights(model, folder / "model.safetensors")
-        return cls(model, representation, card.default_label, device)
+        model, representation, default_label = load_folder(folder)
+        return cls(model, representation, default_label, device)
 
     def save(self, folder: str | Path, half: bool = False) -> None:
         """Writes the composer's folder, `generator.json` last.
@@ -141,25 +97,7 @@ class Composer:
             folder: where; made if missing.
             half: store weights as float16, half the size; they load as float32 all the same.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {
-            name: tensor.half() if half and tensor.is_floating_point() else tensor
-            for name, tensor in self.model.state_dict().items()
-        }
-        temporary = folder / f".model.{os.getpid()}.tmp"
-        save_file(weights, temporary)
-        temporary.replace(folder / "model.safetensors")
-        self.representation.save(folder / "representation.json")
-        card = _Card(
-            format=FORMAT,
-            settings=self.model.settings,
-            vocabulary=self.representation.vocab_size,
-            music_vocabulary=self.representation.music_size,
-            digest=self.representation.digest,
-            default_label=self.default_label,
-        )
-        write_json(folder / "generator.json", card.model_dump(mode="json"))
+        save_folder(folder, self.model, self.representation, self.default_label, half)
 
     def compose(
         self,
@@ -256,62 +194,12 @@ class Composer:
                 yield start, end - start, int(notes.pitch[index]), int(notes.velocity[index])
             told = max(told, len(order))
 
-    def _request(
-        self,
-        *,
-        count: int = 1,
-        length: int = 1024,
-        seconds: float | None = None,
-        label: str | None = None,
-        artist: str | None = None,
-        key: str | None = None,
-        tempo: float | None = None,
-        prompt: midi.Music | None = None,
-        prompt_length: int = 512,
-        prompt_bars: float | None = None,
-        prompt_seconds: float | None = None,
-        whistle: bool = False,
-        min_notes: int = 8,
-        batch: int = 16,
-        choice: dict[str, Any] | None = None,
-        **more: Any,
-    ) -> "_Request":
-        """What `compose` was asked for, checked and made into tensors."""
-        chosen = Choice(**((choice or {}) | more))
-        chosen.check()
-        _check(count, length, seconds, tempo, prompt_length, batch)
-        if whistle and prompt is None:
-            raise UserError("whistle: it stands between a prompt and what follows; give a prompt")
-        label = None if label == "none" else label or self.default_label
-        names = [f"label:{label}"] * bool(label) + [f"artist:{artist}"] * bool(artist)
-        conditions = [self.representation.condition_id(name) for name in names]
-        given = None
-        opening = [self.representation.bos]
-        if prompt is not None:
-            given = read_prompt(
-                self.representation, prompt, prompt_length, prompt_bars, prompt_seconds
-            )
-            opening = given.ids
-        elif tempo and self.representation.settings.time_base == "beat":
-            opening = [*opening, tempo_token(self.representation, tempo)]
-        prefix = conditions + opening
-        notes = int(self.representation.strikes[np.asarray(prefix)].sum())
-        story = _story(self.model.settings.kind, label, artist, key, chosen, given)
-        return _Request(
-            prefix=prefix,
-            without=opening if conditions else None,
-            music_start=len(conditions) + (opening[0] == self.representation.bos),
-            prompt=given,
-            grammar=grammar_of(self.representation, self.device, notes + min_notes),
-            bias=key_bias(self.representation, key).to(self.device) if key else None,
-            length=length,
-            seconds=seconds,
-            choice=chosen,
-            arrangement=Arrangement(story, tempo, whistle),
-        )
+    def _request(self, **choices: Any) -> Request:
+        device, family = self.device, self.model.settings.kind
+        return request_of(self.representation, family, device, self.default_label, **choices)
 
     def _tokens(
-        self, request: "_Request", seeds: Sequence[int], steering: Steering | None
+        self, request: Request, seeds: Sequence[int], steering: Steering | None
     ) -> Iterator[Tensor]:
         """Ids (B, P + s) of the pieces as they grow; with steering, B companions of each seed."""
         width = steering.width if steering else 1
@@ -332,7 +220,7 @@ class Composer:
         )
 
     def _draw(
-        self, request: "_Request", seeds: Sequence[int], steering: Steering | None
+        self, request: Request, seeds: Sequence[int], steering: Steering | None
     ) -> list["Piece | None"]:
         """One piece a seed, None where the model added no note."""
         start = len(request.prefix)
@@ -355,7 +243,7 @@ class Composer:
         step = int(self.representation.times(music)[-1]) if len(music) else 0
         return step * self.representation.grid_seconds
 
-    def _piece(self, ids: np.ndarray, seed: int, request: "_Request") -> Piece | None:
+    def _piece(self, ids: np.ndarray, seed: int, request: Request) -> Piece | None:
         """The piece these tokens stand for, or None where the model added no note."""
         given = len(request.prefix) - request.music_start
         prompt = given if request.prompt else 0
@@ -382,86 +270,6 @@ class Composer:
         return bool((self.representation.token_types == TokenType.NOTE_OFF).any())
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A request to compose, ready for the sampler.
-
-    Attributes:
-        prefix: ids that every piece opens with, conditions first.
-        without: the same without the conditions, None where there are none.
-        music_start: where music begins in the prefix.
-        prompt, grammar, bias, length, seconds, choice, arrangement: see `Composer.compose`.
-    """
-
-    prefix: list[int]
-    without: list[int] | None
-    music_start: int
-    prompt: Prompt | None
-    grammar: Grammar | MergedGrammar
-    bias: Tensor | None
-    length: int
-    seconds: float | None
-    choice: Choice
-    arrangement: Arrangement
-
-
 def derived(seed: int, companion: int) -> int:
     """The seed of a companion of a piece."""
     return (seed + 1) * 1_000_003 + companion
-
-
-def _story(
-    family: str,
-    label: str | None,
-    artist: str | None,
-    key: str | None,
-    choice: Choice,
-    prompt: Prompt | None,
-) -> str:
-    parts = [f"composed by {'an LSTM' if family == 'lstm' else 'a transformer'}"]
-    parts += [f"label {label}"] if label else []
-    parts += [f"artist {artist}"] if artist else []
-    parts += [f"key {key}"] if key else []
-    parts += [
-        f"{name.replace('_', '-')} {value:g}"
-        for name, value in asdict(choice).items()
-        if name == "temperature" or value != getattr(Choice, name)
-    ]
-    parts += [f"prompt {prompt.name}"] if prompt else []
-    return ", ".join(parts)
-
-
-def _check(
-    count: int,
-    length: int,
-    seconds: float | None,
-    tempo: float | None,
-    prompt_length: int,
-    batch: int,
-) -> None:
-    rules = {
-        f"count {count}: ask for at least one piece": count >= 1,
-        f"length {length}: ask for at least one token": length >= 1,
-        f"seconds {seconds}: must be above 0": seconds is None or seconds > 0,
-        f"tempo {tempo}: must be from 20 to 400 a minute": tempo is None or 20 <= tempo <= 400,
-        f"prompt length {prompt_length}: use at least one token": prompt_length >= 1,
-        f"batch {batch}: must be at least 1": batch >= 1,
-    }
-    for message, holds in rules.items():
-        if not holds:
-            raise UserError(message)
-
-
-def _load_weights(model: GeneratorModel, path: Path) -> None:
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as weights ({error})") from None
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if found != expected:
-        wrong = sorted(set(found.items()) ^ set(expected.items()))[0][0]
-        raise UserError(f"{path}: does not fit generator.json (weight '{wrong}')")
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-        raise UserError(f"{path}: the weights hold infinities or NaN; train the model again")
-    model.load_state_dict(weights)

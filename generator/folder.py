@@ -1,0 +1,109 @@
+"""A generator's folder: `model.safetensors`, `generator.json`, `representation.json`; they belong
+together, and are checked to."""
+
+import os
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from data_tools.cards import read_card
+from data_tools.errors import UserError
+from data_tools.files import write_json
+from data_tools.representation import Representation
+from generator.model import GeneratorModel, build
+from generator.settings import ModelSettings
+
+FORMAT = 1
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+class _Card(BaseModel):
+    """What `generator.json` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    settings: ModelSettings
+    vocabulary: int
+    music_vocabulary: int
+    digest: str
+    default_label: str | None
+
+
+def load_folder(folder: str | Path | None) -> tuple[GeneratorModel, Representation, str | None]:
+    """A generator, its representation, and the label it composes for by default.
+
+    Args:
+        folder: None for the one this package ships.
+
+    Raises:
+        UserError: no generator there, or parts that do not belong together.
+    """
+    if folder is None:
+        folder = PRETRAINED
+        if not (PRETRAINED / "generator.json").is_file():
+            raise UserError(
+                "no generator came with this install; train one with `gan train` and give "
+                "its run or checkpoint"
+            )
+    folder = Path(folder)
+    card = read_card(folder / "generator.json", _Card, FORMAT, "generator")
+    representation = Representation.load(folder / "representation.json")
+    sizes = representation.vocab_size, representation.music_size
+    saved = card.vocabulary, card.music_vocabulary
+    if (representation.digest, *sizes) != (card.digest, *saved):
+        raise UserError(
+            f"{folder}: generator.json was saved with representation {card.digest} of "
+            f"{saved[0]} tokens, representation.json is {representation.digest} of {sizes[0]}; "
+            "copy the whole folder again"
+        )
+    model = build(card.vocabulary, card.settings)
+    _load_weights(model, folder / "model.safetensors")
+    return model, representation, card.default_label
+
+
+def save_folder(
+    folder: str | Path,
+    model: GeneratorModel,
+    representation: Representation,
+    default_label: str | None,
+    half: bool,
+) -> None:
+    """Writes the folder, `generator.json` last; see `Composer.save`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: tensor.half() if half and tensor.is_floating_point() else tensor
+        for name, tensor in model.state_dict().items()
+    }
+    temporary = folder / f".model.{os.getpid()}.tmp"
+    save_file(weights, temporary)
+    temporary.replace(folder / "model.safetensors")
+    representation.save(folder / "representation.json")
+    card = _Card(
+        format=FORMAT,
+        settings=model.settings,
+        vocabulary=representation.vocab_size,
+        music_vocabulary=representation.music_size,
+        digest=representation.digest,
+        default_label=default_label,
+    )
+    write_json(folder / "generator.json", card.model_dump(mode="json"))
+
+
+def _load_weights(model: GeneratorModel, path: Path) -> None:
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read as weights ({error})") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if found != expected:
+        wrong = sorted(set(found.items()) ^ set(expected.items()))[0][0]
+        raise UserError(f"{path}: does not fit generator.json (weight '{wrong}')")
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
+        raise UserError(f"{path}: the weights hold infinities or NaN; train the model again")
+    model.load_state_dict(weights)

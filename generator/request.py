@@ -1,0 +1,143 @@
+"""What a composer is asked for: checked, and made into what the sampler takes."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_tools import midi
+from data_tools.errors import UserError
+from data_tools.representation import Representation
+from generator.arrange import Arrangement
+from generator.choice import Choice
+from generator.grammar import Grammar
+from generator.hints import key_bias, tempo_token
+from generator.merged import MergedGrammar, grammar_of
+from generator.prompt import Prompt, read_prompt
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to compose, ready for the sampler.
+
+    Attributes:
+        prefix: ids that every piece opens with, conditions first.
+        without: the same without the conditions, None where there are none.
+        music_start: where music begins in the prefix.
+        prompt, grammar, bias, length, seconds, choice, arrangement: see `Composer.compose`.
+    """
+
+    prefix: list[int]
+    without: list[int] | None
+    music_start: int
+    prompt: Prompt | None
+    grammar: Grammar | MergedGrammar
+    bias: Tensor | None
+    length: int
+    seconds: float | None
+    choice: Choice
+    arrangement: Arrangement
+
+
+def request_of(
+    representation: Representation,
+    family: str,
+    device: torch.device,
+    default_label: str | None = None,
+    *,
+    count: int = 1,
+    length: int = 1024,
+    seconds: float | None = None,
+    label: str | None = None,
+    artist: str | None = None,
+    key: str | None = None,
+    tempo: float | None = None,
+    prompt: midi.Music | None = None,
+    prompt_length: int = 512,
+    prompt_bars: float | None = None,
+    prompt_seconds: float | None = None,
+    whistle: bool = False,
+    min_notes: int = 8,
+    batch: int = 16,
+    choice: dict[str, Any] | None = None,
+    **more: Any,
+) -> Request:
+    """What `Composer.compose` was asked for, checked and made into tensors; see there.
+
+    Raises:
+        UserError: a choice out of range, an unknown label or artist, or a prompt that is none.
+    """
+    chosen = Choice(**((choice or {}) | more))
+    chosen.check()
+    _check(count, length, seconds, tempo, prompt_length, batch)
+    if whistle and prompt is None:
+        raise UserError("whistle: it stands between a prompt and what follows; give a prompt")
+    label = None if label == "none" else label or default_label
+    names = [f"label:{label}"] * bool(label) + [f"artist:{artist}"] * bool(artist)
+    conditions = [representation.condition_id(name) for name in names]
+    given = None
+    opening = [representation.bos]
+    if prompt is not None:
+        given = read_prompt(representation, prompt, prompt_length, prompt_bars, prompt_seconds)
+        opening = given.ids
+    elif tempo and representation.settings.time_base == "beat":
+        opening = [*opening, tempo_token(representation, tempo)]
+    prefix = conditions + opening
+    notes = int(representation.strikes[np.asarray(prefix)].sum())
+    story = _story(family, label, artist, key, chosen, given)
+    return Request(
+        prefix=prefix,
+        without=opening if conditions else None,
+        music_start=len(conditions) + (opening[0] == representation.bos),
+        prompt=given,
+        grammar=grammar_of(representation, device, notes + min_notes),
+        bias=key_bias(representation, key).to(device) if key else None,
+        length=length,
+        seconds=seconds,
+        choice=chosen,
+        arrangement=Arrangement(story, tempo, whistle),
+    )
+
+
+def _story(
+    family: str,
+    label: str | None,
+    artist: str | None,
+    key: str | None,
+    choice: Choice,
+    prompt: Prompt | None,
+) -> str:
+    parts = [f"composed by {'an LSTM' if family == 'lstm' else 'a transformer'}"]
+    parts += [f"label {label}"] if label else []
+    parts += [f"artist {artist}"] if artist else []
+    parts += [f"key {key}"] if key else []
+    parts += [
+        f"{name.replace('_', '-')} {value:g}"
+        for name, value in asdict(choice).items()
+        if name == "temperature" or value != getattr(Choice, name)
+    ]
+    parts += [f"prompt {prompt.name}"] if prompt else []
+    return ", ".join(parts)
+
+
+def _check(
+    count: int,
+    length: int,
+    seconds: float | None,
+    tempo: float | None,
+    prompt_length: int,
+    batch: int,
+) -> None:
+    rules = {
+        f"count {count}: ask for at least one piece": count >= 1,
+        f"length {length}: ask for at least one token": length >= 1,
+        f"seconds {seconds}: must be above 0": seconds is None or seconds > 0,
+        f"tempo {tempo}: must be from 20 to 400 a minute": tempo is None or 20 <= tempo <= 400,
+        f"prompt length {prompt_length}: use at least one token": prompt_length >= 1,
+        f"batch {batch}: must be at least 1": batch >= 1,
+    }
+    for message, holds in rules.items():
+        if not holds:
+            raise UserError(message)
