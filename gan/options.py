@@ -34,15 +34,22 @@ def options(kind: type[BaseModel], choices: bool = False) -> Callable[[Command],
 def given(kind: type[BaseModel], values: dict[str, Any], choices: bool = False) -> dict[str, Any]:
     """The flags that were given, nested the way `kind` is."""
     result: dict[str, Any] = {}
-    for path, name, _ in _fields(kind, choices=choices):
+    for path, name, field in _fields(kind, choices=choices):
         value = values.get(name)
         if value is None or value == ():
             continue
         inner = result
         for step in path:
             inner = inner.setdefault(step, {})
-        inner[name] = value
+        inner[name] = _number(value, field)
     return result
+
+
+def _number(value: Any, field: FieldInfo) -> Any:
+    """A choice among numbers, which reaches us as text, as the number."""
+    if typing.get_origin(field.annotation) is typing.Literal and isinstance(value, str):
+        return next(each for each in typing.get_args(field.annotation) if str(each) == value)
+    return value
 
 
 def _fields(

@@ -81,6 +81,10 @@ class LSTMSettings(_ModelSettings):
     tie_embeddings: bool = Field(
         False, description="Use the token embedding as the output layer as well."
     )
+    # Gates that start with weights of their own size would not hear an embedding of 0.02.
+    embedding_start: EmbeddingStart = Field(
+        "torch", description="Initial embedding: deviation 0.02, or PyTorch's default of 1."
+    )
 
 
 def _kind(value: Any) -> str | None:

@@ -92,6 +92,7 @@ ROWS = [
     ),
     *_toggles(
         LSTM,
+        scaled_embedding={"embedding_start": "scaled"},
         batch_norm={"batch_norm": True},
         two_relus={"dense": 2},
         no_relu={"dense": 0},

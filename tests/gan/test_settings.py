@@ -135,6 +135,10 @@ def test_flags_nest_like_the_settings() -> None:
     }
 
 
+def test_a_choice_among_numbers_is_a_number() -> None:
+    assert parsed(TrainSettings, "--dense", "2") == {"generator": {"dense": 2}}
+
+
 def test_a_flag_may_be_given_several_times() -> None:
     flags = ("--hide", "velocity", "--hide", "duration", "--exclude-sources", "a")
     found = parsed(PretrainSettings, *flags)
