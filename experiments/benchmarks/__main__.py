@@ -1,4 +1,4 @@
-"""Benchmarks: `python -m experiments.benchmarks steps | peers | corpus | score | fuzz`.
+"""Benchmarks: `python -m experiments.benchmarks steps | peers | variants | corpus | score | fuzz`.
 
 `make bench` runs the first two.
 Each prints JSON, one line a result, so that runs can be kept and compared.
@@ -43,6 +43,21 @@ def steps(batch: int, length: int, rollouts: tuple[int, ...], pairs: int) -> Non
 def peers(out: Path | None, **choices: Any) -> None:
     """Train and sample beside Hugging Face's GPT-2 and x-transformers of the same shape."""
     from experiments.benchmarks.peers import compare, markdown
+
+    result = compare(**choices)
+    _show(result, markdown(result), out)
+
+
+@bench.command()
+@click.option("--batch", default=8, show_default=True, help="Windows a step.")
+@click.option("--length", default=512, show_default=True, help="Tokens a window.")
+@click.option("--rounds", default=7, show_default=True, help="Times everything is run.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--variant", "names", multiple=True, help="Only these; the first one is the measure.")
+@click.option("--out", type=Path, help="Also write a .json with everything, and a .md table.")
+def variants(out: Path | None, **choices: Any) -> None:
+    """Time a training step of each option beside the plain transformer's."""
+    from experiments.benchmarks.variants import compare, markdown
 
     result = compare(**choices)
     _show(result, markdown(result), out)

@@ -164,7 +164,7 @@ def compare(
         tokens = {"training": batch * length, "first token after 512": 1}
         tokens |= {f"sampling, batch {count}": count * steps for count in batches}
         results = {
-            job: _rates(_alternate(each, rounds, compute.device), tokens[job])
+            job: rates(alternate(each, rounds, compute.device), tokens[job])
             for job, each in jobs.items()
         }
     return {
@@ -181,7 +181,7 @@ def compare(
     }
 
 
-def _alternate(
+def alternate(
     jobs: dict[str, Callable[[], Any]], rounds: int, device: torch.device
 ) -> dict[str, np.ndarray]:
     """Seconds of every round of each job, after one that does not count."""
@@ -202,7 +202,7 @@ def _settle(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _rates(seconds: dict[str, np.ndarray], tokens: int) -> dict[str, Any]:
+def rates(seconds: dict[str, np.ndarray], tokens: int) -> dict[str, Any]:
     """Tokens a second of each, and by how much the first is faster, with quartiles."""
     first = next(iter(seconds))
     return {
