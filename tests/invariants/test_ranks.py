@@ -3,6 +3,7 @@
 Real processes under torchrun, with gloo.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -41,13 +42,22 @@ def launch(ranks: int, arguments: list[str], restarts: int = 0) -> subprocess.Po
         environment.pop(name, None)
     return subprocess.Popen(
         [sys.executable, *words, *arguments], cwd=ROOT, env=environment, text=True,
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
 
 
 def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=120)
+    errors = ended(process)
     assert process.returncode == 0, errors
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it wrote to standard error; nothing of it is left behind, whatever happens."""
+    try:
+        return process.communicate(timeout=120)[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def metrics(run: Path) -> dict[int, dict[str, float]]:
@@ -106,7 +116,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     while not pointer.is_file() and part.poll() is None:
         time.sleep(0.005)
     part.send_signal(signal.SIGTERM)  # torchrun ends its ranks
-    part.communicate(timeout=60)
+    ended(part)
     finish(whole)
     finish(launch(1, [*flags(practice_corpus, changed), "--resume"]))
     assert_same(straight, changed, (1, 3, 6))
@@ -143,6 +153,6 @@ def test_a_killed_rank_costs_no_more_than_a_checkpoint(
 
 def test_too_few_windows_for_the_ranks_are_named(practice_corpus: Corpus, tmp_path: Path) -> None:
     process = launch(2, flags(practice_corpus, tmp_path / "run", batch=1))
-    _, errors = process.communicate(timeout=120)
+    errors = ended(process)
     assert process.returncode != 0
     assert "--batch 1: too few windows for 2 rank(s)" in errors
