@@ -227,11 +227,12 @@ def build(kind: type[AnySettings], *layers: dict[str, Any]) -> AnySettings:
     except ValidationError as error:
         first = error.errors()[0]
         # Which family of generator it is stands in `kind`, not in the place.
-        steps = [str(step) for step in first["loc"]]
+        steps, whose = [str(step) for step in first["loc"]], ""
         if steps[:1] == ["generator"] and steps[1:2] and steps[1] in MODELS:
-            del steps[1]
+            whose = f" of the {steps.pop(1)}"
         place = ".".join(steps) or kind.__name__
-        message = "no such setting" if first["type"] == "extra_forbidden" else first["msg"]
+        unknown = first["type"] == "extra_forbidden"
+        message = f"no such setting{whose}" if unknown else first["msg"]
         raise UserError(f"setting '{place}': {message}") from None
 
 

@@ -93,7 +93,10 @@ class Updater:
             if settings.average == "swa" and step <= settings.average_from * settings.steps:
                 self._average.n_averaged.zero_()  # the next update is then a copy
             self._average.update_parameters(self.model)
-        return {"gradient/weights": float(norm), "schedule/learning_rate": rate}
+        measured = {"schedule/learning_rate": rate}
+        if bool(torch.isfinite(norm)):
+            return measured | {"gradient/weights": float(norm)}
+        return measured | {"gradient/passed_over": 1.0}
 
     def validated(self, bits: float) -> None:
         """Hears of a validation: a plateau halves the rate."""
