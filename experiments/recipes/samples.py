@@ -116,16 +116,16 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"Pieces of {result['length']} tokens",
         "",
-        "| system | pieces | empty | undecodable | degenerate | runs | loops | silences | notes "
-        "| longest run found in training, median | longest |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| system | pieces | empty | undecodable | degenerate | runs | loops | few pitches | silences "
+        "| notes | longest run found in training, median | longest |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in result["rows"]:
         found = row["signs"]
         lines.append(
             f"| {row['system']} | {row['pieces']} | {found['empty']} | {row['undecodable']} | "
-            f"{row['degenerate']:.1%} | {found['run']} | {found['loop'] + found['monotone']} | "
-            f"{found['silence']} | {row['means']['notes']:.0f} | "
+            f"{row['degenerate']:.1%} | {found['run']} | {found['loop']} | "
+            f"{found['monotone']} | {found['silence']} | {row['means']['notes']:.0f} | "
             f"{row['overlap']['median']:.0f} | {row['overlap']['longest']} |"
         )
     return "\n".join(lines) + "\n"
