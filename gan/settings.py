@@ -16,7 +16,7 @@ from data_tools.settings import AugmentSettings, NeutraliseSettings
 from discriminator.settings import CNNSettings, OneModel
 from generator.settings import MODELS, ModelSettings, TransformerSettings
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 class Settings(BaseModel):
@@ -26,7 +26,6 @@ class Settings(BaseModel):
 
     seed: int = Field(0, ge=0, description="Seed of weights, data order, noise and augmentation.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
-    precision: Precision = Field("auto", description="auto takes bf16 where the device has it.")
     exclude_sources: tuple[str, ...] = Field((), description="Sources of the corpus left out.")
     keep: int = Field(2, ge=1, description="Checkpoints kept besides the best.")
 
@@ -34,6 +33,7 @@ class Settings(BaseModel):
 class PretrainSettings(Settings):
     """The style discriminator: jazz or not."""
 
+    precision: Precision = Field("auto", description="auto takes bf16 where the device has it.")
     model: OneModel = CNNSettings()
     hide: tuple[Literal["velocity", "duration", "time_shift"], ...] = Field(
         (), description="Token types whose values the discriminator must not see."
@@ -79,6 +79,9 @@ class PretrainSettings(Settings):
 class TrainSettings(Settings):
     """The generator: cross-entropy, with the adversarial term added to it."""
 
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto takes bf16 where the device has it; fp16 scales its gradients."
+    )
     generator: ModelSettings = TransformerSettings()
     init: str = Field(
         "", description="Generator to start from: a run or a checkpoint; its size then holds."

@@ -77,6 +77,8 @@ def request_of(
     label = None if label == "none" else label or default_label
     names = [f"label:{label}"] * bool(label) + [f"artist:{artist}"] * bool(artist)
     conditions = [representation.condition_id(name) for name in names]
+    if chosen.guidance != 1 and not conditions:
+        raise UserError("label guidance: there is no label to be led to; give --label or --artist")
     given = None
     opening = [representation.bos]
     if prompt is not None:

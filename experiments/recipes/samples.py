@@ -116,8 +116,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"Pieces of {result['length']} tokens",
         "",
-        "| system | pieces | empty | undecodable | degenerate | runs | loops | few pitches | silences "
-        "| notes | longest run found in training, median | longest |",
+        "| system | pieces | empty | undecodable | degenerate | runs | loops | few pitches "
+        "| silences | notes | longest run found in training, median | longest |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in result["rows"]:

@@ -14,8 +14,9 @@ from data_tools.errors import UserError
 from data_tools.representation import PAD
 from gan.adversarial.losses import cross_entropy
 from gan.adversarial.trainer import Trainer
-from gan.data import GeneratorWindows
+from gan.data import Batches, GeneratorWindows
 from gan.engine import engine
+from gan.ranks import Ranks
 from gan.settings import TrainSettings
 from gan.update import Updater, optimizer_of, rate_at
 
@@ -173,6 +174,20 @@ def test_packed_windows_hold_no_padding(practice_corpus: Corpus) -> None:
     assert torch.equal(torch.where(one != PAD, two, PAD), one), "what follows is added behind"
     assert (two == representation.bos).sum() > (one == representation.bos).sum()
     assert torch.equal(packed(0)[0], two)
+
+
+def test_workers_prepare_the_same_windows(practice_corpus: Corpus) -> None:
+    numbers = practice_corpus.select("train")
+    windows = GeneratorWindows(practice_corpus, numbers, practice_corpus.representation, 32, 5)
+    batches = Batches(windows, Ranks(1, 2), 2)
+    alone = list(batches.steps(3, 6, 0, torch.device("cpu")))
+    helped = list(batches.steps(3, 6, 2, torch.device("cpu")))
+    assert len(alone) == len(helped) == 3
+    for step, (one, two) in enumerate(zip(alone, helped, strict=True), 3):
+        for (inputs, targets), (again, same) in zip(one, two, strict=True):
+            assert torch.equal(inputs, again)
+            assert torch.equal(targets, same)
+        assert torch.equal(torch.cat([part[0] for part in one]), windows(step)[0][1::2])
 
 
 def test_without_augmentation_windows_are_the_corpus(

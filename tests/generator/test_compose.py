@@ -186,6 +186,7 @@ def test_parts_that_do_not_belong_together(
         ({"tempo": 5.0}, "tempo"),
         ({"key": "H"}, "key 'H'"),
         ({"whistle": True}, "prompt"),
+        ({"guidance": 2.0, "label": "none"}, "no label"),
         ({"top_p": 0.0}, "top-p"),
         ({"top_k": -1}, "top-k"),
         ({"label": "polka"}, "label:polka"),
