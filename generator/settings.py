@@ -77,7 +77,9 @@ class LSTMSettings(_ModelSettings):
     dense: Literal[0, 1, 2] = Field(
         1, description="Dense layers with a ReLU between the LSTM and the output layer."
     )
-    batch_norm: bool = Field(False, description="Batch normalisation after each dense layer.")
+    batch_norm: bool = Field(
+        True, description="Batch normalisation after each dense layer (of each rank's own windows)."
+    )
     tie_embeddings: bool = Field(
         False, description="Use the token embedding as the output layer as well."
     )

@@ -37,15 +37,23 @@ _SMALL = {"batch": 8, "length": 256, "steps": 250}
 TRANSFORMER = Group(
     "transformer", _SMALL | {"model": "transformer", "layers": 4, "width": 128, "heads": 4}
 )
-LSTM = Group("lstm", _SMALL | {"model": "lstm", "layers": 2, "width": 128, "hidden": 224})
+LSTM = Group(
+    "lstm",
+    _SMALL | {"model": "lstm", "layers": 2, "width": 128, "hidden": 224, "batch_norm": False},
+)
 
 
 def _families() -> list[Row]:
-    return [
-        Row(f"{model}-{size}", FAMILIES, {"model": model, "size": size}, 2 * (size == "base"))
-        for size in ("small", "base")
-        for model in ("transformer", "lstm")
-    ]
+    rows = []
+    for size in ("small", "base"):
+        transformer, lstm = ({"model": model, "size": size} for model in ("transformer", "lstm"))
+        seeds = 2 * (size == "base")
+        rows += [
+            Row(f"transformer-{size}", FAMILIES, transformer, seeds),
+            Row(f"lstm-{size}", FAMILIES, lstm | {"batch_norm": False}, seeds),
+            Row(f"lstm-{size}-batch-norm", FAMILIES, lstm, seeds),
+        ]
+    return rows
 
 
 def _toggles(group: Group, **changes: dict[str, Any]) -> list[Row]:
