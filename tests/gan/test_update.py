@@ -202,7 +202,7 @@ def test_without_augmentation_windows_are_the_corpus(
 def test_an_lstm_is_trained_by_the_same_loop(
     practice_corpus: Corpus, tiny_settings: Make, tiny_discriminator: Path, tmp_path: Path
 ) -> None:
-    settings = tiny_settings(adv_weight=0.3).model_dump()
+    settings = tiny_settings(adv_weight=0.3, steps=24, learning_rate=0.01).model_dump()
     settings["generator"] = {"kind": "lstm", "layers": 1, "width": 16, "hidden": 24}
     trainer = Trainer(
         practice_corpus, tmp_path / "run", TrainSettings.model_validate(settings), quiet=True
