@@ -1,6 +1,6 @@
-"""Benchmarks: `python -m experiments.benchmarks steps | peers | variants | corpus | score | fuzz`.
+"""Benchmarks: `python -m experiments.benchmarks NAME`; `--help` lists them.
 
-`make bench` runs the first two.
+`make bench` runs `steps` and `peers`.
 Each prints JSON, one line a result, so that runs can be kept and compared.
 """
 
@@ -60,6 +60,17 @@ def variants(out: Path | None, **choices: Any) -> None:
     from experiments.benchmarks.variants import compare, markdown
 
     result = compare(**choices)
+    _show(result, markdown(result), out)
+
+
+@bench.command()
+@click.option("--rounds", default=3, show_default=True, help="Times sampling is run; training 3×.")
+@click.option("--out", type=Path, help="Also write a .json with everything, and a .md table.")
+def gpu(out: Path | None, rounds: int) -> None:
+    """On a GPU: utilisation and precision of training, sampling beside Hugging Face's."""
+    from experiments.benchmarks.gpu import markdown, measure
+
+    result = measure(rounds)
     _show(result, markdown(result), out)
 
 
