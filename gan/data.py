@@ -235,6 +235,7 @@ class Prompts:
         length: tokens of music a prompt has.
         batch: B.
         seed: of the choice.
+        following: tokens that must follow a prompt, and be in a piece that opens a rollout.
 
     Raises:
         UserError: no piece is long enough.
@@ -248,25 +249,33 @@ class Prompts:
         length: int,
         batch: int,
         seed: int,
+        following: int = 0,
     ) -> None:
         self.corpus, self.conditions, self.seed = corpus, list(conditions), seed
-        self.length, self.batch = length, batch
-        sizes = np.diff(corpus.index)
-        self._numbers = [number for number in numbers if sizes[number] >= length]
+        self.length, self.batch, self.following = length, batch, following
+        sizes, least = np.diff(corpus.index), length + following
+        self._numbers = [number for number in numbers if sizes[number] >= least]
         if not self._numbers:
-            raise UserError(f"{corpus.folder}: no jazz piece of {length} tokens to prompt with")
+            raise UserError(f"{corpus.folder}: no jazz piece of {least} tokens to prompt with")
 
     def __call__(self, step: int, from_nothing: bool) -> Tensor:
         """(B, P) ids: conditions and BOS, or conditions and `length` tokens from within pieces."""
-        if from_nothing:
-            return torch.tensor([[*self.conditions, BOS]] * self.batch)
+        return self.continued(step, from_nothing)[0]
+
+    def continued(self, step: int, from_nothing: bool) -> tuple[Tensor, Tensor]:
+        """The same, and the `following` real tokens (B, F) that come next in these pieces."""
         generator = numpy_generator(self.seed, "prompts", step)
-        rows = []
+        length = 0 if from_nothing else self.length
+        prompts, rest = [], []
         for number in generator.choice(self._numbers, self.batch):
             piece = self.corpus.piece(int(number))
-            start = int(generator.integers(len(piece) - self.length + 1))
-            rows.append([*self.conditions, *piece[start : start + self.length].tolist()])
-        return torch.tensor(rows, dtype=torch.int64)
+            start = 0
+            if not from_nothing:
+                start = int(generator.integers(len(piece) - length - self.following + 1))
+            opening = [BOS] if from_nothing else piece[start : start + length].tolist()
+            prompts.append([*self.conditions, *opening])
+            rest.append(piece[start + length : start + length + self.following].tolist())
+        return torch.tensor(prompts, dtype=torch.int64), torch.tensor(rest, dtype=torch.int64)
 
 
 class DiscriminatorWindows:

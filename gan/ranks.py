@@ -37,6 +37,10 @@ class Ranks:
         """Whether this one writes files and speaks."""
         return self.rank == 0
 
+    def own(self) -> tuple[int, ...]:
+        """What tells this rank's draws from the first one's."""
+        return () if self.main else (self.rank,)
+
     def share(self, count: int) -> range:
         """This rank's part of `count` places."""
         return range(self.rank, count, self.world)

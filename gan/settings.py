@@ -170,7 +170,43 @@ class TrainSettings(Settings):
     )
     adv_start: int = Field(0, ge=0, description="First step with the adversarial term.")
     adv_ramp: int = Field(50, ge=0, description="Steps over which its weight rises from zero.")
+    adv_decay: int = Field(
+        0, ge=0, description="Last steps over which the weight falls to zero again."
+    )
     adv_every: int = Field(1, ge=1, description="The term joins every so many steps.")
+    adv_critics: Literal["style", "realism", "both"] = Field(
+        "style",
+        description="Who scores: the pretrained jazz discriminator, one trained along that tells "
+        "real jazz from this generator's own, or both.",
+    )
+    adv_estimator: Literal["replay", "teacher", "unroll", "reinforce"] = Field(
+        "replay",
+        description="Where the gradient comes from: replayed rollouts, next tokens along real "
+        "music, full back-propagation through time (slow), or the score as a reward.",
+    )
+    adv_caution: float = Field(
+        0.0, ge=0, description="Standard deviations of an ensemble's members taken from its mean."
+    )
+    realism_loss: Literal["relativistic", "non_saturating", "hinge", "wasserstein"] = Field(
+        "relativistic", description="Loss of the discriminator trained along, on both sides."
+    )
+    realism_share: float = Field(
+        1.0, ge=0, description="Its weight beside the style discriminator's."
+    )
+    realism_rate: float = Field(3e-4, gt=0, description="Its learning rate.")
+    realism_warmup: int = Field(
+        30, ge=0, description="Adversarial steps it learns before the generator hears of it."
+    )
+    realism_winning: float = Field(
+        0.8, gt=0.5, le=1, description="It does not learn while it tells apart more than this."
+    )
+    realism_slope: float = Field(
+        1.0, ge=0, description="Its R1 penalty; with wasserstein a tenth of its gradient penalty."
+    )
+    realism_smoothing: float = Field(
+        0.1, ge=0, lt=0.5, description="Its label smoothing of real music."
+    )
+    realism_spectral: bool = Field(False, description="Spectral norm in all its layers.")
     adv_batch: int = Field(8, ge=1, description="Rollouts an adversarial step.")
     rollout: int = Field(256, ge=8, description="Tokens a rollout adds.")
     prompt: int = Field(64, ge=1, description="Tokens of real music before a rollout.")
@@ -178,9 +214,64 @@ class TrainSettings(Settings):
         0.5, ge=0, le=1, description="Share of adversarial steps that start from nothing."
     )
     temperature: float = Field(1.0, gt=0, description="Sampling temperature of rollouts.")
+    relax: Literal["straight_through", "soft"] = Field(
+        "straight_through",
+        description="Discriminators see drawn tokens, or mixtures of them (soft).",
+    )
     relaxation: float = Field(
         1.0, gt=0, description="Gumbel-softmax temperature of the backward pass."
     )
+    relaxation_end: float = Field(
+        0.0, ge=0, description="The same at the last step, reached by equal factors; 0: no change."
+    )
+    relaxation_forward: float = Field(
+        0.5, gt=0, description="Temperature of what discriminators see, if soft."
+    )
+    reward_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the self-referential reward: runs, loops, copied bars, stuck "
+        "rhythm and silence beyond the corpus's own cost.",
+    )
+    kl_weight: float = Field(
+        0.0, ge=0, description="Weight of the divergence from the generator it started from."
+    )
+    entropy_weight: float = Field(0.0, ge=0, description="Weight of the entropy bonus.")
+    judge: str = Field(
+        "",
+        description="A judge that gives no gradient (a folder of 'experiments.recipes.judges'): "
+        "an alarm is raised where the discriminator's score rises and its does not.",
+    )
+    guard_bits: float = Field(
+        0.02, ge=0, description="Go back when validation bits a note rise by this share; 0: never."
+    )
+    guard_variety: float = Field(
+        0.8, ge=0, lt=1, description="Go back when rollouts' variety falls to this share."
+    )
+    guard_returns: int = Field(3, ge=0, description="Stop the run at the next time after so many.")
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether anything but cross-entropy is learnt from."""
+        return bool(self.adv_weight or self.reward_weight)
+
+    @property
+    def style(self) -> bool:
+        """Whether the pretrained discriminator takes part."""
+        return bool(self.adv_weight) and self.adv_critics != "realism"
+
+    @property
+    def realism(self) -> bool:
+        """Whether a discriminator is trained along."""
+        return bool(self.adv_weight) and self.adv_critics != "style"
+
+    @model_validator(mode="after")
+    def _estimator_fits(self) -> Self:
+        if self.adv_estimator == "reinforce" and self.relax == "soft":
+            raise ValueError("relax soft means nothing to adv_estimator reinforce; leave it out")
+        if self.adv_estimator == "teacher" and self.reward_weight:
+            raise ValueError("reward_weight needs rollouts; adv_estimator teacher has none")
+        return self
 
 
 AnySettings = TypeVar("AnySettings", bound=BaseModel)

@@ -50,6 +50,10 @@ class GrammarState:
         """The state of these rows."""
         return GrammarState(*(getattr(self, field.name)[rows] for field in fields(self)))
 
+    def copy(self) -> "GrammarState":
+        """The same in memory of its own."""
+        return GrammarState(*(getattr(self, field.name).clone() for field in fields(self)))
+
 
 _FIELDS = [field.name for field in fields(GrammarState)]
 
@@ -105,6 +109,11 @@ class Grammar:
         start = [value for memory in self._memories for value in memory.start]
         self._memory_start = torch.tensor(start, dtype=torch.int64, device=device)
         self._memory_widths = [len(memory.start) for memory in self._memories]
+
+    @property
+    def forgetful(self) -> bool:
+        """Whether nothing is remembered but notes, as for `duration`: masks are then quick."""
+        return not self._memories
 
     def start(self, batch: int) -> GrammarState:
         """The state before any token: a condition or BOS comes first."""

@@ -18,9 +18,10 @@ from torch import Tensor
 from data_tools.representation import EOS, PAD
 from generator.choice import Choice, scored
 from generator.grammar import Grammar
-from generator.graphs import graphed
+from generator.graphs import GraphedDraws, drawable, graphed, static
 from generator.merged import MergedGrammar
 from generator.model import GeneratorModel
+from generator.transformer import KeyValueCache, Transformer
 
 NOISE_BLOCK = 32  # steps of noise drawn at once; part of what a seed means
 PLAIN = Choice()
@@ -200,19 +201,32 @@ def stream(
             assert unconditioned is not None
             readers.append(_Reader(model, grammar.condition_size, unconditioned, steps))
         state = grammar.read(prefix)
+        draws = None
+        if not guided and reselect is None and drawable(grammar, choice):
+            draws = readers[0].draws(grammar, choice, bias)
+        captured = False  # whether the state is with the captured draws
         for step in range(steps):
             now = start + step
+            if step % NOISE_BLOCK == 0:
+                if step and bool((ids[:, now - 1] <= EOS).all()):
+                    break
+                shape = (NOISE_BLOCK, model.vocab_size)
+                noise = torch.stack([gumbel(shape, one) for one in generators], 1).to(ids.device)
+            if draws is not None and step and readers[0].room:
+                if not captured:
+                    draws.begin(ids[:, now - 1], state)
+                    captured = True
+                ids[:, now] = draws.draw(noise[step % NOISE_BLOCK])
+                yield ids[:, : now + 1]
+                continue
+            if captured and draws is not None:
+                state, captured = draws.state.copy(), False
             logits = readers[0].next(ids[:, start:now])
             if guided:
                 without = readers[1].next(ids[:, start:now])
                 logits = without + choice.guidance * (logits - without)
             if bias is not None:
                 logits = logits + bias
-            if step % NOISE_BLOCK == 0:
-                if step and bool((ids[:, now - 1] <= EOS).all()):
-                    break
-                shape = (NOISE_BLOCK, model.vocab_size)
-                noise = torch.stack([gumbel(shape, one) for one in generators], 1).to(ids.device)
             here = choice.at(step)
             scores = scored(logits, grammar.allowed(state), ids[:, :now], here, grammar.strikes)
             if here.temperature:
@@ -246,9 +260,25 @@ class _Reader:
         self.cache = model.new_cache(batch, min(model.context, start + steps))
         self.graph = graphed(model, self.cache)
 
+    @property
+    def room(self) -> bool:
+        """Whether the cache can take one more token."""
+        return self.cache.length < self.cache.max_len
+
+    def draws(
+        self, grammar: Grammar | MergedGrammar, choice: Choice, bias: Tensor | None
+    ) -> GraphedDraws | None:
+        """Captured draws on this reader's cache, where they can be had."""
+        if not static(self.model, self.cache):
+            return None
+        assert isinstance(self.model, Transformer)
+        assert isinstance(self.cache, KeyValueCache)
+        assert isinstance(grammar, Grammar)
+        return GraphedDraws(self.model, grammar, self.cache, choice, bias)
+
     def next(self, added: Tensor) -> Tensor:
         """Logits (B, V) after the prefix and `added` (B, s), one longer at every call."""
-        if added.shape[1] and self.cache.length < self.cache.max_len:
+        if added.shape[1] and self.room:
             if self.graph is not None:
                 return self.graph.step(added[:, -1])
             return self.model.step(added[:, -1:], self.cache)

@@ -17,6 +17,7 @@ from torch import Tensor
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from discriminator.classifier import Classifier
+from discriminator.ensemble import Ensemble
 from gan.adversarial import losses
 from gan.engine import numpy_generator
 from gan.run import classifier_folder
@@ -32,6 +33,8 @@ class StyleCritic:
         length: tokens of a generated piece, so that real pieces are judged at the same length.
         loss: "hinge" stops at the real median, "non_saturating" does not.
         device: where to run.
+        caution: of an ensemble, standard deviations of its members' logits taken from their mean:
+            what only some of them like is no gain (Coste et al. 2024).
 
     Raises:
         UserError: the discriminator reads another representation than the corpus.
@@ -45,6 +48,7 @@ class StyleCritic:
         length: int,
         loss: Literal["hinge", "non_saturating"],
         device: torch.device,
+        caution: float = 0.0,
     ) -> None:
         classifier = Classifier.load(classifier_folder(folder) if folder else None, device)
         if classifier.representation.music_digest != corpus.representation.music_digest:
@@ -56,6 +60,7 @@ class StyleCritic:
         self.size = classifier.representation.music_size
         self.settings = classifier.settings
         self._loss = loss
+        self.caution = caution if isinstance(self.model, Ensemble) else 0.0
         real = self._real_logits(corpus, exclude_sources, length, device)
         self.real_median = float(np.median(real))
         self.real_p = float(self.probability(torch.from_numpy(real)).mean())
@@ -76,7 +81,7 @@ class StyleCritic:
                 start = int(generator.integers(max(1, len(piece) - length + 1)))
                 music = piece[start : start + length]
                 row[: len(music)] = music
-            logits.append(self.model(torch.from_numpy(rows).to(device)).float().cpu().numpy())
+            logits.append(self._judged(torch.from_numpy(rows).to(device), None).cpu().numpy())
         return np.concatenate(logits)
 
     def logits(self, rows: Tensor, real: Tensor) -> Tensor:
@@ -86,7 +91,16 @@ class StyleCritic:
             rows: one-hot or relaxed.
             real: (B, S) bool, False on padding.
         """
-        return self.model(rows[..., : self.size], real).float()
+        return self._judged(rows[..., : self.size], real)
+
+    def _judged(self, x: Tensor, real: Tensor | None) -> Tensor:
+        if not self.caution:
+            return self.model(x, real).float()
+        assert isinstance(self.model, Ensemble)
+        each = self.model.member_logits(x, real).float()  # (members, B)
+        # Where all agree the deviation has no slope; a trace keeps its root differentiable.
+        spread = (each.var(0, correction=0) + 1e-6).sqrt()
+        return each.mean(0) - self.caution * spread
 
     def loss(self, logits: Tensor) -> Tensor:
         """The adversarial loss of the logits of generated music."""

@@ -1,8 +1,9 @@
-"""The losses, one named function each.
+"""The losses, one named function each: of the generator, and of a discriminator trained along.
 
 Shapes: B batch, T tokens, V vocabulary.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -38,3 +39,54 @@ def hinge(logit: Tensor, target: float) -> Tensor:
 def non_saturating(logit: Tensor) -> Tensor:
     """-log p(jazz) of logits (B,) (Goodfellow et al. 2014), which always pushes on."""
     return F.softplus(-logit).mean()
+
+
+def relativistic(logit: Tensor, real: Tensor) -> Tensor:
+    """-log p(generated is more real than real) of logits (B,) each (RSGAN, Jolicoeur-Martineau
+    2019)."""
+    return F.softplus(real - logit).mean()
+
+
+def wasserstein(logit: Tensor) -> Tensor:
+    """The generator's part of the Wasserstein distance, of logits (B,) (Arjovsky et al. 2017)."""
+    return -logit.mean()
+
+
+def tells_apart(generated: Tensor, real: Tensor, smoothing: float = 0.0) -> Tensor:
+    """The discriminator's cross-entropy of logits (B,) each.
+
+    Args:
+        generated, real: logits.
+        smoothing: how far from 1 the target of what is real lies (one-sided, Salimans et al. 2016).
+    """
+    targets = torch.full_like(real, 1 - smoothing)
+    return (F.softplus(generated).mean() + F.binary_cross_entropy_with_logits(real, targets)) / 2
+
+
+def tells_apart_hinge(generated: Tensor, real: Tensor) -> Tensor:
+    """The discriminator's hinge loss of logits (B,) each (Lim & Ye 2017)."""
+    return (F.relu(1 + generated).mean() + F.relu(1 - real).mean()) / 2
+
+
+def tells_apart_relativistic(generated: Tensor, real: Tensor) -> Tensor:
+    """-log p(real is more real than generated) of logits (B,) each."""
+    return F.softplus(generated - real).mean()
+
+
+def distance(generated: Tensor, real: Tensor) -> Tensor:
+    """The discriminator's part of the Wasserstein distance, of logits (B,) each."""
+    return generated.mean() - real.mean()
+
+
+def slope(logits: Tensor, rows: Tensor, target: float = 0.0) -> Tensor:
+    """Mean squared distance of the gradient's norm at rows (B, T, V) from `target`.
+
+    At real rows, with 0: R1 (Mescheder et al. 2018). At rows between real and generated, with 1:
+    the gradient penalty of WGAN-GP (Gulrajani et al. 2017); between one-hot rows lies nothing that
+    is music, so it is there for comparison.
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), rows, create_graph=True)
+    square = gradient.flatten(1).square().sum(1)
+    if not target:
+        return square.mean()
+    return ((square + 1e-12).sqrt() - target).square().mean()

@@ -1,8 +1,9 @@
-"""Straight-through Gumbel-softmax over a finished rollout.
+"""Gumbel-softmax over drawn tokens: hard or soft forward, soft backward.
 
-Forward, the discriminator sees the sampled one-hot tokens; backward, the gradient goes through the
-softmax that the same noise relaxes (Jang et al. 2017; Maddison et al. 2017; straight-through after
-Bengio et al. 2013). Noise and softmax are float32 whatever the autocast.
+By default straight-through: the discriminator sees the sampled one-hot tokens, and the gradient
+goes through the softmax that the same noise relaxes (Jang et al. 2017; Maddison et al. 2017;
+straight-through after Bengio et al. 2013). Forward and backward temperatures are apart, which
+steadies straight-through estimators. Noise and softmax are float32 whatever the autocast.
 
 Shapes: B rollouts, S sampled tokens, V vocabulary.
 """
@@ -24,10 +25,32 @@ def straight_through(logits: Tensor, noise: Tensor, ids: Tensor, relaxation: flo
     Returns:
         (B, S, V) float32.
     """
-    soft = ((logits + noise) / relaxation).softmax(-1)
-    hard = F.one_hot(ids, logits.shape[-1]).to(soft.dtype)
+    backward = ((logits + noise) / relaxation).softmax(-1)
+    hard = F.one_hot(ids, logits.shape[-1]).to(backward.dtype)
     # Exactly hard forward: soft - soft.detach() is zero to the last bit.
-    return hard + (soft - soft.detach())
+    return hard + (backward - backward.detach())
+
+
+def soft(logits: Tensor, noise: Tensor, ids: Tensor, relaxation: float, forward: float) -> Tensor:
+    """Rows that are relaxed forward too, each a mixture of tokens.
+
+    Args:
+        logits, noise, ids, relaxation: as for `straight_through`.
+        forward: temperature of what the discriminator sees; towards 0 it sees one-hots.
+    """
+    scores = logits + noise
+    seen = (scores / forward).softmax(-1)
+    # After the end nothing is drawn, and nothing is mixed.
+    seen = torch.where(ids[..., None] > 0, seen, F.one_hot(ids, logits.shape[-1]).to(seen.dtype))
+    if forward == relaxation:
+        return seen
+    backward = (scores / relaxation).softmax(-1)
+    return seen.detach() + (backward - backward.detach())
+
+
+def temperature_at(step: int, start: float, end: float, steps: int) -> float:
+    """A temperature that goes from `start` to `end` in `steps` steps, by equal factors."""
+    return start * (end / start) ** min(1.0, step / max(1, steps))
 
 
 def agreement(logits: Tensor, noise: Tensor, ids: Tensor, real: Tensor) -> float:

@@ -1,26 +1,35 @@
-"""Rollouts for the adversarial term: sampled on the cache, then replayed with a gradient.
+"""Where the adversarial term's tokens come from: four estimators of one gradient.
 
-The rollout costs S cheap steps without gradient; the replay is one parallel pass over the finished
-tokens, in which each position's gradient is that of unrolling with every token detached.
+`replay` samples on the cache without gradient and then reads the finished tokens in one parallel
+pass, in which each position's gradient is that of unrolling with every token detached. `unroll` is
+full back-propagation through time, the reference: slow, and its memory grows with the rollout.
+`teacher` draws the next tokens along real music, without a rollout. `reinforce` needs no
+relaxation: a rollout's score is a reward (Williams 1992).
 
 Shapes: B rollouts, P prefix tokens, S sampled tokens, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from data_tools.representation import EOS
+from data_tools.representation import EOS, PAD
 from generator import sampling
+from generator.grammar import Grammar
 from generator.model import GeneratorModel
+
+Relax = Callable[[Tensor, Tensor, Tensor], Tensor]  # scores, noise, ids -> rows (B, S, V)
 
 
 @dataclass(frozen=True)
 class Replay:
-    """A rollout with a gradient.
+    """Drawn tokens with a gradient.
 
     Attributes:
-        ids: (B, S) the sampled tokens.
+        ids: (B, S) the drawn tokens.
         raw: (B, S, V) the generator's logits, where gradients are measured and balanced.
         scores: (B, S, V) the same, masked and tempered.
         noise: (B, S, V).
@@ -36,6 +45,11 @@ class Replay:
         """(B, S) bool: music, neither EOS nor padding; discriminators learn without either."""
         return self.ids > EOS
 
+    def log_probabilities(self) -> Tensor:
+        """(B, S) of the drawn tokens, zero where nothing was drawn."""
+        chosen = self.scores.log_softmax(-1).gather(2, self.ids[..., None])[..., 0]
+        return torch.where(self.ids != PAD, chosen, 0.0)
+
 
 def replay(model: GeneratorModel, rollout: sampling.Rollout, temperature: float) -> Replay:
     """One parallel pass, with gradient, over the tokens of a rollout.
@@ -45,3 +59,71 @@ def replay(model: GeneratorModel, rollout: sampling.Rollout, temperature: float)
     raw = model(rollout.ids[:, :-1])[:, rollout.prefix - 1 :]  # (B, S, V)
     scores = sampling.tempered(raw, rollout.masks, temperature)
     return Replay(rollout.ids[:, rollout.prefix :], raw, scores, rollout.noise)
+
+
+def teacher(
+    model: GeneratorModel,
+    grammar: Grammar,
+    music: Tensor,
+    prefix: int,
+    temperature: float,
+    generator: torch.Generator,
+) -> Replay:
+    """The next tokens along real music (B, P + S), each drawn from what really came before it.
+
+    What it shows a discriminator is no music the generator would write: no drawn token hears
+    another. It is cheap, and the ablation that says what rollouts are worth.
+    """
+    raw = model(music[:, :-1])[:, prefix - 1 :]
+    masks = grammar.replay(music)[:, prefix:]
+    noise = sampling.gumbel(raw.shape, generator, raw.device)
+    scores = sampling.tempered(raw, masks, temperature)
+    return Replay((scores + noise).argmax(-1), raw, scores, noise)
+
+
+def unroll(
+    model: GeneratorModel, rollout: sampling.Rollout, temperature: float, relax: Relax
+) -> tuple[Replay, Tensor]:
+    """Draws a rollout's tokens again one by one, with the gradient through everything drawn.
+
+    Every drawn row is read by all later steps as a row, so a loss reaches a token through what
+    followed it. The whole is read anew at each step: there is no cache that keeps gradients.
+
+    Returns:
+        The tokens, whose `raw` holds every step's logits, and the rows (B, S, V).
+    """
+    prefix, size = rollout.prefix, rollout.noise.shape[-1]
+    heard = F.one_hot(rollout.ids[:, :prefix], size).to(model.embedding.weight.dtype)
+    raws, scores, rows = [], [], []
+    for step in range(rollout.noise.shape[1]):
+        raw = model(heard)[:, -1:]
+        score = sampling.tempered(raw, rollout.masks[:, step, None], temperature)
+        ids = rollout.ids[:, prefix + step, None]
+        row = relax(score, rollout.noise[:, step, None], ids)
+        heard = torch.cat([heard, row.to(heard.dtype)], 1)
+        raws.append(raw)
+        scores.append(score)
+        rows.append(row)
+    drawn = Replay(rollout.ids[:, prefix:], torch.cat(raws, 1), torch.cat(scores, 1), rollout.noise)
+    return drawn, torch.cat(rows, 1)
+
+
+def leave_one_out(rewards: Tensor) -> Tensor:
+    """Advantages of rewards (B, ...): each less the mean of the others (Kool et al. 2019)."""
+    count = rewards.shape[0]
+    if count < 2:
+        return torch.zeros_like(rewards)
+    return (rewards - rewards.mean(0, keepdim=True)) * count / (count - 1)
+
+
+def policy_gradient(drawn: Replay, advantages: Tensor) -> Tensor:
+    """The loss whose gradient is REINFORCE's: mean over tokens of -advantage * log p.
+
+    Args:
+        drawn: see there.
+        advantages: (B,) of whole rollouts, or (B, S) of tokens.
+    """
+    if advantages.dim() == 1:
+        advantages = advantages[:, None]
+    drawn_here = drawn.ids != PAD
+    return -(advantages * drawn.log_probabilities()).sum() / drawn_here.sum()

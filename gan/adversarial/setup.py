@@ -50,7 +50,7 @@ def check_byte_pairs(settings: TrainSettings) -> None:
     Raises:
         UserError: they are asked for beside either.
     """
-    for flag in ("adv_weight", "init"):
+    for flag in ("adv_weight", "reward_weight", "init"):
         if settings.byte_pairs and getattr(settings, flag):
             raise UserError(
                 f"--byte-pairs with --{flag.replace('_', '-')}: merged tokens are for a "
@@ -65,7 +65,7 @@ def check_context(settings: TrainSettings, context: int, representation: Represe
         UserError: windows or rollouts are longer.
     """
     wanted = {"--length": settings.length}
-    if settings.adv_weight:
+    if settings.adversarial:
         known = "label:jazz" in representation.conditions
         wanted["--prompt and --rollout"] = known + settings.prompt + settings.rollout
     for flags, tokens in wanted.items():

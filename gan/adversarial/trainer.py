@@ -2,7 +2,8 @@
 
     data      windows of real music; prompts for rollouts
     forward   logits of the windows; a rollout sampled on the cache and replayed with gradient
-    losses    ce + weight * adversarial(discriminator(straight-through rows of the rollout))
+    losses    ce + weight * adversarial(discriminator(straight-through rows of the rollout)) + ...
+              (see `gan.adversarial.term` for what may join it)
     backward  from the logits, where both gradients are measured, weighed and logged
     step      the optimizer's, see `gan.update`
 
@@ -13,30 +14,30 @@ each rank may read its share in parts: neither changes what the step is. After t
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
-from data_tools.representation import PAD, Representation
-from gan.adversarial.balance import balance, norm_at_logits
+from data_tools.representation import PAD
+from gan.adversarial import guards
+from gan.adversarial.balance import norm_at_logits
 from gan.adversarial.critic import StyleCritic
 from gan.adversarial.losses import cross_entropy
-from gan.adversarial.relaxation import agreement, straight_through
-from gan.adversarial.rollout import replay
 from gan.adversarial.setup import check_byte_pairs, check_context, first_generator
-from gan.data import Batches, GeneratorWindows, Prompts
+from gan.adversarial.term import AdversarialTerm, judge_of
+from gan.data import Batches, GeneratorWindows
 from gan.engine import (
     check_finite,
     derived_seed,
     engine,
-    numpy_generator,
     peak_memory,
-    ramp,
-    torch_generator,
 )
 from gan.evaluation.progress import Progress
 from gan.logbook import Logbook, Silence
@@ -45,11 +46,10 @@ from gan.run import Run, load_state, weights_digest
 from gan.settings import TrainSettings
 from gan.update import Updater
 from generator.compose import Composer
-from generator.grammar import Grammar
 from generator.model import GeneratorModel
-from generator.sampling import rollout
 
 Part = tuple[Tensor, Tensor]  # inputs and targets (B, T)
+LOSSES = ("adversarial", "realism", "reward", "kl", "entropy")  # beside cross-entropy
 
 
 class Trainer:
@@ -79,7 +79,7 @@ class Trainer:
         self.settings, self.out, self.quiet, self.ranks = settings, out, quiet, ranks
         self.compute = engine(settings.device, settings.precision)
         check_byte_pairs(settings)
-        self.critic = self._critic(corpus) if settings.adv_weight else None
+        self.critic = self._critic(corpus) if settings.style else None
         self.model, self.representation = first_generator(corpus, settings, self.compute.device)
         check_context(settings, self.model.context, self.representation)
         inputs = self._inputs(corpus)
@@ -95,14 +95,13 @@ class Trainer:
             settings.seed, settings.packing,
         )  # fmt: skip
         self.batches = Batches(self.windows, ranks, settings.accumulate)
-        plain = Representation(corpus.representation.settings, self.representation.conditions)
-        self.grammar = Grammar(plain, self.compute.device)  # of rollouts, which know no merges
-        if self.critic:
-            jazz = corpus.select("train", "jazz", settings.exclude_sources)
-            conditions = [self.representation.condition_id("label:jazz")] if label else []
-            self.prompts = Prompts(
-                corpus, jazz, conditions, settings.prompt, settings.adv_batch, settings.seed
+        self.term: AdversarialTerm | None = None
+        if settings.adversarial:
+            self.term = AdversarialTerm(
+                corpus, self.representation, self.model, self.critic, settings, self.compute, ranks
             )
+        self.judge = judge_of(Path(settings.judge)) if settings.judge else None
+        self._good: dict[str, Any] = {}  # where the watch goes back to
         self.progress = Progress(
             corpus, self.composer, self.critic, self.compute, settings, out, ranks
         )
@@ -130,7 +129,7 @@ class Trainer:
                 f"windows of {settings.length} tokens an epoch"
             )
             if self.step == 0:
-                self.progress.report(0, log)
+                self._begin(self.progress.report(0, log))
             loader = self.batches.steps(
                 self.step, settings.steps, settings.workers, self.compute.device
             )
@@ -140,7 +139,8 @@ class Trainer:
                 if self.step % 10 == 0 or self.step == 1:
                     metrics |= peak_memory(self.compute.device)
                     log.log(self.step, metrics, show=self.step % 50 == 0)
-                self._after_step(log)
+                if not self._after_step(log):
+                    break
             if main:
                 self.composer.save(self.out / "generator")
             self.ranks.wait()
@@ -153,9 +153,8 @@ class Trainer:
         count = ranks.total(
             torch.stack([(targets != PAD).sum() for _, targets in parts]).sum().to(device)
         )
-        torch.manual_seed(derived_seed(settings.seed, "dropout", step, *self._mine()))
-        weight = settings.adv_weight * ramp(step, settings.adv_start, settings.adv_ramp)
-        adversarial = bool(weight) and (step + 1) % settings.adv_every == 0
+        torch.manual_seed(derived_seed(settings.seed, "dropout", step, *ranks.own()))
+        share = self.term.weight_at(step) if self.term else 0.0
         metrics: dict[str, float] = {}
         losses, ce_gradients = [], []
         self.updater.optimizer.zero_grad()
@@ -178,89 +177,115 @@ class Trainer:
                     check_finite(loss, "cross-entropy loss", step)
                     norm = norm_at_logits(ce_gradients, ranks)
                     metrics = {"loss/ce": float(loss), "gradient/ce": norm}
-                if last and adversarial:
-                    raw, gradient, measured = self._adversarial_term(step, weight, norm)
-                    outputs.append(raw)
-                    gradients.append(gradient)
-                    total = (
-                        float(loss) + measured["adversarial/weight"] * measured["loss/adversarial"]
+                if last and share:
+                    assert self.term is not None
+                    push = self.term(step, share, norm)
+                    if self.term.opened:  # the first rollouts show where the run began
+                        self.term.watch.first |= self._rollouts_now()
+                    outputs += push.outputs
+                    gradients += push.gradients
+                    metrics |= push.measured
+                    metrics["loss/total"] = float(loss) + sum(
+                        push.measured[f"{name}/weight"] * push.measured[f"loss/{name}"]
+                        for name in LOSSES
+                        if f"{name}/weight" in push.measured
                     )
-                    metrics |= measured | {"loss/total": total}
                 self.updater.backward(outputs, gradients)
         return metrics | self.updater.apply(step)
 
-    def _adversarial_term(
-        self, step: int, weight: float, ce_norm: float
-    ) -> tuple[Tensor, Tensor, dict[str, float]]:
-        """The rollout's logits, the weighed gradient there, and what was measured."""
-        settings, ranks = self.settings, self.ranks
-        adversarial, raw, measured = self._adversarial(step)
-        loss = ranks.total(adversarial.detach()) / ranks.world
-        check_finite(loss, "adversarial loss", step)
-        (gradient,) = torch.autograd.grad(adversarial, raw)
-        balanced = balance(ce_norm, gradient, weight, settings.adv_scale, ranks)
-        return (
-            raw,
-            balanced.adversarial,
-            measured
-            | {
-                "loss/adversarial": float(loss),
-                "gradient/adversarial": balanced.share * ce_norm,
-                "adversarial/share": balanced.share,
-                "adversarial/weight": balanced.weight,
-            },
-        )
-
-    def _adversarial(self, step: int) -> tuple[Tensor, Tensor, dict[str, float]]:
-        """The adversarial loss, the logits (B, S, V) it comes from, and what was measured."""
-        assert self.critic is not None
-        settings, device = self.settings, self.compute.device
-        chance = numpy_generator(settings.seed, "opening", step).random()
-        prefix = self.prompts(step, chance < settings.bos_share).to(device)
-        prefix = prefix[list(self.ranks.share(len(prefix)))]
-        noise = torch_generator(device, settings.seed, "rollout", step, *self._mine())
-        with self.compute.autocast():
-            sampled = rollout(
-                self.model, self.grammar, prefix, settings.rollout,
-                generator=noise, temperature=settings.temperature,
-            )  # fmt: skip
-            self.model.eval()  # dropout would draw other tokens than were sampled
-            again = replay(self.model, sampled, settings.temperature)
-        rows = straight_through(again.scores, again.noise, again.ids, settings.relaxation)
-        with self.compute.autocast():
-            logits = self.critic.logits(rows, again.real)
-        measured = {
-            "discriminator/generated": logits.mean().item(),
-            "discriminator/real": self.critic.real_median,
-            "discriminator/p_jazz_generated": self.critic.probability(logits).mean().item(),
-            "discriminator/p_jazz_real": self.critic.real_p,
-            "adversarial/replay_agreement": agreement(
-                again.scores, again.noise, again.ids, again.real
-            ),
-            "adversarial/temperature": settings.relaxation,
-        }
-        return self.critic.loss(logits), again.raw, measured
-
-    def _after_step(self, log: Logbook) -> None:
+    def _after_step(self, log: Logbook) -> bool:
+        """Validates and saves where it is time to; whether the run should go on."""
         settings, step = self.settings, self.step
         last = step == settings.steps
-        handover = self.critic is not None and step == settings.adv_start
-        better = False
+        handover = self.term is not None and step == settings.adv_start
+        better, goes_on = False, True
         if step % settings.evaluate_every == 0 or last or handover:
-            bits = self.progress.report(step, log)
+            found = self.progress.report(step, log)
+            bits = found["bits_per_note"]
             self.updater.validated(bits)
             better, self.best = bits < self.best, min(bits, self.best)
+            if handover:
+                self._begin(found)
+            elif self.term is not None:
+                goes_on = self._watch(found, log)
         if not self.ranks.main:
-            return
+            return goes_on
         if handover:
             self.composer.save(self.out / "cross_entropy")
-        if step % settings.checkpoint_every == 0 or last or better:
+        if step % settings.checkpoint_every == 0 or last or better or not goes_on:
             state = {"optimizer": self.updater.state_dict(), "best": self.best}
+            if self.term is not None:
+                state |= {"term": self.term.state_dict(), "good": self._good}
             self.run.save(step, self.composer.save, state, settings.keep, better)
+        return goes_on
 
-    def _mine(self) -> tuple[int, ...]:
-        """What tells this rank's draws from the first one's."""
-        return () if self.ranks.main else (self.ranks.rank,)
+    def _watch(self, found: dict[str, float], log: Logbook) -> bool:
+        """Looks for damage and for reward hacking; takes the run back, or ends it, if need be."""
+        assert self.term is not None
+        term, settings = self.term, self.settings
+        if self.step <= settings.adv_start:
+            return True
+        now = self._rollouts_now() | {"bits": _bits(found)}
+        wrong = term.watch.look(now)
+        measured = {f"guard/{name}": value for name, value in now.items()}
+        measured["guard/hacking"] = float("hacking" in wrong)
+        if "hacking" in wrong:
+            liked, judged = now["p_jazz_discriminator"], now["p_jazz_judge"]
+            log.say(
+                f"step {self.step}: ALARM, reward hacking: the discriminator's p(jazz) rose to "
+                f"{liked:.2f}, the judge's is {judged:.2f}; the generator is learning the "
+                "discriminator, not jazz"
+            )
+        damage = [name for name in wrong if name != "hacking"]
+        log.log(self.step, measured)
+        if not damage:
+            self._good = self._snapshot()
+            return True
+        reason = {"bits": "bits a note rose", "variety": "the rollouts' variety fell"}[damage[0]]
+        if term.watch.returns >= settings.guard_returns:
+            log.say(f"step {self.step}: {reason} once more; the run ends where it was good")
+            self._restore(self._good)
+            return False
+        term.watch.back()
+        self._restore(self._good)
+        log.say(
+            f"step {self.step}: {reason} too far; back to the last good weights, with the "
+            f"adversarial weight times {term.watch.backoff:g}"
+        )
+        return True
+
+    def _begin(self, found: dict[str, float]) -> None:
+        """Where the term begins: the weights to go back to, and what is to be compared with."""
+        if self.term is not None and self.step == self.settings.adv_start:
+            self.term.watch.first["bits"] = _bits(found)
+            self._good = self._snapshot()
+
+    def _rollouts_now(self) -> dict[str, float]:
+        """Variety of the last rollouts, and what the discriminator and the judge make of them."""
+        assert self.term is not None
+        pieces = self.term.recent_pieces()
+        now = {"variety": guards.variety(pieces)}
+        if self.critic:
+            now["p_jazz_discriminator"] = self.term.liked()
+        if self.judge and pieces:
+            now["p_jazz_judge"] = float(np.mean(self.judge(pieces, self.term.representation)))
+        seen = self.ranks.gather(now)
+        return {name: float(np.mean([each[name] for each in seen])) for name in now}
+
+    def _snapshot(self) -> dict[str, Any]:
+        """The weights and their optimizer as they are, in memory of their own."""
+        return deepcopy(
+            {
+                "kept": self.updater.kept.state_dict(),
+                "updater": self.updater.state_dict(),
+            }
+        )
+
+    def _restore(self, good: dict[str, Any]) -> None:
+        # As from a checkpoint: what is kept first, from which the updater then tells the weights.
+        self.updater.kept.load_state_dict(good["kept"])
+        self.model.load_state_dict(good["kept"])
+        self.updater.load_state_dict(deepcopy(good["updater"]))
 
     def _alone(self, alone: bool) -> AbstractContextManager[None]:
         """Ranks add up their gradients in the last part of a step alone."""
@@ -302,3 +327,11 @@ class Trainer:
         state = load_state(checkpoint, self.compute.device)
         self.updater.load_state_dict(state["optimizer"])
         self.step, self.best = state["step"], state["best"]
+        if self.term is not None and "term" in state:
+            self.term.load_state_dict(state["term"])
+            self._good = state["good"]
+
+
+def _bits(found: dict[str, float]) -> float:
+    """Bits a note of jazz, where the corpus names it: what is not may well become less likely."""
+    return found.get("bits_per_note_jazz", found["bits_per_note"])

@@ -67,8 +67,8 @@ class Progress:
             )
             self._windows.append((label, *pair))
 
-    def report(self, step: int, log: Logbook) -> float:
-        """Validates, samples and logs; returns validation bits a note."""
+    def report(self, step: int, log: Logbook) -> dict[str, float]:
+        """Validates, samples and logs; returns validation figures, `bits_per_note` among them."""
         representation = self.composer.representation
         inputs = torch.cat([pair[1] for pair in self._windows])
         targets = torch.cat([pair[2] for pair in self._windows])
@@ -87,7 +87,7 @@ class Progress:
         if self.settings.samples and self.ranks.main:
             metrics |= self._sample(step, log)
         log.log(step, metrics, show=True)
-        return result["bits_per_note"]
+        return result
 
     def _read(self, inputs: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Bits and hits of all windows (N, T), each rank having read its share."""

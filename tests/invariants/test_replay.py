@@ -48,7 +48,7 @@ def sharpen(model: nn.Module) -> None:
 def prefix_of(trainer: Trainer, step: int) -> Tensor:
     """The prefix the trainer takes at this step."""
     chance = numpy_generator(trainer.settings.seed, "opening", step).random()
-    return trainer.prompts(step, chance < trainer.settings.bos_share)
+    return trainer.term.prompts(step, chance < trainer.settings.bos_share)
 
 
 @pytest.mark.parametrize("bos_share", [0.0, 1.0], ids=["prompts", "BOS"])
@@ -85,9 +85,9 @@ def test_the_gradient_is_that_of_the_detached_unroll(
     sharpen(model)
     # What is float32 by design is float64 here: the two ways then differ by rounding alone.
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
-    prefix = trainer.prompts(0, from_nothing)
+    prefix = trainer.term.prompts(0, from_nothing)
     noise = torch_generator("cpu", 0)
-    sampled = rollout(model, trainer.grammar, prefix, 20, generator=noise, temperature=0.9)
+    sampled = rollout(model, trainer.term.grammar, prefix, 20, generator=noise, temperature=0.9)
 
     again = replay(model, sampled, 0.9)
     assert again.scores.dtype == torch.float64
@@ -174,7 +174,7 @@ def test_the_update_is_that_of_the_weighted_sum(make: Make, step: int) -> None:
     assert critic is not None
     ce = plain_step(by_hand, step)
     sampled = rollout(
-        by_hand.model, by_hand.grammar, prefix_of(by_hand, step), settings.rollout,
+        by_hand.model, by_hand.term.grammar, prefix_of(by_hand, step), settings.rollout,
         generator=torch_generator("cpu", settings.seed, "rollout", step),
     )  # fmt: skip
     by_hand.model.eval()

@@ -1,0 +1,348 @@
+"""The adversarial term of a step: what is drawn, who scores it, and the weighed gradients.
+
+    drawn     a rollout replayed with gradient (or another estimator's tokens)
+    scored    by the frozen style critic, by a realism critic learning along, by the piece itself
+    weighed   at the generator's logits, each beside cross-entropy's own gradient there
+    held      by a divergence from where it began, and an entropy bonus
+
+Every draw is a function of (seed, step, rank).
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_tools.corpus import Corpus
+from data_tools.errors import UserError
+from data_tools.representation import EOS, PAD, Representation
+from gan.adversarial import guards, rewards
+from gan.adversarial.balance import balance
+from gan.adversarial.critic import StyleCritic
+from gan.adversarial.realism import RealismCritic
+from gan.adversarial.relaxation import agreement, soft, straight_through, temperature_at
+from gan.adversarial.rollout import (
+    Replay,
+    leave_one_out,
+    policy_gradient,
+    replay,
+    teacher,
+    unroll,
+)
+from gan.data import Prompts
+from gan.engine import Engine, check_finite, numpy_generator, ramp, torch_generator
+from gan.ranks import ALONE, Ranks
+from gan.settings import TrainSettings
+from generator.grammar import Grammar
+from generator.model import GeneratorModel
+from generator.rollouts import Rollouts
+from generator.sampling import tempered
+
+RECENT = 4  # adversarial steps whose rollouts are kept to be watched
+BOUND_PIECES = 400  # of real jazz, for the reward's bounds
+
+
+@dataclass(frozen=True)
+class Push:
+    """What a step's backward pass starts from beside cross-entropy, and what was measured."""
+
+    outputs: list[Tensor]
+    gradients: list[Tensor]
+    measured: dict[str, float]
+
+
+class AdversarialTerm:
+    """See the module.
+
+    Args:
+        corpus: prompts and real jazz are drawn from its training split.
+        representation: the generator's.
+        model: the generator, in training.
+        critic: the style critic, where it takes part.
+        settings: everything else.
+        compute: device and precision.
+        ranks: which share of the rollouts is this process's.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        representation: Representation,
+        model: GeneratorModel,
+        critic: StyleCritic | None,
+        settings: TrainSettings,
+        compute: Engine,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.settings, self.compute, self.ranks = settings, compute, ranks
+        self.model, self.critic = model, critic
+        self.representation = corpus.representation
+        plain = Representation(corpus.representation.settings, representation.conditions)
+        self.grammar = Grammar(plain, compute.device)  # rollouts know no merges
+        self.rollouts = Rollouts(model, self.grammar, settings.temperature)
+        jazz = corpus.select("train", "jazz", settings.exclude_sources)
+        known = "label:jazz" in representation.conditions
+        conditions = [representation.condition_id("label:jazz")] if known else []
+        following = settings.rollout if settings.realism or self._along_music else 0
+        self.prompts = Prompts(
+            corpus, jazz, conditions, settings.prompt, settings.adv_batch, settings.seed, following
+        )
+        self.realism: RealismCritic | None = None
+        if settings.realism:
+            self.realism = RealismCritic(
+                corpus.representation, settings.realism_loss, settings.realism_rate,
+                settings.realism_winning, settings.realism_slope, settings.realism_smoothing,
+                settings.realism_spectral, seed=settings.seed, device=compute.device,
+            )  # fmt: skip
+        self._docks: rewards.Docks | None = None
+        if settings.reward_weight:
+            bounds = rewards.bounds_of(self._real_pieces(corpus, jazz), self.representation)
+            self._docks = partial(rewards.docks, representation=self.representation, bounds=bounds)
+        self.reference: GeneratorModel | None = None
+        self.recent: list[Tensor] = []
+        self.watch = guards.Watch(settings.guard_bits, settings.guard_variety)
+
+    @property
+    def _along_music(self) -> bool:
+        return self.settings.adv_estimator == "teacher"
+
+    def weight_at(self, step: int) -> float:
+        """The share of the full weight that is in force at a step: delay, ramp, decay, backoff."""
+        settings = self.settings
+        rise = ramp(step, settings.adv_start, settings.adv_ramp)
+        fall = 1.0
+        if settings.adv_decay:
+            fall = min(1.0, (settings.steps - step) / (settings.adv_decay + 1))
+        due = (step + 1) % settings.adv_every == 0
+        return rise * fall * self.watch.backoff if due else 0.0
+
+    def __call__(self, step: int, share: float, ce_norm: float) -> Push:
+        """The term of a step.
+
+        Args:
+            step: which.
+            share: of the full weights, see `weight_at`.
+            ce_norm: norm of the cross-entropy gradient at its logits.
+        """
+        settings = self.settings
+        if settings.kl_weight and self.reference is None:
+            self.reference = deepcopy(self.model).eval().requires_grad_(False)
+        chance = numpy_generator(settings.seed, "opening", step).random()
+        mine = list(self.ranks.share(settings.adv_batch))
+        prefix, music = self.prompts.continued(step, chance < settings.bos_share)
+        prefix = prefix[mine].to(self.compute.device)
+        music = music[mine].to(self.compute.device)
+        drawn, rows = self._drawn(step, prefix, music)
+        measured = {
+            "adversarial/replay_agreement": agreement(
+                drawn.scores, drawn.noise, drawn.ids, drawn.real
+            ),
+            "adversarial/temperature": self._relaxation(step),
+        }
+        outputs, gradients = [], []
+        pushes = self._losses(step, drawn, rows, music, measured)
+        for name, (loss, weight) in pushes.items():
+            mean = self.ranks.total(loss.detach()) / self.ranks.world
+            check_finite(mean, f"{name} loss", step)
+            (gradient,) = torch.autograd.grad(loss, drawn.raw, retain_graph=True)
+            fixed = name in ("kl", "entropy")  # their weights are of the loss by nature
+            scale = "loss" if fixed else settings.adv_scale
+            weighed = balance(ce_norm, gradient, share * weight, scale, self.ranks)
+            measured |= {
+                f"loss/{name}": float(mean),
+                f"gradient/{name}": weighed.share * ce_norm,
+                f"{name}/share": weighed.share,
+                f"{name}/weight": weighed.weight,
+            }
+            if settings.adv_estimator == "unroll":
+                # Later logits depend on earlier ones: what `gradient` holds may not go back twice.
+                outputs.append(loss)
+                gradients.append(loss.new_tensor(weighed.weight))
+            else:
+                gradients.append(weighed.adversarial)
+        if gradients and settings.adv_estimator != "unroll":
+            outputs, gradients = [drawn.raw], [torch.stack(gradients).sum(0)]
+        if self.realism is not None:
+            measured |= self.realism.learn(drawn.ids, music, step, self.ranks)
+        self.recent = [*self.recent, drawn.ids.cpu()][-RECENT:]
+        return Push(outputs, gradients, measured)
+
+    def _losses(
+        self, step: int, drawn: Replay, rows: Tensor, music: Tensor, measured: dict[str, float]
+    ) -> dict[str, tuple[Tensor, float]]:
+        """Every loss by name, with its full weight; adds to what was measured."""
+        settings = self.settings
+        found: dict[str, tuple[Tensor, float]] = {}
+        if self.critic is not None:
+            with self.compute.autocast():
+                logits = self.critic.logits(rows, drawn.real)
+            measured |= {
+                "discriminator/generated": logits.mean().item(),
+                "discriminator/real": self.critic.real_median,
+                "discriminator/p_jazz_generated": self.critic.probability(logits).mean().item(),
+                "discriminator/p_jazz_real": self.critic.real_p,
+            }
+            if settings.adv_estimator == "reinforce":
+                score = logits.detach()
+                if settings.adv_loss == "hinge":
+                    score = score.clamp(max=self.critic.real_median)
+                loss = policy_gradient(drawn, leave_one_out(score))
+            else:
+                loss = self.critic.loss(logits)
+            found["adversarial"] = loss, settings.adv_weight
+        heard = step >= settings.adv_start + settings.realism_warmup
+        if self.realism is not None and heard:
+            loss = self.realism.loss(rows, drawn.real, music)
+            found["realism"] = loss, settings.adv_weight * settings.realism_share
+        if self._docks is not None:
+            after, docked = rewards.rewards(drawn.ids.cpu().numpy(), self._docks)
+            advantages = leave_one_out(torch.from_numpy(after).float()).to(drawn.raw.device)
+            found["reward"] = policy_gradient(drawn, advantages), settings.reward_weight
+            measured |= docked
+        happened = drawn.ids != PAD
+        if self.reference is not None:
+            found["kl"] = self._divergence(drawn, happened), settings.kl_weight
+        if settings.entropy_weight:
+            spread = guards.entropy(drawn.scores, happened)
+            found["entropy"] = -spread, settings.entropy_weight
+        return found
+
+    def _drawn(self, step: int, prefix: Tensor, music: Tensor) -> tuple[Replay, Tensor]:
+        """Tokens with a gradient, and the rows (B, S, V) that critics see."""
+        settings = self.settings
+        noise = torch_generator(
+            self.compute.device, settings.seed, "rollout", step, *self.ranks.own()
+        )
+        relax = self._relax(step)
+        self._context = torch.cat([prefix, music], 1) if self._along_music else None
+        if self._context is not None:
+            self.model.eval()
+            with self.compute.autocast():
+                drawn = teacher(
+                    self.model, self.grammar, self._context, prefix.shape[1],
+                    settings.temperature, noise,
+                )  # fmt: skip
+            return drawn, relax(drawn.scores, drawn.noise, drawn.ids)
+        with self._rollout_precision():
+            sampled = self.rollouts(prefix, settings.rollout, noise)
+            self.model.eval()  # dropout would draw other tokens than were sampled
+            if settings.adv_estimator == "unroll":
+                drawn, rows = unroll(self.model, sampled, settings.temperature, relax)
+            else:
+                drawn = replay(self.model, sampled, settings.temperature)
+                rows = relax(drawn.scores, drawn.noise, drawn.ids)
+        self._context = sampled.ids
+        return drawn, rows
+
+    def _rollout_precision(self) -> AbstractContextManager[object]:
+        """A replay must draw again what was drawn: it computes as the rollout did."""
+        captured = self.rollouts.captured
+        return nullcontext() if captured else self.compute.autocast()
+
+    def _divergence(self, drawn: Replay, happened: Tensor) -> Tensor:
+        assert self.reference is not None
+        assert self._context is not None
+        size = drawn.ids.shape[1]
+        with torch.no_grad(), self._rollout_precision():
+            raw = self.reference(self._context[:, :-1])[:, -size:]
+        masks = torch.isfinite(drawn.scores)
+        return guards.divergence(
+            drawn.scores, tempered(raw, masks, self.settings.temperature), happened
+        )
+
+    def _relaxation(self, step: int) -> float:
+        settings = self.settings
+        if not settings.relaxation_end:
+            return settings.relaxation
+        return temperature_at(step, settings.relaxation, settings.relaxation_end, settings.steps)
+
+    def _relax(self, step: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        temperature = self._relaxation(step)
+        if self.settings.relax == "soft":
+            return partial(soft, relaxation=temperature, forward=self.settings.relaxation_forward)
+        return partial(straight_through, relaxation=temperature)
+
+    def _real_pieces(self, corpus: Corpus, jazz: list[int]) -> list[np.ndarray]:
+        """Real jazz, as long as rollouts are."""
+        chance, length = numpy_generator("reward bounds"), self.settings.rollout
+        pieces = []
+        for number in chance.choice(jazz, min(BOUND_PIECES, len(jazz)), replace=False):
+            piece = np.asarray(corpus.piece(int(number)))
+            start = int(chance.integers(max(1, len(piece) - length + 1)))
+            pieces.append(piece[start : start + length])
+        if len(pieces) < 2:
+            raise UserError(f"{corpus.folder}: too little jazz in train for the reward's bounds")
+        return pieces
+
+    @property
+    def opened(self) -> bool:
+        """Whether the rollouts kept are, for the first time, as many as are ever kept."""
+        return len(self.recent) == RECENT and "variety" not in self.watch.first
+
+    def recent_pieces(self) -> list[np.ndarray]:
+        """The music of the last rollouts."""
+        return [row[row > EOS] for ids in self.recent for row in ids.numpy()]
+
+    @torch.no_grad()
+    def liked(self) -> float:
+        """The style critic's mean p(jazz) of the last rollouts."""
+        if self.critic is None or not self.recent:
+            return 0.0
+        found = []
+        for ids in self.recent:
+            music = ids.to(self.compute.device)
+            real = (music > EOS) & (music < self.critic.size)
+            logits = self.critic.model(music * real, real).float()
+            found.append(self.critic.probability(logits))
+        return float(torch.cat(found).mean())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that moves."""
+        state: dict[str, Any] = {"recent": self.recent, "watch": self.watch.state_dict()}
+        if self.realism is not None:
+            state["realism"] = self.realism.state_dict()
+        if self.reference is not None:
+            state["reference"] = self.reference.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved state."""
+        self.recent = [ids.cpu() for ids in state["recent"]]
+        self.watch.load_state_dict(state["watch"])
+        if self.realism is not None:
+            self.realism.load_state_dict(state["realism"])
+        if "reference" in state:
+            self.reference = deepcopy(self.model).eval().requires_grad_(False)
+            self.reference.load_state_dict(state["reference"])
+
+
+def judge_of(folder: Path) -> Callable[[list[np.ndarray], Representation], np.ndarray]:
+    """A judge's p(jazz) of pieces: a piano-roll network (.safetensors) or trees (a folder).
+
+    Raises:
+        UserError: neither.
+    """
+    if folder.suffix == ".safetensors":
+        from gan.evaluation.roll_judge import RollJudge
+
+        network = RollJudge.load(folder)
+
+        def looks(pieces: list[np.ndarray], representation: Representation) -> np.ndarray:
+            return 1 / (1 + np.exp(-network.logits(pieces, representation)))
+
+        return looks
+    from discriminator.feature_judge import FeatureJudge
+
+    trees = FeatureJudge.load(folder)
+
+    def reads(pieces: list[np.ndarray], representation: Representation) -> np.ndarray:
+        return trees.probability(trees.measure(pieces, representation))
+
+    return reads

@@ -1,0 +1,81 @@
+"""Rollouts of one generator, again and again: on a GPU with draws captured once for every shape.
+
+A training step's rollout is hundreds of small steps; captured, they cost a launch each. They run in
+the weights' own precision then, whatever the autocast, and so should the replay that draws them
+again.
+
+Shapes: B batch, P prefix tokens, S sampled tokens, V vocabulary.
+"""
+
+import torch
+from torch import Tensor
+
+from data_tools.representation import PAD
+from generator.choice import Choice
+from generator.grammar import Grammar
+from generator.graphs import GraphedDraws, drawable, static
+from generator.model import GeneratorModel
+from generator.sampling import Rollout, gumbel, rollout
+from generator.transformer import KeyValueCache, Transformer
+
+
+class Rollouts:
+    """Rolls a generator out; see `generator.sampling.rollout`.
+
+    Args:
+        model: its weights may change in place between rollouts.
+        grammar: on the model's device.
+        temperature: of all rollouts.
+    """
+
+    def __init__(self, model: GeneratorModel, grammar: Grammar, temperature: float = 1.0) -> None:
+        self.model, self.grammar, self.temperature = model, grammar, temperature
+        self._draws: dict[tuple[int, int, int], GraphedDraws] = {}
+
+    @property
+    def captured(self) -> bool:
+        """Whether rollouts run as captured draws, in the weights' own precision."""
+        with torch.autocast(self.grammar.device.type, enabled=False):
+            cache = self.model.new_cache(1, 1)
+        return static(self.model, cache) and drawable(self.grammar, Choice(self.temperature))
+
+    def __call__(self, prefix: Tensor, steps: int, generator: torch.Generator) -> Rollout:
+        """Continues prefix (B, P) by `steps` tokens, with noise of `generator`."""
+        if not self.captured:
+            return rollout(
+                self.model, self.grammar, prefix, steps,
+                generator=generator, temperature=self.temperature,
+            )  # fmt: skip
+        return self.drawn(prefix, steps, generator)
+
+    @torch.no_grad()
+    def drawn(self, prefix: Tensor, steps: int, generator: torch.Generator) -> Rollout:
+        """The same by whole draws, captured where there is a GPU."""
+        batch, start = prefix.shape
+        noise = gumbel((batch, steps, self.model.vocab_size), generator, prefix.device)
+        draws = self._of(batch, start, steps)
+        draws.cache.clear()
+        training = self.model.training
+        self.model.eval()
+        with torch.autocast(prefix.device.type, enabled=False):
+            if start > 1:
+                self.model.step(prefix[:, :-1], draws.cache)
+            draws.begin(prefix[:, -1], self.grammar.read(prefix))
+            ids = torch.cat([prefix, prefix.new_full((batch, steps), PAD)], 1)
+            masks = torch.empty(noise.shape, dtype=torch.bool, device=prefix.device)
+            for step in range(steps):
+                ids[:, start + step] = draws.draw(noise[:, step])
+                masks[:, step] = draws.mask
+        self.model.train(training)
+        return Rollout(ids, noise, masks, start)
+
+    def _of(self, batch: int, start: int, steps: int) -> GraphedDraws:
+        shape = (batch, start, steps)
+        if shape not in self._draws:
+            assert isinstance(self.model, Transformer)
+            with torch.autocast(self.grammar.device.type, enabled=False):
+                cache = self.model.new_cache(batch, start + steps)
+            assert isinstance(cache, KeyValueCache)
+            choice = Choice(temperature=self.temperature)
+            self._draws[shape] = GraphedDraws(self.model, self.grammar, cache, choice)
+        return self._draws[shape]
