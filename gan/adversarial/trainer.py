@@ -213,9 +213,10 @@ class Trainer:
         if handover:
             self.composer.save(self.out / "cross_entropy")
         if step % settings.checkpoint_every == 0 or last or better or not goes_on:
-            state = {"optimizer": self.updater.state_dict(), "best": self.best}
+            moving = {"updater": self.updater.state_dict()}
             if self.term is not None:
-                state |= {"term": self.term.state_dict(), "good": self._good}
+                moving |= {"term": self.term.state_dict(), "good": self._good}
+            state = {"optimizer": moving, "best": self.best}
             self.run.save(step, self.composer.save, state, settings.keep, better)
         return goes_on
 
@@ -325,11 +326,12 @@ class Trainer:
         saved = Composer.load(checkpoint, self.compute.device)
         self.model.load_state_dict(saved.model.state_dict())
         state = load_state(checkpoint, self.compute.device)
-        self.updater.load_state_dict(state["optimizer"])
+        moving = state["optimizer"]
+        self.updater.load_state_dict(moving["updater"])
         self.step, self.best = state["step"], state["best"]
-        if self.term is not None and "term" in state:
-            self.term.load_state_dict(state["term"])
-            self._good = state["good"]
+        if self.term is not None:
+            self.term.load_state_dict(moving["term"])
+            self._good = moving["good"]
 
 
 def _bits(found: dict[str, float]) -> float:

@@ -1,0 +1,279 @@
+"""Does the adversarial term make the music jazzier? Every arm, trained and sampled.
+
+    python -m experiments.recipes.adversarial --corpus CORPUS --bases RUNS --out runs/adversarial
+    python -m experiments.recipes.adversarial_table --corpus CORPUS --runs runs/adversarial \\
+        --bases RUNS --out experiments/results/adversarial
+
+RUNS holds the cross-entropy generators `none-SEED` and `label-0`, the discriminators `style`,
+`harmony` and `control`, `judges/` and `curated.json`; see the README of the results for the
+commands that make them. What is finished is not done again. With `--workers` several processes take
+arms from one list, each arm once; a GPU with small models is kept busy that way.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from data_tools.corpus import Corpus
+from data_tools.files import write_json
+from experiments.recipes.adversarial_arms import (
+    ARMS,
+    BY_NAME,
+    COMMON,
+    COUNT,
+    EXCLUDED,
+    FRONTIER,
+    FRONTIER_ARMS,
+    LENGTH,
+    LONG_ARMS,
+    LONG_COUNT,
+    LONG_LENGTH,
+    TEMPERATURES,
+    Arm,
+)
+from gan.plain import PlainCommand
+
+WINDOWS, WINDOW = 256, 512  # of held-out jazz, for bits a note
+
+
+def folder_of(arm: Arm, seed: int, bases: Path, runs: Path) -> Path:
+    """The generator an arm goes on from."""
+    if arm.base in BY_NAME:
+        return runs / f"{arm.base}-{seed}" / "generator"
+    return bases / ("label-0" if arm.base == "label" else f"none-{seed}")
+
+
+def restricted(corpus: Corpus, pieces: str, bases: Path) -> Corpus:
+    """The corpus with nothing in train but the pieces an arm's cross-entropy learns from."""
+    if pieces == "all":
+        return corpus
+    kept = set(json.loads((bases / "curated.json").read_text())) if pieces == "curated" else set()
+    for row in corpus.rows:
+        mine = row["path"] in kept if pieces == "curated" else row["label"] == "jazz"
+        if row["split"] == "train" and not mine:
+            row["split"] = "unused"
+    return corpus
+
+
+def train(
+    arm: Arm, seed: int, corpus: Path, bases: Path, out: Path, runs: Path, **changes: Any
+) -> None:
+    """Trains an arm from its base."""
+    from gan.adversarial.trainer import Trainer
+    from gan.settings import TrainSettings, build
+
+    choices = COMMON | arm.changes | changes
+    if name := choices.get("discriminator"):
+        choices["discriminator"] = str(bases / str(name))
+    choices |= {"seed": seed, "init": str(folder_of(arm, seed, bases, runs))}
+    if arm.changes.get("adv_weight") and (bases / "judges" / "roll.safetensors").is_file():
+        choices["judge"] = str(bases / "judges" / "roll.safetensors")
+    settings = build(TrainSettings, choices)
+    music = restricted(Corpus(corpus), arm.pieces, bases)
+    resume = (out / "settings.yaml").is_file()
+    Trainer(music, out, settings, resume=resume, quiet=True).train()
+
+
+def bits(generator: Path, corpus: Corpus, device: str) -> dict[str, float]:
+    """Bits a note on held-out windows, of jazz and of the rest."""
+    from gan.data import validation_windows
+    from gan.engine import engine
+    from gan.evaluation.language import summary, token_bits
+    from generator.compose import Composer
+
+    compute = engine(device, "fp32")
+    composer = Composer.load(generator, compute.device)
+    found = {}
+    for label in ("jazz", "not_jazz"):
+        numbers = corpus.select("validation", label, EXCLUDED)
+        pair = validation_windows(corpus, numbers, composer.representation, WINDOW, WINDOWS)
+        values, hits = token_bits(composer.model, *pair, compute)
+        result = summary(values, hits, pair[1].numpy(), composer.representation)
+        found[label] = result["bits_per_note"]
+    return found
+
+
+def draw(
+    generator: Path, arm: Arm, seed: int, bases: Path, device: str, temperature: float,
+    top_p: float = 1.0, count: int = COUNT, length: int = LENGTH,
+) -> np.ndarray:  # fmt: skip
+    """Samples of an arm: music ids (count, length) uint16, PAD after the end."""
+    import torch
+
+    from discriminator.classifier import Classifier
+    from gan.selection import steering
+    from generator.choice import Choice
+    from generator.compose import Composer
+    from generator.grammar import Grammar
+    from generator.sampling import sample, seeded
+
+    composer = Composer.load(generator, device)
+    names = composer.representation.conditions
+    known = [composer.representation.condition_id("label:jazz")] if "label:jazz" in names else []
+    opening = [*known, 1]
+    grammar = Grammar(composer.representation, composer.device, min_notes=8)
+    choice = Choice(temperature=temperature, top_p=top_p)
+    wide = {"best": 4, "guidance": 4}.get(arm.choose, 1)
+    rows = count * wide
+    reselect = None
+    if arm.choose:
+        classifier = Classifier.load(bases / "style", composer.device)
+    if arm.choose == "guidance":
+        seeds = [10_000 * seed + number for number in range(count)]
+        reselect = steering(classifier, 4.0, wide).over(seeds, len(opening))
+    found = []
+    for first in range(0, rows, 512):
+        here = range(first, min(rows, first + 512))
+        if arm.choose == "guidance":
+            here = range(rows)  # companions stay together
+        prefix = torch.tensor([opening] * len(here), device=composer.device)
+        seeds = [1_000_003 * (seed + 1) + number for number in here]
+        drawn = sample(
+            composer.model, grammar, prefix, length, generators=seeded(seeds), choice=choice,
+            reselect=reselect,
+        )  # fmt: skip
+        found.append(drawn.ids[:, len(opening) :].cpu().numpy())
+        if arm.choose == "guidance":
+            break
+    most = max(part.shape[1] for part in found)
+    ids = np.concatenate([np.pad(part, ((0, 0), (0, most - part.shape[1]))) for part in found])
+    if arm.choose == "guidance":
+        ids = ids[::wide]
+    if arm.choose == "best":
+        with torch.inference_mode():
+            music = torch.from_numpy(ids * (ids > 2)).to(composer.device)
+            logits = torch.cat(
+                [classifier.model(part, part > 0).float() for part in music.split(64)]
+            )
+        best = logits.view(count, wide).argmax(1).cpu().numpy()
+        ids = ids.reshape(count, wide, -1)[np.arange(count), best]
+    return ids.astype(np.uint16)
+
+
+def one(
+    arm: Arm, seed: int, corpus: Path, bases: Path, runs: Path, device: str, scale: float
+) -> None:
+    """Trains and samples an arm, and writes what the table needs.
+
+    Args:
+        scale: of steps and samples, for a quick look.
+    """
+    out = runs / f"{arm.name}-{seed}"
+    began = time.monotonic()
+    steps = int((COMMON | arm.changes)["steps"] * scale)
+    if arm.trains and not (out / "generator" / "generator.json").is_file():
+        train(arm, seed, corpus, bases, out, runs, steps=max(2, steps), device=device)
+    trained = time.monotonic() - began
+    generator = out / "generator" if arm.trains else folder_of(arm, seed, bases, runs)
+    out.mkdir(parents=True, exist_ok=True)
+    count = max(4, int(COUNT * scale))
+    grids = [(temperature, 1.0) for temperature in TEMPERATURES]
+    if arm.name in FRONTIER_ARMS:
+        grids += list(FRONTIER)
+    samples = {
+        f"t{temperature:g}-p{top_p:g}": draw(
+            generator, arm, seed, bases, device, temperature, top_p, count
+        )
+        for temperature, top_p in grids
+    }
+    if arm.name in LONG_ARMS:
+        few = max(4, int(LONG_COUNT * scale))
+        samples["long"] = draw(generator, arm, seed, bases, device, 1.0, 1.0, few, LONG_LENGTH)
+    np.savez_compressed(out / "samples.npz", **samples)  # type: ignore[arg-type]
+    write_json(
+        out / "result.json",
+        {
+            "arm": arm.name, "seed": seed, "training_seconds": round(trained, 1),
+            "seconds": round(time.monotonic() - began, 1),
+            "bits_per_note": bits(generator, Corpus(corpus), device),
+        },
+    )  # fmt: skip
+
+
+def jobs(only: str) -> list[tuple[Arm, int]]:
+    """Arms and seeds, what others go on from first."""
+    found = [
+        (arm, seed)
+        for seed in range(max(arm.seeds for arm in ARMS))
+        for arm in ARMS
+        if seed < arm.seeds and (not only or arm.name in only.split(","))
+    ]
+    return sorted(found, key=lambda job: job[0].base in BY_NAME)
+
+
+def _ready(arm: Arm, seed: int, runs: Path) -> bool:
+    return arm.base not in BY_NAME or (runs / f"{arm.base}-{seed}" / "result.json").is_file()
+
+
+def work(corpus: Path, bases: Path, runs: Path, device: str, only: str, scale: float) -> None:
+    """Takes arms from the list until all are done or taken."""
+    waiting = jobs(only)
+    while waiting:
+        for arm, seed in list(waiting):
+            out = runs / f"{arm.name}-{seed}"
+            if (out / "result.json").is_file():
+                waiting.remove((arm, seed))
+                continue
+            if not _ready(arm, seed, runs):
+                continue
+            waiting.remove((arm, seed))
+            try:
+                (runs / f"{arm.name}-{seed}.taken").mkdir(parents=True)
+            except FileExistsError:
+                continue
+            try:
+                one(arm, seed, corpus, bases, runs, device, scale)
+                click.echo(f"{arm.name} {seed}: done in {time.monotonic():.0f}")
+            except Exception:  # one arm that fails is a row that is missing, and the rest goes on
+                traceback.print_exc()
+        if waiting and all(not _ready(arm, seed, runs) for arm, seed in waiting):
+            time.sleep(1)
+            bases_left = {f"{arm.base}-{seed}" for arm, seed in waiting}
+            if not any((runs / f"{name}.taken").is_dir() for name in bases_left):
+                return
+
+
+@click.command(cls=PlainCommand)
+@click.option("--corpus", type=Path, required=True, help="From 'gan data build'.")
+@click.option("--bases", type=Path, required=True, help="Generators, discriminators, judges.")
+@click.option("--out", "runs", type=Path, required=True, help="The arms' runs.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--workers", default=1, show_default=True, help="Processes that share the list.")
+@click.option("--only", default="", help="Arms, by commas.")
+@click.option("--scale", default=1.0, show_default=True, help="Of steps and samples.")
+def experiment(
+    corpus: Path, bases: Path, runs: Path, device: str, workers: int, only: str, scale: float
+) -> None:
+    """Train and sample every arm that is missing."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    runs.mkdir(parents=True, exist_ok=True)
+    if workers > 1 or "ADVERSARIAL_WORKER" not in os.environ:
+        for taken in runs.glob("*.taken"):  # by processes that are no more
+            taken.rmdir()
+    if workers == 1:
+        work(corpus, bases, runs, device, only, scale)
+        return
+    words = [
+        "--corpus", corpus, "--bases", bases, "--out", runs, "--device", device, "--only", only,
+        "--scale", scale,
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "experiments.recipes.adversarial", *map(str, words)]
+    environment = os.environ | {"ADVERSARIAL_WORKER": "1"}
+    processes = [subprocess.Popen(command, env=environment) for _ in range(workers)]
+    for process in processes:
+        process.wait()
+
+
+if __name__ == "__main__":
+    experiment()

@@ -1,0 +1,94 @@
+"""The arms of the experiment: what is trained on from the same cross-entropy generator, and how.
+
+Each arm is `gan train` with these choices from the base of its seed, for the same number of steps;
+those that only choose among samples train nothing.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+EXCLUDED = ("wjazzd", "leadsheet-chordmelody", "leadsheet-openewld", "nottingham", "bimmuda")
+SEEDS = (0, 1, 2)
+STEPS = 150
+
+COMMON: dict[str, Any] = {
+    "exclude_sources": EXCLUDED, "condition": "none", "steps": STEPS, "batch": 16, "length": 512,
+    "learning_rate": 1e-4, "warmup": 10, "final_rate": 0.3, "weight_decay": 0.0, "average": "ema",
+    "average_decay": 0.95, "adv_scale": "gradient", "adv_ramp": 10, "adv_batch": 32,
+    "rollout": 256, "prompt": 64, "bos_share": 0.75, "evaluate_every": 50,
+    "checkpoint_every": 1000, "samples": 0, "validation_windows": 192,
+}  # fmt: skip
+
+GUARDED: dict[str, Any] = {"kl_weight": 0.01}
+SHARE = 0.5
+STYLE: dict[str, Any] = GUARDED | {"adv_weight": SHARE, "discriminator": "style"}
+REALISM: dict[str, Any] = GUARDED | {"adv_weight": SHARE, "adv_critics": "realism"}
+BOTH: dict[str, Any] = STYLE | {"adv_critics": "both"}
+LABEL: dict[str, Any] = {"condition": "label"}
+UNGUARDED: dict[str, Any] = {
+    "adv_weight": 8.0, "discriminator": "harmony", "adv_loss": "non_saturating",
+    "learning_rate": 1e-3, "guard_bits": 0.0, "guard_variety": 0.0, "bos_share": 1.0,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the table.
+
+    Attributes:
+        name: of the row.
+        says: what it is, in the table.
+        changes: settings beside `COMMON`.
+        base: what it goes on from: "none" or "label" (the cross-entropy generators), or an arm.
+        pieces: what cross-entropy learns from: "all", "curated" by the style discriminator, "jazz".
+        seeds: how many.
+        choose: how samples are chosen, where not simply drawn.
+    """
+
+    name: str
+    says: str
+    changes: dict[str, Any] = field(default_factory=dict)
+    base: str = "none"
+    pieces: Literal["all", "curated", "jazz"] = "all"
+    seeds: int = len(SEEDS)
+    choose: Literal["", "best", "guidance"] = ""
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to train."""
+        return not self.choose
+
+
+ARMS = (
+    Arm("ce", "cross-entropy, as many steps"),
+    Arm("ce-more", "cross-entropy, as much time", {"steps": 6 * STEPS}),
+    Arm("curated", "cross-entropy on what the discriminator calls jazz", pieces="curated"),
+    Arm("best-of-4", "the best of four by the discriminator", base="ce", choose="best"),
+    Arm("guidance", "guidance by the discriminator at decoding", base="ce", choose="guidance"),
+    Arm("style", "adversarial, frozen style discriminators", STYLE),
+    Arm("realism", "adversarial, realism discriminator trained along", REALISM),
+    Arm("both", "adversarial, both", BOTH),
+    Arm("teacher", "adversarial, style, tokens along music", STYLE | {"adv_estimator": "teacher"}),
+    Arm("reinforce", "adversarial, style, score as reward", STYLE | {"adv_estimator": "reinforce"}),
+    Arm("reward", "self-referential reward alone", GUARDED | {"reward_weight": SHARE}),
+    Arm("both-reward", "adversarial, both, and reward", BOTH | {"reward_weight": SHARE}),
+    Arm("control", "adversarial, shuffled labels", STYLE | {"discriminator": "control"}),
+    Arm("label-ce", "conditioned: cross-entropy", LABEL, base="label"),
+    Arm("label-both", "conditioned: adversarial, both", BOTH | LABEL, base="label"),
+    Arm("jazz-ce", "jazz only: cross-entropy", {"steps": 3 * STEPS}, pieces="jazz"),
+    Arm("jazz-both", "jazz only: adversarial, both", BOTH, base="jazz-ce", pieces="jazz"),
+    Arm("hacked", "guards off, share 8, one discriminator", UNGUARDED, seeds=1),
+    Arm("hack-guarded", "the same with guards on",
+        UNGUARDED | {"guard_bits": 0.02, "guard_variety": 0.8, "kl_weight": 0.3}, seeds=1),
+)  # fmt: skip
+BY_NAME = {arm.name: arm for arm in ARMS}
+
+TEMPERATURES = (1.0, 0.9)  # of every arm
+FRONTIER = ((0.7, 1.0), (0.8, 1.0), (1.1, 1.0), (1.0, 0.9), (1.0, 0.95))  # temperature, top-p
+FRONTIER_ARMS = ("ce", "curated", "style", "both", "both-reward", "label-ce", "label-both")
+COUNT, LENGTH = 160, 512  # samples a seed, tokens of each
+LONG_ARMS, LONG_COUNT, LONG_LENGTH = (
+    ("ce", "both", "both-reward", "label-ce", "label-both"),
+    48,
+    1536,
+)
