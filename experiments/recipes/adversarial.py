@@ -82,7 +82,7 @@ def train(
     Trainer(music, out, settings, resume=resume, quiet=True).train()
 
 
-def bits(generator: Path, corpus: Corpus, device: str) -> dict[str, float]:
+def bits(generator: Path, corpus: Corpus, device: str, windows: int) -> dict[str, float]:
     """Bits a note on held-out windows, of jazz and of the rest."""
     from gan.data import validation_windows
     from gan.engine import engine
@@ -94,7 +94,7 @@ def bits(generator: Path, corpus: Corpus, device: str) -> dict[str, float]:
     found = {}
     for label in ("jazz", "not_jazz"):
         numbers = corpus.select("validation", label, EXCLUDED)
-        pair = validation_windows(corpus, numbers, composer.representation, WINDOW, WINDOWS)
+        pair = validation_windows(corpus, numbers, composer.representation, WINDOW, windows)
         values, hits = token_bits(composer.model, *pair, compute)
         result = summary(values, hits, pair[1].numpy(), composer.representation)
         found[label] = result["bits_per_note"]
@@ -193,7 +193,9 @@ def one(
         {
             "arm": arm.name, "seed": seed, "training_seconds": round(trained, 1),
             "seconds": round(time.monotonic() - began, 1),
-            "bits_per_note": bits(generator, Corpus(corpus), device),
+            "bits_per_note": bits(
+                generator, Corpus(corpus), device, max(4, int(WINDOWS * scale))
+            ),
         },
     )  # fmt: skip
 
@@ -206,7 +208,8 @@ def jobs(only: str) -> list[tuple[Arm, int]]:
         for arm in ARMS
         if seed < arm.seeds and (not only or arm.name in only.split(","))
     ]
-    return sorted(found, key=lambda job: job[0].base in BY_NAME)
+    # The first arms of all seeds before the last arms of any: an experiment cut short has them.
+    return sorted(found, key=lambda job: (job[0].last, job[1]))
 
 
 def _ready(arm: Arm, seed: int, runs: Path) -> bool:

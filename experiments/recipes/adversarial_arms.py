@@ -43,6 +43,7 @@ class Arm:
         pieces: what cross-entropy learns from: "all", "curated" by the style discriminator, "jazz".
         seeds: how many.
         choose: how samples are chosen, where not simply drawn.
+        last: done when the others are.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Arm:
     pieces: Literal["all", "curated", "jazz"] = "all"
     seeds: int = len(SEEDS)
     choose: Literal["", "best", "guidance"] = ""
+    last: bool = False
 
     @property
     def trains(self) -> bool:
@@ -61,25 +63,29 @@ class Arm:
 
 ARMS = (
     Arm("ce", "cross-entropy, as many steps"),
-    Arm("ce-more", "cross-entropy, as much time", {"steps": 6 * STEPS}),
-    Arm("curated", "cross-entropy on what the discriminator calls jazz", pieces="curated"),
+    Arm("both", "adversarial, both", BOTH),
+    Arm("style", "adversarial, frozen style discriminators", STYLE),
     Arm("best-of-4", "the best of four by the discriminator", base="ce", choose="best"),
     Arm("guidance", "guidance by the discriminator at decoding", base="ce", choose="guidance"),
-    Arm("style", "adversarial, frozen style discriminators", STYLE),
-    Arm("realism", "adversarial, realism discriminator trained along", REALISM),
-    Arm("both", "adversarial, both", BOTH),
-    Arm("teacher", "adversarial, style, tokens along music", STYLE | {"adv_estimator": "teacher"}),
-    Arm("reinforce", "adversarial, style, score as reward", STYLE | {"adv_estimator": "reinforce"}),
-    Arm("reward", "self-referential reward alone", GUARDED | {"reward_weight": SHARE}),
+    Arm("curated", "cross-entropy on what the discriminator calls jazz", pieces="curated"),
     Arm("both-reward", "adversarial, both, and reward", BOTH | {"reward_weight": SHARE}),
+    Arm("reward", "self-referential reward alone", GUARDED | {"reward_weight": SHARE}),
     Arm("control", "adversarial, shuffled labels", STYLE | {"discriminator": "control"}),
     Arm("label-ce", "conditioned: cross-entropy", LABEL, base="label"),
     Arm("label-both", "conditioned: adversarial, both", BOTH | LABEL, base="label"),
-    Arm("jazz-ce", "jazz only: cross-entropy", {"steps": 3 * STEPS}, pieces="jazz"),
-    Arm("jazz-both", "jazz only: adversarial, both", BOTH, base="jazz-ce", pieces="jazz"),
-    Arm("hacked", "guards off, share 8, one discriminator", UNGUARDED, seeds=1),
+    Arm("ce-more", "cross-entropy, as much time", {"steps": 6 * STEPS}, last=True),
+    Arm("realism", "adversarial, realism discriminator trained along", REALISM, last=True),
+    Arm("teacher", "adversarial, style, tokens along music",
+        STYLE | {"adv_estimator": "teacher"}, last=True),
+    Arm("reinforce", "adversarial, style, score as reward",
+        STYLE | {"adv_estimator": "reinforce"}, last=True),
+    Arm("jazz-ce", "jazz only: cross-entropy", {"steps": 3 * STEPS}, pieces="jazz", last=True),
+    Arm("jazz-both", "jazz only: adversarial, both", BOTH, base="jazz-ce", pieces="jazz",
+        last=True),
+    Arm("hacked", "guards off, share 8, one discriminator", UNGUARDED, seeds=1, last=True),
     Arm("hack-guarded", "the same with guards on",
-        UNGUARDED | {"guard_bits": 0.02, "guard_variety": 0.8, "kl_weight": 0.3}, seeds=1),
+        UNGUARDED | {"guard_bits": 0.02, "guard_variety": 0.8, "kl_weight": 0.3}, seeds=1,
+        last=True),
 )  # fmt: skip
 BY_NAME = {arm.name: arm for arm in ARMS}
 
