@@ -22,11 +22,12 @@ def bench() -> None:
 @click.option("--rollout", "rollouts", multiple=True, type=int, default=(128, 256),
               show_default=True, help="New tokens a rollout.")  # fmt: skip
 @click.option("--pairs", default=5, show_default=True, help="Pairs of steps timed.")
-def steps(batch: int, length: int, rollouts: tuple[int, ...], pairs: int) -> None:
+@click.option("--size", default="small", show_default=True, help="small, base or large.")
+def steps(batch: int, length: int, rollouts: tuple[int, ...], pairs: int, size: str) -> None:
     """Time adversarial steps against plain ones; one line of JSON a setting."""
     from experiments.benchmarks.step_cost import compare
 
-    for result in compare(batch, length, rollouts, pairs):
+    for result in compare(batch, length, rollouts, pairs, size):
         print(json.dumps(result))
 
 

@@ -22,6 +22,7 @@ from discriminator.settings import ClassifierSettings, CNNSettings
 from gan.adversarial.trainer import Trainer
 from gan.settings import TrainSettings
 from gan.settings import build as build_settings
+from generator.settings import sized
 
 
 def quartiles(values: np.ndarray) -> list[float]:
@@ -30,7 +31,7 @@ def quartiles(values: np.ndarray) -> list[float]:
 
 
 def measure(
-    corpus: Corpus, folder: Path, batch: int, length: int, rollout: int, pairs: int
+    corpus: Corpus, folder: Path, batch: int, length: int, rollout: int, pairs: int, size: str
 ) -> dict:
     """Seconds of plain and adversarial steps, and their ratio, over `pairs` pairs."""
     model = build_discriminator(CNNSettings(), TokenTable.of(corpus.representation))
@@ -41,7 +42,7 @@ def measure(
         {
             "batch": batch, "length": length, "rollout": rollout, "adv_batch": batch,
             "adv_weight": 0.1, "adv_ramp": 0, "adv_every": 2, "bos_share": 0.0, "samples": 0,
-            "discriminator": str(folder / "classifier"), "generator": {"dropout": 0.0},
+            "discriminator": str(folder / "classifier"), "generator": sized("transformer", size) | {"dropout": 0.0},
             "validation_windows": 1,
         },
     )  # fmt: skip
@@ -55,6 +56,7 @@ def measure(
         seconds.append(time.perf_counter() - began)
     plain, adversarial = np.array(seconds[2:]).reshape(-1, 2).T
     return {
+        "size": size,
         "batch": batch,
         "length": length,
         "rollout": rollout,
@@ -67,11 +69,11 @@ def measure(
 
 
 def compare(
-    batch: int, length: int, rollouts: tuple[int, ...], pairs: int
+    batch: int, length: int, rollouts: tuple[int, ...], pairs: int, size: str = "small"
 ) -> Iterator[dict[str, Any]]:
     """Yields `measure` for each rollout, on one small corpus composed for it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         corpus, _ = build([write_practice(folder / "midi", 60)], folder / "corpus", workers=1)
         for rollout in rollouts:
-            yield measure(corpus, folder / str(rollout), batch, length, rollout, pairs)
+            yield measure(corpus, folder / str(rollout), batch, length, rollout, pairs, size)
