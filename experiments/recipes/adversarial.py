@@ -216,6 +216,13 @@ def _ready(arm: Arm, seed: int, runs: Path) -> bool:
     return arm.base not in BY_NAME or (runs / f"{arm.base}-{seed}" / "result.json").is_file()
 
 
+def _given_up(base: str, runs: Path) -> bool:
+    """Whether a base failed, or nobody works on it."""
+    failed, taken = runs / f"{base}.failed", runs / f"{base}.taken"
+    done = runs / base / "result.json"
+    return failed.is_dir() or not (taken.is_dir() or done.is_file())
+
+
 def work(corpus: Path, bases: Path, runs: Path, device: str, only: str, scale: float) -> None:
     """Takes arms from the list until all are done or taken."""
     waiting = jobs(only)
@@ -237,11 +244,13 @@ def work(corpus: Path, bases: Path, runs: Path, device: str, only: str, scale: f
                 click.echo(f"{arm.name} {seed}: done in {time.monotonic():.0f}")
             except Exception:  # one arm that fails is a row that is missing, and the rest goes on
                 traceback.print_exc()
-        if waiting and all(not _ready(arm, seed, runs) for arm, seed in waiting):
+                (runs / f"{arm.name}-{seed}.failed").mkdir(exist_ok=True)
+        # What goes on from another arm waits for it, unless that one will never be there.
+        waiting = [
+            (arm, seed) for arm, seed in waiting if not _given_up(f"{arm.base}-{seed}", runs)
+        ]
+        if waiting:
             time.sleep(1)
-            bases_left = {f"{arm.base}-{seed}" for arm, seed in waiting}
-            if not any((runs / f"{name}.taken").is_dir() for name in bases_left):
-                return
 
 
 @click.command(cls=PlainCommand)
@@ -262,8 +271,9 @@ def experiment(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     runs.mkdir(parents=True, exist_ok=True)
     if workers > 1 or "ADVERSARIAL_WORKER" not in os.environ:
-        for taken in runs.glob("*.taken"):  # by processes that are no more
-            taken.rmdir()
+        # Marks of processes that are no more.
+        for mark in (*runs.glob("*.taken"), *runs.glob("*.failed")):
+            mark.rmdir()
     if workers == 1:
         work(corpus, bases, runs, device, only, scale)
         return
