@@ -57,7 +57,8 @@ class Captured:
                 self.restore()
         torch.cuda.current_stream(self.device).wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # Of this thread alone: another one may be pinning the next batch's memory meanwhile.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self.work()
 
 

@@ -16,7 +16,7 @@ COMMON: dict[str, Any] = {
     "learning_rate": 1.5e-4, "warmup": 10, "final_rate": 0.2, "weight_decay": 0.0, "average": "ema",
     "average_decay": 0.95, "adv_scale": "gradient", "adv_ramp": 10, "adv_batch": 32,
     "rollout": 256, "prompt": 64, "bos_share": 0.75, "evaluate_every": 80,
-    "checkpoint_every": 1000, "samples": 0, "validation_windows": 192,
+    "checkpoint_every": 1000, "samples": 0, "validation_windows": 192, "workers": 0,
 }  # fmt: skip
 
 GUARDED: dict[str, Any] = {"kl_weight": 0.01}
