@@ -176,7 +176,7 @@ def one(
     out.mkdir(parents=True, exist_ok=True)
     count = max(4, int(COUNT * scale))
     grids = [(temperature, 1.0) for temperature in TEMPERATURES]
-    if arm.name in FRONTIER_ARMS:
+    if arm.name in FRONTIER_ARMS and seed == 0:
         grids += list(FRONTIER)
     samples = {
         f"t{temperature:g}-p{top_p:g}": draw(

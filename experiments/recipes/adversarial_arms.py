@@ -9,21 +9,21 @@ from typing import Any, Literal
 
 EXCLUDED = ("wjazzd", "leadsheet-chordmelody", "leadsheet-openewld", "nottingham", "bimmuda")
 SEEDS = (0, 1, 2)
-STEPS = 160
+STEPS = 100
 
 COMMON: dict[str, Any] = {
-    "exclude_sources": EXCLUDED, "condition": "none", "steps": STEPS, "batch": 24, "length": 512,
-    "learning_rate": 1.5e-4, "warmup": 10, "final_rate": 0.2, "weight_decay": 0.0, "average": "ema",
-    "average_decay": 0.95, "adv_scale": "gradient", "adv_ramp": 10, "adv_batch": 32,
-    "rollout": 256, "prompt": 64, "bos_share": 0.75, "evaluate_every": 80,
-    "checkpoint_every": 1000, "samples": 0, "validation_windows": 192, "workers": 0,
+    "exclude_sources": EXCLUDED, "condition": "none", "steps": STEPS, "batch": 16, "length": 512,
+    "learning_rate": 1e-4, "warmup": 10, "final_rate": 0.3, "weight_decay": 0.0, "average": "ema",
+    "average_decay": 0.95, "adv_scale": "gradient", "adv_ramp": 10, "adv_batch": 24,
+    "rollout": 256, "prompt": 64, "bos_share": 0.75, "evaluate_every": 50,
+    "checkpoint_every": 1000, "samples": 0, "validation_windows": 96, "workers": 0,
 }  # fmt: skip
 
 GUARDED: dict[str, Any] = {"kl_weight": 0.01}
-SHARE = 1.0
+SHARE = 0.5
 STYLE: dict[str, Any] = GUARDED | {"adv_weight": SHARE, "discriminator": "style"}
 REALISM: dict[str, Any] = GUARDED | {"adv_weight": SHARE, "adv_critics": "realism"}
-BOTH: dict[str, Any] = STYLE | {"adv_critics": "both"}
+BOTH: dict[str, Any] = STYLE | {"adv_critics": "both", "realism_share": 0.3}
 LABEL: dict[str, Any] = {"condition": "label"}
 UNGUARDED: dict[str, Any] = {
     "adv_weight": 8.0, "discriminator": "harmony", "adv_loss": "non_saturating",

@@ -16,15 +16,23 @@ from torch import Tensor
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
+from data_tools.representation import EOS, TokenType
 from discriminator.classifier import Classifier
 from discriminator.ensemble import Ensemble
 from gan.adversarial import losses
 from gan.engine import numpy_generator
 from gan.run import classifier_folder
 
+FEW = 2.0  # percentile of real jazz's notes; with fewer, a piece loses logits
+HOLLOW = 10.0  # logits that a piece without a note loses
+
 
 class StyleCritic:
     """A frozen discriminator as a source of gradient.
+
+    A discriminator has never met silence, and may well like it: a generator left to please one
+    learnt to write rests alone. So a piece loses logits for notes it lacks to what nearly all real
+    jazz has in as many tokens, and the gradient asks for notes.
 
     Args:
         folder: a classifier's folder, or a `pretrain-disc` run; None takes the shipped one.
@@ -60,20 +68,26 @@ class StyleCritic:
         self.size = classifier.representation.music_size
         self.settings = classifier.settings
         self._loss = loss
+        types = classifier.representation.token_types[: self.size]
+        strikes = np.isin(types, [TokenType.PITCH, TokenType.NOTE_ON])
+        self.strikes = torch.from_numpy(strikes).to(device)
+        self.fewest = 0.0
         self.caution = caution if isinstance(self.model, Ensemble) else 0.0
-        real = self._real_logits(corpus, exclude_sources, length, device)
+        real, counts = self._real(corpus, exclude_sources, length, device)
+        self.fewest = float(np.percentile(counts, FEW))
         self.real_median = float(np.median(real))
         self.real_p = float(self.probability(torch.from_numpy(real)).mean())
 
     @torch.no_grad()
-    def _real_logits(
+    def _real(
         self, corpus: Corpus, exclude_sources: Sequence[str], length: int, device: torch.device
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Logits of real jazz, and how many notes it has."""
         numbers = corpus.select("train", "jazz", exclude_sources)
         if not numbers:
             raise UserError(f"{corpus.folder}: no jazz in train to match the generator to")
         generator = numpy_generator("real jazz")
-        logits = []
+        logits, counts = [], []
         for _ in range(8):
             rows = np.zeros((32, length), dtype=np.int64)
             for row in rows:
@@ -81,8 +95,10 @@ class StyleCritic:
                 start = int(generator.integers(max(1, len(piece) - length + 1)))
                 music = piece[start : start + length]
                 row[: len(music)] = music
-            logits.append(self._judged(torch.from_numpy(rows).to(device), None).cpu().numpy())
-        return np.concatenate(logits)
+            ids = torch.from_numpy(rows).to(device)
+            logits.append(self._judged(ids, None).cpu().numpy())
+            counts.append(self.strikes[ids].sum(1).cpu().numpy())
+        return np.concatenate(logits), np.concatenate(counts)
 
     def logits(self, rows: Tensor, real: Tensor) -> Tensor:
         """Logits (B,) of rows (B, S, >= V); conditions, which are never sampled, are cut off.
@@ -91,7 +107,17 @@ class StyleCritic:
             rows: one-hot or relaxed.
             real: (B, S) bool, False on padding.
         """
-        return self._judged(rows[..., : self.size], real)
+        music = rows[..., : self.size]
+        return self._judged(music, real) - self._hollow((music * self.strikes).sum((1, 2)))
+
+    def logits_of(self, ids: Tensor) -> Tensor:
+        """The same of ids (B, S); what is no music counts as padding."""
+        real = (ids > EOS) & (ids < self.size)
+        music = ids * real
+        return self._judged(music, real) - self._hollow(self.strikes[music].sum(1))
+
+    def _hollow(self, notes: Tensor) -> Tensor:
+        return HOLLOW * torch.relu(self.fewest - notes) / max(self.fewest, 1.0)
 
     def _judged(self, x: Tensor, real: Tensor | None) -> Tensor:
         if not self.caution:

@@ -297,9 +297,7 @@ class AdversarialTerm:
             return 0.0
         found = []
         for ids in self.recent:
-            music = ids.to(self.compute.device)
-            real = (music > EOS) & (music < self.critic.size)
-            logits = self.critic.model(music * real, real).float()
+            logits = self.critic.logits_of(ids.to(self.compute.device))
             found.append(self.critic.probability(logits))
         return float(torch.cat(found).mean())
 

@@ -180,7 +180,7 @@ def test_the_update_is_that_of_the_weighted_sum(make: Make, step: int) -> None:
     by_hand.model.eval()
     again = replay(by_hand.model, sampled, settings.temperature)
     rows = straight_through(again.scores, again.noise, again.ids, settings.relaxation)
-    adversarial = F.softplus(-critic.model(rows[..., : critic.size], again.real)).mean()
+    adversarial = F.softplus(-critic.logits(rows, again.real)).mean()
     (ce + 0.7 * adversarial).backward()
 
     assert metrics["loss/total"] == pytest.approx((ce + 0.7 * adversarial).item(), rel=1e-6)
