@@ -23,7 +23,8 @@ from gan.adversarial import losses
 from gan.engine import numpy_generator
 from gan.run import classifier_folder
 
-FEW = 2.0  # percentile of real jazz's notes; with fewer, a piece loses logits
+FEW = 2.0  # percentile of real jazz's notes; with far fewer, a piece loses logits
+SLACK = 0.7  # how far: at the percentile itself a corpus of one density would forbid every other
 HOLLOW = 10.0  # logits that a piece without a note loses
 
 
@@ -74,7 +75,7 @@ class StyleCritic:
         self.fewest = 0.0
         self.caution = caution if isinstance(self.model, Ensemble) else 0.0
         real, counts = self._real(corpus, exclude_sources, length, device)
-        self.fewest = float(np.percentile(counts, FEW))
+        self.fewest = SLACK * float(np.percentile(counts, FEW))
         self.real_median = float(np.median(real))
         self.real_p = float(self.probability(torch.from_numpy(real)).mean())
 
