@@ -83,7 +83,7 @@ class StyleCritic:
     def _real(
         self, corpus: Corpus, exclude_sources: Sequence[str], length: int, device: torch.device
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Logits of real jazz, and how many notes it has."""
+        """Logits of real jazz, and how many notes a token it has."""
         numbers = corpus.select("train", "jazz", exclude_sources)
         if not numbers:
             raise UserError(f"{corpus.folder}: no jazz in train to match the generator to")
@@ -98,7 +98,7 @@ class StyleCritic:
                 row[: len(music)] = music
             ids = torch.from_numpy(rows).to(device)
             logits.append(self._judged(ids, None).cpu().numpy())
-            counts.append(self.strikes[ids].sum(1).cpu().numpy())
+            counts.append((self.strikes[ids].sum(1) / (ids > EOS).sum(1)).cpu().numpy())
         return np.concatenate(logits), np.concatenate(counts)
 
     def logits(self, rows: Tensor, real: Tensor) -> Tensor:
@@ -109,16 +109,19 @@ class StyleCritic:
             real: (B, S) bool, False on padding.
         """
         music = rows[..., : self.size]
-        return self._judged(music, real) - self._hollow((music * self.strikes).sum((1, 2)))
+        notes = (music * self.strikes).sum((1, 2))
+        return self._judged(music, real) - self._hollow(notes, real)
 
     def logits_of(self, ids: Tensor) -> Tensor:
         """The same of ids (B, S); what is no music counts as padding."""
         real = (ids > EOS) & (ids < self.size)
         music = ids * real
-        return self._judged(music, real) - self._hollow(self.strikes[music].sum(1))
+        return self._judged(music, real) - self._hollow(self.strikes[music].sum(1), real)
 
-    def _hollow(self, notes: Tensor) -> Tensor:
-        return HOLLOW * torch.relu(self.fewest - notes) / max(self.fewest, 1.0)
+    def _hollow(self, notes: Tensor, real: Tensor) -> Tensor:
+        """What pieces (B,) lose for notes they lack, of as many tokens as they have."""
+        least = self.fewest * real.sum(1)
+        return HOLLOW * torch.relu(least - notes) / least.clamp(min=1.0)
 
     def _judged(self, x: Tensor, real: Tensor | None) -> Tensor:
         if not self.caution:
