@@ -87,7 +87,9 @@ def _musical(
         result[f"{name}_overlap"] = distances.density_overlap(ours, theirs)
     for name in musical.HISTOGRAMS:
         # Every piece weighs the same, whatever the number of its notes.
-        mean, usual = (sum(one.histograms[name] for one in part) for part in (made, true))
+        mean, usual = (
+            np.sum([one.histograms[name] for one in part], axis=0) for part in (made, true)
+        )
         result[f"{name}_overlap"] = distances.overlap_area(mean, usual)
         result[f"{name}_kl"] = distances.divergence(usual, mean)
     return result
