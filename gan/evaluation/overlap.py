@@ -1,5 +1,6 @@
-"""How much of a piece stands in the training set already: its longest run of tokens found there.
+"""How much of a piece stands in the training set already: its longest run found there.
 
+The share of its runs of one length that stand there is the other figure.
 Every run of one length is hashed (Rabin & Karp 1987); the corpus is read length by length, some
 tens of millions of tokens a second, until no piece has a run so long.
 """
