@@ -84,13 +84,13 @@ def _musical(
         ours, theirs = (np.array([one.figures[name] for one in part]) for part in (made, true))
         result[name] = distances.mean_of(ours)
         result[f"{name}_real"] = distances.mean_of(theirs)
-        result[f"{name}_overlap"] = distances.density_overlap(ours, theirs)
+        result[f"{name}_overlap_area"] = distances.density_overlap(ours, theirs)
     for name in musical.HISTOGRAMS:
         # Every piece weighs the same, whatever the number of its notes.
         mean, usual = (
             np.sum([one.histograms[name] for one in part], axis=0) for part in (made, true)
         )
-        result[f"{name}_overlap"] = distances.overlap_area(mean, usual)
+        result[f"{name}_overlap_area"] = distances.overlap_area(mean, usual)
         result[f"{name}_kl"] = distances.divergence(usual, mean)
     return result
 
