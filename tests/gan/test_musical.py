@@ -131,6 +131,19 @@ def test_a_vamp_is_regular_and_wandering_is_not() -> None:
     assert np.isnan(chords.irregularity(np.array([1, 1, -1, 2])))
 
 
+def test_chords_are_looked_for_every_half_bar() -> None:
+    # Three chords round and round, one a second.
+    cycle = ((50, 60, 65, 69), (43, 59, 65, 74), (48, 64, 67, 71))
+    rows = [
+        (float(at), at + 0.95, pitch) for at in range(12) for pitch in cycle[at % 3]
+    ]  # fmt: skip
+    assert musical.measure(notes(*rows)).figures["chord_irregularity"] == pytest.approx(3 / 10)
+    # The same progression twice as fast is not seen in bars of two seconds, but in those of one.
+    fast = [(start / 2, end / 2, pitch) for start, end, pitch in rows]
+    assert musical.measure(notes(*fast), 1.0).figures["chord_irregularity"] == pytest.approx(0.3)
+    assert musical.measure(notes(*fast), 2.0).figures["chord_irregularity"] > 0.5
+
+
 def test_a_steady_pulse_grooves_and_random_onsets_do_not() -> None:
     steady = notes(*((at / 4, at / 4 + 0.2, 60 + at % 3) for at in range(80)))
     times = np.sort(np.random.default_rng(0).uniform(0, 20, 80))
