@@ -1,5 +1,6 @@
-"""How much of a piece stands in the training set already: its longest run of tokens found there.
+"""How much of a piece stands in the training set already: its longest run found there.
 
+The share of its runs of one length that stand there is the other figure.
 Every run of one length is hashed (Rabin & Karp 1987); the corpus is read length by length, some
 tens of millions of tokens a second, until no piece has a run so long.
 """
@@ -23,20 +24,20 @@ def longest_overlaps(
         corpus: ids (T,) each; a run never spans two of them.
         most: longer runs count as this long.
     """
-    known, longest = _prefixes(corpus), [0] * len(pieces)
+    known, longest = prefixes(corpus), [0] * len(pieces)
     alive = list(range(len(pieces)))
     length = 0
     while alive and length < most:
         length += 1
-        wanted = [_hashes(_prefixes([pieces[number]]), length) for number in alive]
-        found = _present(np.concatenate(wanted), _hashes(known, length))
+        wanted = [run_hashes(prefixes([pieces[number]]), length) for number in alive]
+        found = _present(np.concatenate(wanted), run_hashes(known, length))
         alive = [n for n, hashes in zip(alive, wanted, strict=True) if np.isin(hashes, found).any()]
         for number in alive:
             longest[number] = length
     return longest
 
 
-def _prefixes(pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def prefixes(pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Sums of id * base ** place up to every place of the pieces laid end to end; their ends."""
     ids = np.concatenate([piece.astype(np.uint64) for piece in pieces]) + np.uint64(1)
     sums = np.zeros(len(ids) + 1, dtype=np.uint64)
@@ -51,9 +52,9 @@ def _powers(base: np.uint64, count: int) -> np.ndarray:
     return np.cumprod(powers, dtype=np.uint64)
 
 
-def _hashes(prefixes: tuple[np.ndarray, np.ndarray], length: int) -> np.ndarray:
-    """Hashes of all runs of one length that lie within one piece, wherever it lies."""
-    sums, ends = prefixes
+def run_hashes(laid: tuple[np.ndarray, np.ndarray], length: int) -> np.ndarray:
+    """Hashes of all runs of one length within one piece of those `prefixes` laid end to end."""
+    sums, ends = laid
     count = len(sums) - length
     if count <= 0:
         return np.zeros(0, dtype=np.uint64)
@@ -63,6 +64,27 @@ def _hashes(prefixes: tuple[np.ndarray, np.ndarray], length: int) -> np.ndarray:
     for end in ends[:-1]:
         inside[max(0, end - length + 1) : end] = False
     return hashes[inside]
+
+
+def found_in(pieces: Sequence[np.ndarray], corpus: Sequence[np.ndarray], length: int) -> np.ndarray:
+    """The share of each piece's runs of one length that stand in the corpus, (pieces,) float64.
+
+    NaN for a piece that is shorter.
+
+    Args:
+        pieces: ids (T,) each.
+        corpus: ids (T,) each; a run never spans two of them.
+        length: tokens in a run.
+    """
+    wanted = [run_hashes(prefixes([piece]), length) for piece in pieces]
+    every = np.concatenate([*wanted, np.zeros(0, dtype=np.uint64)])
+    found = np.isin(every, _present(every, run_hashes(prefixes(corpus), length)))
+    bounds = np.cumsum([0, *map(len, wanted)])
+    total = np.concatenate([[0], np.cumsum(found)])[bounds]
+    counts = np.diff(bounds)
+    shares = np.full(len(pieces), np.nan)
+    np.divide(np.diff(total), counts, out=shares, where=counts > 0)
+    return shares
 
 
 def _present(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -1,0 +1,94 @@
+"""One summary: real music matches real music, other music does not, and nothing is left unsaid."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data_tools.corpus import Corpus
+from data_tools.representation import Representation
+from gan.evaluation import musical, summary
+
+
+@pytest.fixture(scope="module")
+def music(practice_corpus: Corpus) -> dict[str, list[np.ndarray]]:
+    """Windows of 160 tokens: two lots of jazz from other pieces, and what is not jazz."""
+    found: dict[str, list[np.ndarray]] = {}
+    for label in ("jazz", "not_jazz"):
+        numbers = practice_corpus.select(label=label)
+        for half in (0, 1):
+            found[f"{label}{half}"] = [
+                practice_corpus.piece(number)[start : start + 160].astype(np.int64)
+                for number in numbers[half::2] for start in (0, 160)
+            ]  # fmt: skip
+    return found
+
+
+def test_jazz_is_nearer_to_jazz_than_other_music(
+    music: dict[str, list[np.ndarray]], practice_corpus: Corpus
+) -> None:
+    representation = practice_corpus.representation
+    same = summary.describe(music["jazz0"], music["jazz1"], representation)
+    other = summary.describe(music["not_jazz0"], music["jazz1"], representation)
+    assert same["frechet"] < other["frechet"]
+    assert same["coverage"] > other["coverage"]
+    overlaps = [f"{name}_overlap_area" for name in musical.HISTOGRAMS]
+    assert sum(same[name] for name in overlaps) > sum(other[name] for name in overlaps)
+    for name, value in same.items():
+        if name.endswith("_real"):
+            assert value == pytest.approx(other[name]) or name.removesuffix("_real") in (
+                "frechet", "precision", "recall", "density", "coverage", "vendi",
+            )  # fmt: skip
+    assert not any(math.isnan(value) for value in same.values())
+
+
+def test_equal_sets_are_equal(music: dict[str, list[np.ndarray]], practice_corpus: Corpus) -> None:
+    jazz = music["jazz0"]
+    found = summary.describe(jazz, jazz, practice_corpus.representation)
+    for name, value in found.items():
+        if f"{name}_real" in found and f"{name}_overlap_area" in found:
+            assert value == found[f"{name}_real"]
+        if name.endswith("_overlap_area"):
+            assert value == pytest.approx(1)
+        if name.endswith("_kl") or name == "frechet":
+            assert value == pytest.approx(0, abs=1e-9)
+    assert (found["precision"], found["recall"], found["coverage"]) == (1, 1, 1)
+    assert found["distinct_tokens"] == found["distinct_tokens_real"]
+
+
+def test_what_is_wrong_with_a_generator_shows(
+    music: dict[str, list[np.ndarray]], practice_corpus: Corpus
+) -> None:
+    representation, jazz = practice_corpus.representation, music["jazz1"]
+    usual = summary.describe(music["jazz0"], jazz, representation, train=music["not_jazz0"])
+    copies = summary.describe(music["not_jazz0"], jazz, representation, train=music["not_jazz0"])
+    assert copies["copied"] == 1 > usual["copied"]
+    assert copies["train_overlap"] == 1 > usual["train_overlap"]
+    one = summary.describe([music["jazz0"][0]] * 20, jazz, representation)
+    assert one["vendi"] == pytest.approx(1)
+    assert one["self_overlap"] == 1
+    assert one["distinct_tokens_set"] < 0.1
+    assert one["recall"] < usual["recall"]
+    loops = [np.tile(piece[:8], 20) for piece in music["jazz0"]]
+    looped = summary.describe(loops, jazz, representation)
+    assert looped["degenerate"] > 0.7 > 0.1 > usual["degenerate"]
+    assert looped["distinct_tokens"] < 0.2 < usual["distinct_tokens"]
+
+
+def test_pieces_without_music_stop_nothing(
+    music: dict[str, list[np.ndarray]], practice_corpus: Corpus
+) -> None:
+    nothing = [np.array([Representation.bos, Representation.eos])] * 15
+    found = summary.describe(nothing, music["jazz0"], practice_corpus.representation)
+    assert found["degenerate"] == 1
+    assert math.isnan(found["grooving"])
+    assert found["coverage"] < 0.5
+    with pytest.raises(ValueError, match="12 of each"):
+        summary.describe(nothing[:5], music["jazz0"], practice_corpus.representation)
+
+
+def test_no_torch_is_loaded() -> None:
+    code = "import sys, gan.evaluation.summary; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
