@@ -47,6 +47,7 @@ PRACTICE = "Practice jazz"
 TEMPERATURES = (0.7, 0.85, 1.0)
 SHOWN = 0.85  # whose pieces are heard
 PROMPT_SECONDS = 8.0
+LENGTH = 3000  # tokens: enough for the seconds asked for
 CURVE = Path(__file__).parents[1] / "results" / "archive.json"
 MEASURES = {
     "p(jazz)": Measure("higher", "What the shipped classifier makes of a piece, on average.", 2),
@@ -94,13 +95,13 @@ def written(
 ) -> list[Heard]:
     """Pieces of the generator, every other one continuing a practice piece."""
     alone, grid = (count + 1) // 2, composer.representation.grid_seconds
-    pieces = composer.compose(alone, seed=1, seconds=seconds, **choice)
+    pieces = composer.compose(alone, seed=1, length=LENGTH, seconds=seconds, **choice)
     found = [heard(f"From nothing, no. {n + 1}", p.midi, classifier) for n, p in enumerate(pieces)]
     for number in range(count - alone):
         tune = compose(1, 2 * number, "jazz")
         (piece,) = composer.compose(
-            1, seed=number, seconds=seconds, prompt=tune.score, prompt_seconds=PROMPT_SECONDS,
-            **choice,
+            1, seed=number, length=LENGTH, seconds=seconds,
+            prompt=tune.score, prompt_seconds=PROMPT_SECONDS, **choice,
         )  # fmt: skip
         begins = float(composer.representation.times(piece.ids)[piece.prompt - 1]) * grid
         found.append(heard(f"On from “{tune.title}”", piece.midi, classifier, begins))
@@ -172,6 +173,19 @@ def system(name: str, story: str, settings: str, pieces: Sequence[Heard]) -> Sys
     return System(name, story, settings, figures(pieces), curves, samples)
 
 
+def verdict(systems: Sequence[System]) -> str:
+    """What so few pieces can say."""
+    told = []
+    for one in systems[: len(WAYS)]:
+        p = one.figures["p(jazz)"]
+        told.append(f"{one.name.lower()} {p.value:.2f} ({p.low:.2f} to {p.high:.2f})")
+    return (
+        "One generator, asked to be careful and left free, and what its own package's classifier "
+        f"makes of it, p(jazz): {', '.join(told)}. Which is the better to listen to, a classifier "
+        "cannot say: switch to blind listening and choose."
+    )
+
+
 def showcase(count: int, seconds: float) -> Report:
     """Composes, measures and arranges everything."""
     composer, classifier = Composer.load(), Classifier.load()
@@ -195,15 +209,11 @@ def showcase(count: int, seconds: float) -> Report:
                pieces[name])
         for name, choice in WAYS.items()
     ]  # fmt: skip
-    story = (
-        "Jazz composed by a program, as `gan data practice` writes it: what to hold them against."
-    )
+    story = "Jazz composed by a program, the practice corpus: what to hold them against."
     systems.append(system(PRACTICE, story, "", pieces[PRACTICE]))
     return Report(
         title="One generator, sampled two ways",
-        verdict="Sampled carefully or freely, the shipped generator writes music that its own "
-        "package's classifier takes for jazz. Which is the better to listen to, a classifier cannot "
-        "say: switch to blind listening and choose.",
+        verdict=verdict(systems),
         systems=systems,
         measures=MEASURES,
         frontier=Frontier(points, "p(jazz)", "new 4-grams"),

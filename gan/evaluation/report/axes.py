@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gan.evaluation.report.markup import Markup, join, tag
 
 WIDTH, HEIGHT = 480, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 46
+LEFT, RIGHT, TOP, BOTTOM = 54, 24, 14, 48
 
 
 def number(value: float, digits: int | None = None) -> str:
@@ -44,7 +44,9 @@ def bounds(values: Iterable[float | None], margin: float = 0.06) -> tuple[float,
     if not found:
         return 0.0, 1.0
     low, high = min(found), max(found)
-    air = (high - low) * margin or abs(high) * 0.1 or 1.0
+    air = (high - low) * margin
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1.0):  # one value, but for rounding
+        air = max(0.1 * abs(high), 1e-6) if high else 1.0
     return low - air, high + air
 
 

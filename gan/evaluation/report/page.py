@@ -19,7 +19,7 @@ from gan.evaluation.report.charts import thinned
 from gan.evaluation.report.content import Report, Sample
 from gan.evaluation.report.legend import chip, inks
 from gan.evaluation.report.markup import Markup, join, tag
-from gan.evaluation.report.music import Played, clock, played
+from gan.evaluation.report.music import Played, played
 
 MOST_BYTES = 15_000_000  # of a page
 _MUSIC_BYTES = MOST_BYTES - 1_500_000  # of them for notes
@@ -170,10 +170,10 @@ def _listen(report: Report, colours: dict[str, str], heard: list[list[_Heard]]) 
 
 def _player(place: int, number: int, heard: _Heard, ink: str) -> Markup:
     found = heard.played
-    facts = f"{found.notes:,} notes, {clock(found.seconds)}" if found.notes else ""
-    mean = [p for _, p in heard.sample.p_jazz]
-    if mean and found.notes:
-        facts += f", mean p(jazz) {sum(mean) / len(mean):.2f}"
+    facts = f"{found.notes:,} notes" if found.notes else ""
+    curve = [p for _, p in thinned(heard.sample.p_jazz)]
+    if curve and found.notes:
+        facts += f", p(jazz) {sum(curve) / len(curve):.2f}"
     stage = tag("div", class_="stage", data_system=place, data_sample=number)
     return tag(
         "article",

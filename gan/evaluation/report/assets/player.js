@@ -182,7 +182,8 @@ class Player {
 
   tell() {
     const { seconds } = this.sample;
-    const now = `${clock(this.position)} / ${clock(seconds + 0.5)}`;
+    const whole = clock(seconds + 0.5);
+    const now = `${this.position < seconds ? clock(this.position) : whole} / ${whole}`;
     this.fill.style.width = `${(100 * this.position) / Math.max(seconds, 0.001)}%`;
     if (this.time.textContent !== now) {
       this.time.textContent = now;

@@ -93,7 +93,7 @@ class Roll {
     if (begins >= 0) this.paintBeginning(brush, height);
   }
 
-  paintNote(brush, i, colour, alpha = 0.4 + 0.6 * (this.music.velocity[i] / 127)) {
+  paintNote(brush, i, colour, alpha = 0.5 + 0.5 * Math.min(1, this.music.velocity[i] / 100)) {
     const { music } = this;
     const left = this.x(music.start[i] / 1000);
     const width = Math.max(1.5, (music.length[i] / 1000 / this.span) * this.width - 0.5);
