@@ -180,9 +180,9 @@ def verdict(systems: Sequence[System]) -> str:
         p = one.figures["p(jazz)"]
         told.append(f"{one.name.lower()} {p.value:.2f} ({p.low:.2f} to {p.high:.2f})")
     return (
-        "One generator, asked to be careful and left free, and what its own package's classifier "
-        f"makes of it, p(jazz): {', '.join(told)}. Which is the better to listen to, a classifier "
-        "cannot say: switch to blind listening and choose."
+        "One generator, asked to be careful and left free. The shipped classifier gives its pieces "
+        f"a p(jazz) of, on average, {' and '.join(told)}. Which is the better to listen to, no "
+        "classifier can say: switch to blind listening and choose."
     )
 
 
@@ -228,7 +228,9 @@ def showcase(count: int, seconds: float) -> Report:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The page, .html.")
 @click.option("--samples", default=4, show_default=True, type=click.IntRange(1, 64),
               help="Pieces a system.")  # fmt: skip
-@click.option("--seconds", default=30.0, show_default=True, help="Length of a piece.")
+@click.option("--seconds", default=30.0, show_default=True,
+              type=click.FloatRange(2 * PROMPT_SECONDS, 600),
+              help="Length of a piece.")  # fmt: skip
 def main(out: Path, samples: int, seconds: float) -> None:
     """Make a page from the shipped generator and classifier, to look at and listen to."""
     write_report(showcase(samples, seconds), out)

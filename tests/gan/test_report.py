@@ -181,6 +181,27 @@ def test_names_that_are_no_text_are_written_all_the_same(tmp_path: Path) -> None
     assert "caf\\udce9 \ufffd\ufffd" in path.read_text("utf-8")
 
 
+def test_arrays_do_wherever_sequences_do() -> None:
+    curve = np.stack([np.arange(900), np.linspace(0, 1, 900)], 1).astype(np.float32)
+    sample = Sample("x", some_notes(9, 3).astype(np.float32), np.float32(4), np.array([[0, 1]]),
+                    curve, np.float32(2))  # fmt: skip
+    lost = Sample("y", some_notes(9, 3), math.nan, None, [(math.nan, 1), (1, math.nan)], math.nan)
+    html = page(
+        Report(
+            "arrays",
+            systems=[
+                System("a", "", "", {"b": Figure(np.float32(1))}, {"c": curve}, [sample, lost])
+            ],
+            histograms=[Histogram("h", np.arange(3), {"a": np.ones(2)}, np.ones(2))],
+        )
+    )
+    data = re.search(r'id="data">(.*?)</script>', html, re.DOTALL)
+    assert data
+    one, other = json.loads(data[1])["systems"][0]["samples"]
+    assert (one["seconds"], one["begins"], len(one["curve"])) == (4.0, 2.0, 300)
+    assert (other["begins"], other["curve"]) == (None, [])
+
+
 def test_two_systems_of_one_name_are_refused() -> None:
     with pytest.raises(UserError, match="named 'a'"):
         page(Report("x", systems=[System("a"), System("a")]))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gan.evaluation.report.markup import Markup, join, tag
 
 WIDTH, HEIGHT = 480, 300
-LEFT, RIGHT, TOP, BOTTOM = 54, 24, 14, 48
+LEFT, RIGHT, TOP, BOTTOM = 62, 24, 14, 48
 
 
 def number(value: float, digits: int | None = None) -> str:

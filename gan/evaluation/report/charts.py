@@ -19,7 +19,7 @@ _MOST_NAMED = 14  # points whose settings are written beside them
 
 def thinned(curve: Curve, most: int = MOST_POINTS) -> list[tuple[float, float]]:
     """The finite points of a curve; of a long one the means of runs of equally many."""
-    points = [(x, y) for x, y in curve if math.isfinite(x) and math.isfinite(y)]
+    points = [(float(x), float(y)) for x, y in curve if math.isfinite(x) and math.isfinite(y)]
     run = math.ceil(len(points) / most)
     if run <= 1:
         return points
@@ -159,7 +159,7 @@ def histogram(key: str, found: Histogram, inks: Mapping[str, str]) -> Markup:
     Raises:
         ValueError: counts that do not fit the bins.
     """
-    words = [str(b) for b in found.bins] if found.bins and isinstance(found.bins[0], str) else None
+    words = [str(b) for b in found.bins] if any(isinstance(b, str) for b in found.bins) else None
     edges = [float(n) for n in range(len(words) + 1)] if words else [float(b) for b in found.bins]
     rows = dict(found.counts)
     if found.real is not None:

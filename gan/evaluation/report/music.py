@@ -5,6 +5,7 @@ element each.
 """
 
 import base64
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,8 @@ def played(sample: Sample) -> Played:
         table = table[:MOST_NOTES]
     end = float((table[:, 0] + table[:, 1]).max(initial=0.0))
     cut = message.startswith("the first")
-    seconds = end if sample.seconds is None or cut else max(end, float(sample.seconds))
+    given = sample.seconds if sample.seconds is not None and math.isfinite(sample.seconds) else end
+    seconds = end if cut else max(end, float(given))
     return _packed(table, pedal, min(seconds, MOST_SECONDS), message)
 
 

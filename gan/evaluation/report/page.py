@@ -7,6 +7,7 @@ no script run but those, and lets nothing be fetched, whatever a name or a title
 import base64
 import hashlib
 import json
+import math
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -193,7 +194,7 @@ def _data(report: Report, colours: dict[str, str], heard: list[list[_Heard]]) ->
     ]
     content = {"title": report.title, "systems": systems}
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    code = json.dumps(content | {"key": key}, separators=(",", ":"))
+    code = json.dumps(content | {"key": key}, separators=(",", ":"), allow_nan=False)
     for character in "<>&":
         code = code.replace(character, f"\\u{ord(character):04x}")
     return tag("script", Markup(code), type="application/json", id="data")
@@ -201,11 +202,12 @@ def _data(report: Report, colours: dict[str, str], heard: list[list[_Heard]]) ->
 
 def _sample(heard: _Heard) -> dict[str, Any]:
     found, sample = heard.played, heard.sample
+    begins = sample.begins if sample.begins is not None and math.isfinite(sample.begins) else None
     return {
         "title": sample.title,
         "notes": found.notes,
         "seconds": round(found.seconds, 3),
-        "begins": sample.begins,
+        "begins": None if begins is None else float(begins),
         "pitches": found.pitches,
         "words": found.words,
         "curve": [(round(x, 2), round(y, 3)) for x, y in thinned(sample.p_jazz)],

@@ -105,8 +105,8 @@ function undo() {
 }
 
 // A side: its player and a rating of one to five.
-function side(letter, { system, sample }) {
-  const player = new Player(report.systems[system].samples[sample], { title: letter, blind: true });
+function side(letter, sample, marker) {
+  const player = new Player(sample, { title: letter, curve: false, marker });
   const scale = [1, 2, 3, 4, 5].map((n) =>
     make('label', {}, make('input', { type: 'radio', name: 'rating', value: n }), String(n)));
   const form = make(
@@ -128,7 +128,10 @@ function showTrial() {
   const count = pairsOf(0).length;
   const pairs = pairsOf(Math.floor(state.place / count));
   const pair = pairs[state.place % count];
-  const sides = [side('A', pair[0]), side('B', pair[1])];
+  const samples = pair.map(({ system, sample }) => report.systems[system].samples[sample]);
+  // Where only one of them has a prompt, its mark would give it away.
+  const marker = samples.every((sample) => sample.begins !== null);
+  const sides = samples.map((sample, n) => side('AB'[n], sample, marker));
   trial = { pair, players: sides.map((s) => s.player), ratings: sides.map((s) => s.form) };
   const round = Math.floor(state.place / count) + 1;
   const heading = `Pair ${(state.place % count) + 1} of ${count}${round > 1 ? `, round ${round}` : ''}`;
@@ -155,7 +158,7 @@ function showTrial() {
       make('label', { for: 'listener' }, 'Your name, if you like'), listener,
       button('Export CSV', () => save('csv'), { id: 'export-csv' }),
       button('Export JSON', () => save('json'), { id: 'export-json' }),
-      button(told ? 'Hide who was who' : 'Show who was who', reveal, { id: 'reveal' }),
+      button(revealWords(), reveal, { id: 'reveal' }),
       button('Start over', startOver),
     ),
     told ? results() : '',
@@ -173,8 +176,13 @@ function tally() {
 
 function reveal() {
   told = !told;
-  showTrial();
-  document.getElementById('reveal').focus();
+  document.getElementById('reveal').textContent = revealWords();
+  if (told) blindRoom.append(results());
+  else document.getElementById('results').remove();
+}
+
+function revealWords() {
+  return told ? 'Hide who was who' : 'Show who was who';
 }
 
 function results() {

@@ -20,8 +20,8 @@ function struckString(key, rate) {
     const strength =
       (0.15 + Math.abs(Math.sin(k * Math.PI * 0.122))) * k ** -slope * Math.exp(-frequency / 3800);
     const decay = (6.9 / ring) * (1 + 0.11 * (k - 1) + (frequency / 5200) ** 2);
-    resonate(out, rate, frequency, 0.78 * strength, 2.1 * decay);
-    resonate(out, rate, frequency * 1.00023, 0.22 * strength, 0.55 * decay);
+    resonate(out, rate, frequency, 0.78 * strength, 1.5 * decay);
+    resonate(out, rate, frequency * 1.00023, 0.22 * strength, 0.42 * decay);
   }
   knock(out, rate, key);
   level(out, rate);
@@ -85,7 +85,16 @@ class Piano {
     this.analyser = new AnalyserNode(context, { fftSize: 2048 });
     this.input.connect(limiter);
     this.input.connect(room).connect(wet).connect(limiter);
-    limiter.connect(this.analyser).connect(context.destination);
+    // Below 0.7 nothing changes; fifty notes at once are bent to stay within what a speaker takes.
+    const curve = Float32Array.from({ length: 2049 }, (_, n) => {
+      const x = 1.5 * (n / 1024 - 1);
+      const over = Math.max(0, Math.abs(x) - 0.7);
+      return Math.sign(x) * (Math.abs(x) - over + 0.28 * Math.tanh(over / 0.28));
+    });
+    const halved = new GainNode(context, { gain: 1 / 1.5 }); // a shaper's input ends at 1
+    const ceiling = new WaveShaperNode(context, { curve });
+    limiter.connect(halved).connect(ceiling).connect(this.analyser);
+    this.analyser.connect(context.destination);
     // Low strings lie to the left of who plays.
     this.seats = [-0.45, -0.25, -0.08, 0.08, 0.25, 0.45].map((pan) => {
       const seat = new StereoPannerNode(context, { pan });

@@ -7,13 +7,13 @@ const MOST_A_TURN = 60; // notes handed over each time the timer comes round
 const players = new Set();
 
 class Player {
-  constructor(sample, { title, blind = false }) {
+  constructor(sample, { title, ...shown }) {
     this.sample = sample;
     this.music = notesOf(sample);
     this.position = 0;
     this.playing = false;
     this.heard = 0; // seconds listened to
-    this.roll = new Roll(sample, blind);
+    this.roll = new Roll(sample, shown);
     this.title = title;
     this.button = make('button', {
       type: 'button', class: 'play', 'aria-label': `Play ${title}`, onclick: () => this.toggle(),

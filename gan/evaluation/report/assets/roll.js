@@ -7,18 +7,19 @@ const STRIP = 30; // pixels of the p(jazz) curve
 const RULER = 16; // pixels of the time below
 
 class Roll {
-  // `blind` hides what the discriminator says.
-  constructor(sample, blind) {
+  // What may be told of a piece heard blind is less: no p(jazz), nor always where its prompt ends.
+  constructor(sample, { curve = true, marker = true }) {
     this.sample = sample;
     this.music = notesOf(sample);
     this.span = sample.seconds <= WHOLE ? Math.max(sample.seconds, 0.5) : PAGE;
-    this.strip = sample.curve.length && !blind ? STRIP : 0;
+    this.strip = sample.curve.length && curve ? STRIP : 0;
     this.canvas = make('canvas', { role: 'img', 'aria-label': sample.words });
     this.still = document.createElement('canvas');
     const [low, high] = sample.pitches;
     const air = Math.max(2, Math.ceil((30 - (high - low)) / 2));
     this.low = low - air;
     this.high = high + air;
+    this.begins = marker ? sample.begins : null;
     this.painted = null;
   }
 
@@ -83,7 +84,7 @@ class Roll {
     this.paintRuler(brush, height);
     if (this.strip) this.paintCurve(brush);
     const end = (this.from + this.span) * 1000;
-    const begins = this.sample.begins === null ? -1 : this.sample.begins * 1000 - 0.5;
+    const begins = this.begins === null ? -1 : this.begins * 1000 - 0.5;
     // A note begun on the page before may reach into this one; 20 s back is far enough to look.
     let i = lowerBound(music.start, Math.max(0, this.from * 1000 - 20000));
     for (; i < music.count && music.start[i] < end; i++) {
@@ -166,7 +167,7 @@ class Roll {
   }
 
   paintBeginning(brush, height) {
-    const x = this.x(this.sample.begins);
+    const x = this.x(this.begins);
     brush.fillStyle = this.shades.head;
     for (let y = this.strip; y < height - RULER; y += 6) brush.fillRect(x - 0.5, y, 1, 3);
     if (x < 0 || x > this.width) return;
