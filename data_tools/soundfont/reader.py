@@ -1,7 +1,7 @@
 """An SF2 or SF3 file as regions: which sample sounds for a key and a velocity, and how.
 
 The format is SoundFont 2.04 (Creative, 2006); SF3 is the same with Ogg Vorbis samples (MuseScore).
-It is read here and not by symusic's synthesizer, which leaves out velocity, envelopes and the pedal,
+It is read here and not by symusic's synthesizer, which leaves out velocity, envelopes and pedal,
 and ends the process where a table of the file is damaged.
 """
 
@@ -41,8 +41,8 @@ _VORBIS, _ROM = 0x10, 0x8000
 _EVERY = (0, 127)
 _HEARD = 0.25  # seconds after the onset
 _BENDABLE = (_FILTER, _BEND_TO_FILTER, _ATTENUATION)
-# Of the standard's own modulators, what a soft stroke does to loudness; its low-pass filter for soft
-# strokes most players have given up.
+# Of the standard's own modulators, what a soft stroke does to loudness; its low-pass filter for
+# soft strokes most players have given up.
 _USUAL: dict[Modulator, int] = {(0x502, _ATTENUATION, 0): 960}
 
 
@@ -90,6 +90,13 @@ class Region:
     key_to_hold: int
     key_to_decay: int
     sustain: float
+
+    def sound(self) -> tuple[object, ...]:
+        """All that shapes a note but its loudness, filter and release: a key to keep it by."""
+        return (
+            self.sample, self.offsets, self.root, self.tune, self.scale, self.loops, self.delay,
+            self.attack, self.hold, self.decay, self.sustain, self.key_to_hold, self.key_to_decay,
+        )  # fmt: skip
 
     def gain(self, pitch: int, velocity: int) -> float:
         """How loud it is, linear."""
@@ -249,7 +256,7 @@ class Soundfont:
         """
         return self._sample(region.sample, region.offsets)
 
-    @lru_cache(maxsize=64)  # noqa: B019 - a soundfont lives as long as its renderer
+    @lru_cache(maxsize=256)  # noqa: B019 - a soundfont lives as long as its renderer
     def _sample(self, number: int, offsets: tuple[int, int, int, int]) -> Sample:
         header = self._samples[number]
         start, end = int(header["start"]), int(header["end"])
