@@ -124,7 +124,9 @@ class Renderer:
         longest = np.zeros(128)
         np.maximum.at(longest, notes.pitch, held)
         # Notes of one key after each other: their voice is made once.
-        order = np.lexsort((notes.pitch, strokes.program, strokes.bank, onset // size))
+        order = np.lexsort(
+            (notes.velocity, notes.pitch, strokes.program, strokes.bank, onset // size)
+        )
         columns = (strokes.bank, strokes.program, notes.pitch, notes.velocity, onset, hold)
         table = np.stack([column[order] for column in columns], axis=1)
         ends = np.searchsorted(onset[order] // size, np.arange(int(onset[-1]) // size + 1), "right")
@@ -136,6 +138,9 @@ class Renderer:
                 voices = self._voices.of(bank, program, pitch, velocity, longest[pitch])
                 for voice in voices:
                     _add(sound, start - number * size, long, voice)
+            if len(ends) == 1:  # its one block stays as it is
+                yield sound
+                return
             yield sound[:, :size]
             # The tail may be longer than a block.
             sound[:, :tail] = sound[:, size:]

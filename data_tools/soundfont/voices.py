@@ -115,14 +115,15 @@ class Voices:
         return self._fades[release]
 
     def _wave(self, region: Region, pitch: int, cutoff: float, length: int) -> np.ndarray:
-        """A region at a pitch: (N,) with its envelope, N up to `length`; ends in 0 if it is over."""
+        """A region at a pitch: (N,) with its envelope, N up to `length`; ends in 0 if all of it."""
         sample = self.font.sample(region)
         step = sample.rate / self.rate
         step *= 2 ** (((pitch - region.root) * region.scale + region.tune) / 1200)
         envelope = self._envelope(region, pitch, length)
         begin, end = sample.loop
-        source = self._low_passed(region, cutoff / (self.rate * step), 0.5 / max(1.0, step))
         reach = int(len(envelope) * step) + 4
+        top = 0.5 / max(1.0, step)
+        source = self._low_passed(region, cutoff / (self.rate * step), top, reach)
         if region.loops and end and reach > end:
             turns = -(-(reach - end) // (end - begin))
             source = np.concatenate([source[:end], np.tile(source[begin:end], turns)])
@@ -149,23 +150,27 @@ class Voices:
         envelope[fallen:] = 10 ** (-region.sustain / 20)
         return envelope
 
-    def _low_passed(self, region: Region, cutoff: float, nyquist: float) -> np.ndarray:
+    def _low_passed(self, region: Region, cutoff: float, nyquist: float, reach: int) -> np.ndarray:
         """The sample through a low-pass filter of two poles.
 
         Args:
             region: whose sample.
             cutoff: in cycles a sample.
             nyquist: above which nothing may be left, in the same unit.
+            reach: how much of it is needed; the rest of a long one is left out.
         """
         sample = self.font.sample(region)
         if cutoff >= 0.45 and nyquist >= 0.5:
             return sample.data
         # One filter does for the keys that share a sample: they lie within a few semitones.
         place, top = round(_STEP * np.log2(cutoff)), round(_STEP * 4 * np.log2(nyquist)) / 4
-        key = (region.sample, region.offsets, place, top)
+        data, loop = sample.data, sample.loop
+        if _quick(reach) < (loop[1] or len(data)):
+            data, loop = data[: _quick(reach)], (0, 0)
+        key = (region.sample, region.offsets, place, top, len(data))
         filtered = self._filtered.get(key)
         if filtered is None:
-            filtered = _filtered(sample.data, sample.loop, 2 ** (place / _STEP), 2 ** (top / _STEP))
+            filtered = _filtered(data, loop, 2 ** (place / _STEP), 2 ** (top / _STEP))
             self._filtered.put(key, filtered)
         return filtered
 
