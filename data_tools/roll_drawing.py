@@ -40,7 +40,7 @@ def draw(roll: Roll, opinion: Opinion | None = None) -> Canvas:
     length = max(roll.seconds / lines, 1.0)
     low, high = int(roll.notes.pitch.min()) - 2, int(roll.notes.pitch.max()) + 2
     keys = (high - low + 1) * _KEY
-    upper = _CURVE + 8 if opinion else 0
+    upper = _CURVE + 20 if opinion else 0
     pedal = _PEDAL + 2 if len(roll.pedals) else 0
     step = upper + keys + pedal + _CLOCK + _GAP
     canvas = Canvas(WIDTH, _TOP + lines * step)
@@ -178,7 +178,7 @@ def _draw_clock(canvas: Canvas, frame: _Frame, top: float) -> None:
 
 def _draw_curve(canvas: Canvas, frame: _Frame, curve: np.ndarray) -> None:
     """p(jazz) over the line's seconds, filled from the middle."""
-    bottom = frame.top - 8.0
+    bottom = frame.top - 20.0
     columns = np.linspace(frame.begin, frame.begin + frame.length, 300, endpoint=False)
     p = np.interp(columns, curve[:, 0], curve[:, 1])
     x, y = frame.x(columns), bottom - p * _CURVE
