@@ -54,7 +54,7 @@ def draw(roll: Roll, opinion: Opinion | None = None) -> Canvas:
         _draw_clock(canvas, frame, frame.bottom + pedal)
         if opinion:
             _draw_curve(canvas, frame, opinion.curve)
-    _draw_head(canvas, roll, opinion)
+    _draw_head(canvas, roll, opinion, unread=opinion is not None and bool(shades[0][1].any()))
     return canvas
 
 
@@ -193,7 +193,7 @@ def _draw_curve(canvas: Canvas, frame: _Frame, curve: np.ndarray) -> None:
         canvas.words(_GREY, _LEFT - 6, bottom - value * _CURVE + 3, text, 9, "end")
 
 
-def _draw_head(canvas: Canvas, roll: Roll, opinion: Opinion | None) -> None:
+def _draw_head(canvas: Canvas, roll: Roll, opinion: Opinion | None, unread: bool) -> None:
     name = roll.name if len(roll.name) <= 70 else roll.name[:67] + "..."
     about = f"{len(roll.notes):,} notes" + (
         f", {roll.drums:,} of drums left out" * bool(roll.drums)
@@ -201,6 +201,7 @@ def _draw_head(canvas: Canvas, roll: Roll, opinion: Opinion | None) -> None:
     canvas.words(_INK, _LEFT, 20, f"{name}    {opinion.title if opinion else about}", 14)
     if opinion:
         rows = [("against jazz", "for jazz", [_blend(t) for t in np.linspace(-1, 1, _SHADES)])]
+        rows += [("not read", "", [_FAINT])] * unread
     else:
         rows = [("soft", "loud", _ramp(_SOFT, _LOUD))]
         if not roll.generated.all():

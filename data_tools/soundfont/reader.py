@@ -40,6 +40,7 @@ _INSTRUMENT_ONLY = {
 _VORBIS, _ROM = 0x10, 0x8000
 _EVERY = (0, 127)
 _HEARD = 0.25  # seconds after the onset
+_SAMPLES = 128  # kept as numbers, of a megabyte or two at most
 _BENDABLE = (_FILTER, _BEND_TO_FILTER, _ATTENUATION)
 # Of the standard's own modulators, what a soft stroke does to loudness; its low-pass filter for
 # soft strokes most players have given up.
@@ -164,6 +165,8 @@ class Soundfont:
         if not self._presets:
             raise UserError(f"{path}: a soundfont without any instrument; give another")
         self._regions: dict[tuple[int, int], list[Region]] = {}
+        # Not a decorator: that would keep every soundfont there ever was.
+        self._sample = lru_cache(_SAMPLES)(self._read)
 
     def regions(self, bank: int, program: int) -> list[Region]:
         """The regions of an instrument; one that is missing is played by the nearest relative.
@@ -256,8 +259,7 @@ class Soundfont:
         """
         return self._sample(region.sample, region.offsets)
 
-    @lru_cache(maxsize=256)  # noqa: B019 - a soundfont lives as long as its renderer
-    def _sample(self, number: int, offsets: tuple[int, int, int, int]) -> Sample:
+    def _read(self, number: int, offsets: tuple[int, int, int, int]) -> Sample:
         header = self._samples[number]
         start, end = int(header["start"]), int(header["end"])
         loop = int(header["loop_start"]), int(header["loop_end"])
