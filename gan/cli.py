@@ -21,6 +21,7 @@ from gan.cli_data import data
 from gan.cli_ensemble import ensemble
 from gan.cli_explain import explain
 from gan.cli_generate import generate
+from gan.cli_render import render
 from gan.cli_score import score
 from generator.settings import MODELS as GENERATORS
 from generator.settings import SIZES as GENERATOR_SIZES
@@ -67,6 +68,7 @@ main.add_command(explain)
 main.add_command(ray_score)
 main.add_command(ensemble)
 main.add_command(generate)
+main.add_command(render)
 
 
 def _training(command: Any) -> Any:

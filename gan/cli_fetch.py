@@ -104,7 +104,7 @@ def fetch(
         click.echo(f"{dataset.licence.id}: {words[dataset.licence.commercial]}", err=True)
     patience = Patience(min(timeout, 15.0), timeout, tries)
     try:
-        with _Bar(quiet) as bar:
+        with Bar(quiet) as bar:
             fetched = fetch_dataset(
                 dataset, out, base_url=base_url, archive=archive, keep_archive=keep_archive,
                 pins=pins, patience=patience, progress=bar,
@@ -147,7 +147,7 @@ def _explain(dataset: "Dataset", out: Path, base_url: str, archive: Path | None)
     click.echo(f"  into      {out}")
 
 
-class _Bar:
+class Bar:
     """Progress on standard error: bytes while downloading, files after that."""
 
     def __init__(self, quiet: bool) -> None:
@@ -155,7 +155,7 @@ class _Bar:
         self.bar: Progress | None = None
         self.what, self.task = "", TaskID(0)
 
-    def __enter__(self) -> "_Bar":
+    def __enter__(self) -> "Bar":
         return self
 
     def __exit__(self, *_: object) -> None:

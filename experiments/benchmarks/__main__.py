@@ -13,7 +13,7 @@ import click
 
 @click.group()
 def bench() -> None:
-    """Measure this machine: training steps, building corpora, scoring, hostile files."""
+    """Measure this machine: training steps, corpora, scoring, rendering, hostile files."""
 
 
 @bench.command()
@@ -113,6 +113,26 @@ def score(
     numbers = [int(c) for c in counts.split(",")]
     result = measure(archive, numbers, [int(w) for w in workers.split(",")], model, notes)
     _show(result, markdown(result), out)
+
+
+@bench.command()
+@click.option("--archive", required=True, type=click.Path(exists=True, path_type=Path),
+              help="A folder of MIDI files.")  # fmt: skip
+@click.option("--count", default=40, show_default=True, help="Files rendered.")
+@click.option("--soundfont", "fonts", multiple=True, type=Path,
+              help="An SF2 or SF3 file; several for a line each.  [the best on this machine]",
+)  # fmt: skip
+@click.option("--out", type=Path, help="Also write a .json with everything.")
+def render(archive: Path, count: int, fonts: tuple[Path, ...], out: Path | None) -> None:
+    """Time rendering MIDI as sound on one core, and measure how late its notes are."""
+    from experiments.benchmarks.rendering import measure
+
+    results = [measure(archive, count, font) for font in fonts or (None,)]
+    for result in results:
+        print(json.dumps(result))
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 @bench.command()
