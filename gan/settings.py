@@ -248,7 +248,9 @@ class TrainSettings(Settings):
     guard_variety: float = Field(
         0.8, ge=0, lt=1, description="Go back when rollouts' variety falls to this share."
     )
-    guard_returns: int = Field(3, ge=0, description="Stop the run at the next time after so many.")
+    guard_returns: int = Field(
+        3, ge=-1, description="Stop the run at the next time after so many; -1: only warn."
+    )
 
     @property
     def adversarial(self) -> bool:

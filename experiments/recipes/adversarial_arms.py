@@ -27,7 +27,8 @@ BOTH: dict[str, Any] = STYLE | {"adv_critics": "both", "realism_share": 0.3}
 LABEL: dict[str, Any] = {"condition": "label"}
 UNGUARDED: dict[str, Any] = {
     "adv_weight": 8.0, "discriminator": "harmony", "adv_loss": "non_saturating",
-    "learning_rate": 1e-3, "guard_bits": 0.0, "guard_variety": 0.0, "bos_share": 1.0,
+    "learning_rate": 1e-3, "guard_bits": 0.0, "guard_variety": 0.0, "guard_returns": -1,
+    "bos_share": 1.0,
 }  # fmt: skip
 
 
@@ -84,7 +85,8 @@ ARMS = (
         last=True),
     Arm("hacked", "guards off, share 8, one discriminator", UNGUARDED, seeds=1, last=True),
     Arm("hack-guarded", "the same with guards on",
-        UNGUARDED | {"guard_bits": 0.02, "guard_variety": 0.8, "kl_weight": 0.3}, seeds=1,
+        UNGUARDED
+        | {"guard_bits": 0.02, "guard_variety": 0.8, "guard_returns": 3, "kl_weight": 0.3}, seeds=1,
         last=True),
 )  # fmt: skip
 BY_NAME = {arm.name: arm for arm in ARMS}

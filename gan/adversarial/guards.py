@@ -67,6 +67,7 @@ class Watch:
         first: what was measured at the beginning.
         backoff: what the adversarial weight is multiplied by; halved at every way back.
         returns: how often the run was taken back.
+        ended: whether that was once too often.
     """
 
     most_bits: float = 0.02
@@ -76,6 +77,7 @@ class Watch:
     first: dict[str, float] = field(default_factory=dict)
     backoff: float = 1.0
     returns: int = 0
+    ended: bool = False
 
     def look(self, now: dict[str, float]) -> list[str]:
         """Looks at a validation; the names of what is wrong.
@@ -86,7 +88,7 @@ class Watch:
                 `first` does not have is not compared.
 
         Returns:
-            Some of "bits", "variety" (a run should go back for either) and "hacking" (an alarm).
+            Some of "bits", "variety" and "hacking"; a run should go back for any.
         """
         gained = {name: now[name] - value for name, value in self.first.items() if name in now}
         wrong = []
@@ -101,17 +103,22 @@ class Watch:
             wrong.append("hacking")
         return wrong
 
-    def back(self) -> None:
-        """Notes that the run was taken back: the term goes on with half its weight."""
+    def back(self, most: int) -> None:
+        """Notes that the run was taken back: the term goes on with half its weight.
+
+        Args:
+            most: so often it may; the next time is the run's end.
+        """
+        self.ended = self.returns >= most
         self.returns += 1
         self.backoff /= 2
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that moves."""
         whole = asdict(self)
-        return {name: whole[name] for name in ("first", "backoff", "returns")}
+        return {name: whole[name] for name in ("first", "backoff", "returns", "ended")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to a saved state."""
         self.first, self.backoff = dict(state["first"]), state["backoff"]
-        self.returns = state["returns"]
+        self.returns, self.ended = state["returns"], state["ended"]

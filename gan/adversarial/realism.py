@@ -160,16 +160,15 @@ class RealismCritic:
         return generated
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that moves."""
+        """Everything that moves but `old`, which is a rank's own."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "accuracy": self.accuracy,
-            "old": self.old,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to a saved state."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.accuracy, self.old = state["accuracy"], state["old"]
+        self.accuracy = state["accuracy"]

@@ -302,8 +302,12 @@ class AdversarialTerm:
         return float(torch.cat(found).mean())
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that moves."""
-        state: dict[str, Any] = {"recent": self.recent, "watch": self.watch.state_dict()}
+        """Everything that moves, on all ranks: all of them must ask for it."""
+        old = self.realism.old if self.realism is not None else []
+        state: dict[str, Any] = {
+            "watch": self.watch.state_dict(),
+            "ranks": self.ranks.gather({"recent": self.recent, "old": old}),
+        }
         if self.realism is not None:
             state["realism"] = self.realism.state_dict()
         if self.reference is not None:
@@ -312,10 +316,14 @@ class AdversarialTerm:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to a saved state."""
-        self.recent = [ids.cpu() for ids in state["recent"]]
+        # With another number of ranks nobody's past is anybody's: it is written anew.
+        ranks = state["ranks"]
+        mine = ranks[self.ranks.rank] if len(ranks) == self.ranks.world else {}
+        self.recent = [ids.cpu() for ids in mine.get("recent", [])]
         self.watch.load_state_dict(state["watch"])
         if self.realism is not None:
             self.realism.load_state_dict(state["realism"])
+            self.realism.old = list(mine.get("old", []))
         if "reference" in state:
             self.reference = deepcopy(self.model).eval().requires_grad_(False)
             self.reference.load_state_dict(state["reference"])

@@ -134,13 +134,14 @@ class Trainer:
                 self.step, settings.steps, settings.workers, self.compute.device
             )
             for parts in loader:
+                if self.term is not None and self.term.watch.ended:
+                    break
                 metrics = self.train_step(self.step, parts)
                 self.step += 1
                 if self.step % 10 == 0 or self.step == 1:
                     metrics |= peak_memory(self.compute.device)
                     log.log(self.step, metrics, show=self.step % 50 == 0)
-                if not self._after_step(log):
-                    break
+                self._after_step(log)
             if main:
                 self.composer.save(self.out / "generator")
             self.ranks.wait()
@@ -206,22 +207,25 @@ class Trainer:
             better, self.best = bits < self.best, min(bits, self.best)
             if handover:
                 self._begin(found)
-            elif self.term is not None:
-                goes_on = self._watch(found, log)
+            elif self.term is not None and not self._sound(found, log):
+                # Back at the last good weights, whose figures these are not.
+                better, self.best = False, self._good["best"]
+                goes_on = not self.term.watch.ended
+        saves = step % settings.checkpoint_every == 0 or last or better or not goes_on
+        moving = {"updater": self.updater.state_dict()} if saves else {}
+        if saves and self.term is not None:  # of all ranks, so all come here
+            moving |= {"term": self.term.state_dict(), "good": self._good}
         if not self.ranks.main:
             return goes_on
         if handover:
             self.composer.save(self.out / "cross_entropy")
-        if step % settings.checkpoint_every == 0 or last or better or not goes_on:
-            moving = {"updater": self.updater.state_dict()}
-            if self.term is not None:
-                moving |= {"term": self.term.state_dict(), "good": self._good}
+        if saves:
             state = {"optimizer": moving, "best": self.best}
             self.run.save(step, self.composer.save, state, settings.keep, better)
         return goes_on
 
-    def _watch(self, found: dict[str, float], log: Logbook) -> bool:
-        """Looks for damage and for reward hacking; takes the run back, or ends it, if need be."""
+    def _sound(self, found: dict[str, float], log: Logbook) -> bool:
+        """Looks for damage and reward hacking; if there is any, takes the run back, or ends it."""
         assert self.term is not None
         term, settings = self.term, self.settings
         if self.step <= settings.adv_start:
@@ -237,23 +241,23 @@ class Trainer:
                 f"{liked:.2f}, the judge's is {judged:.2f}; the generator is learning the "
                 "discriminator, not jazz"
             )
-        damage = [name for name in wrong if name != "hacking"]
         log.log(self.step, measured)
-        if not damage:
-            self._good = self._snapshot()
+        if not wrong or settings.guard_returns < 0:
+            if not wrong:
+                self._good = self._snapshot()
             return True
-        reason = {"bits": "bits a note rose", "variety": "the rollouts' variety fell"}[damage[0]]
-        if term.watch.returns >= settings.guard_returns:
-            log.say(f"step {self.step}: {reason} once more; the run ends where it was good")
-            self._restore(self._good)
-            return False
-        term.watch.back()
+        reason = {
+            "bits": "bits a note rose",
+            "variety": "the rollouts' variety fell",
+            "hacking": "the discriminator's opinion left the judge's",
+        }[wrong[0]]
+        term.watch.back(settings.guard_returns)
         self._restore(self._good)
-        log.say(
-            f"step {self.step}: {reason} too far; back to the last good weights, with the "
-            f"adversarial weight times {term.watch.backoff:g}"
-        )
-        return True
+        rest = f"the adversarial weight goes on times {term.watch.backoff:g}"
+        if term.watch.ended:
+            rest = "that was the last time, and the run ends there"
+        log.say(f"step {self.step}: {reason} too far; back to the last good weights; {rest}")
+        return False
 
     def _begin(self, found: dict[str, float]) -> None:
         """Where the term begins: the weights to go back to, and what is to be compared with."""
@@ -265,6 +269,8 @@ class Trainer:
         """Variety of the last rollouts, and what the discriminator and the judge make of them."""
         assert self.term is not None
         pieces = self.term.recent_pieces()
+        if not any(self.ranks.gather(bool(pieces))):
+            return {}
         now = {"variety": guards.variety(pieces)}
         if self.critic:
             now["p_jazz_discriminator"] = self.term.liked()
@@ -279,6 +285,7 @@ class Trainer:
             {
                 "kept": self.updater.kept.state_dict(),
                 "updater": self.updater.state_dict(),
+                "best": self.best,
             }
         )
 
@@ -287,6 +294,8 @@ class Trainer:
         self.updater.kept.load_state_dict(good["kept"])
         self.model.load_state_dict(good["kept"])
         self.updater.load_state_dict(deepcopy(good["updater"]))
+        if self.term is not None:
+            self.term.recent = []  # other weights wrote them
 
     def _alone(self, alone: bool) -> AbstractContextManager[None]:
         """Ranks add up their gradients in the last part of a step alone."""
@@ -310,7 +319,7 @@ class Trainer:
         folder = Path(settings.discriminator) if settings.discriminator else None
         return StyleCritic(
             folder, corpus, settings.exclude_sources, settings.rollout, settings.adv_loss,
-            self.compute.device,
+            self.compute.device, settings.adv_caution,
         )  # fmt: skip
 
     def _inputs(self, corpus: Corpus) -> dict[str, str]:

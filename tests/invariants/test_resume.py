@@ -71,8 +71,9 @@ def same_checkpoint(one: Path, two: Path) -> None:
     assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
     assert (one / "trainer.json").read_text() == (two / "trainer.json").read_text()
     states = [torch.load(folder / "optimizer.pt", weights_only=True) for folder in (one, two)]
-    # A discriminator's also holds its averaged weights, beside the optimizer's own.
-    moments = states[0].get("optimizer", states[0])["state"]
+    # A generator's lies with what else moves, a discriminator's beside its averaged weights.
+    moving = states[0].get("updater", states[0])
+    moments = moving["optimizer"]["state"]
     assert moments, "there is a state to compare"
     assert equal(*states)
 
