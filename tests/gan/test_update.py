@@ -210,6 +210,7 @@ def test_an_lstm_is_trained_by_the_same_loop(
     folder = trainer.train()
     assert json.loads((folder / "generator.json").read_text())["settings"]["kind"] == "lstm"
     lines = [json.loads(x) for x in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    assert lines[-1]["validation/bits_per_note"] < lines[0]["validation/bits_per_note"]
+    found = [line for line in lines if "validation/bits_per_note" in line]
+    assert found[-1]["validation/bits_per_note"] < found[0]["validation/bits_per_note"]
     assert any(line.get("adversarial/replay_agreement") == 1.0 for line in lines)
-    assert {"train/token_accuracy", "gap/token_accuracy", "validation_bits/Pitch"} <= set(lines[-1])
+    assert {"train/token_accuracy", "gap/token_accuracy", "validation_bits/Pitch"} <= set(found[-1])
