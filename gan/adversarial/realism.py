@@ -93,6 +93,12 @@ class RealismCritic:
         self.model.requires_grad_(True)
         return result
 
+    @torch.no_grad()
+    def score(self, rows: Tensor, real: Tensor) -> Tensor:
+        """Logits (B,) as a reward, without gradient; see `logits`."""
+        self.model.eval()
+        return self.logits(rows, real)
+
     def learn(
         self, generated: Tensor, music: Tensor, step: int, ranks: Ranks = ALONE
     ) -> dict[str, float]:

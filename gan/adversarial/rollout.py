@@ -90,21 +90,23 @@ def unroll(
     followed it. The whole is read anew at each step: there is no cache that keeps gradients.
 
     Returns:
-        The tokens, whose `raw` holds every step's logits, and the rows (B, S, V).
+        The tokens, whose `raw` are zeros added to every step's logits, so that the gradient there
+        can be measured, and the rows (B, S, V).
     """
     prefix, size = rollout.prefix, rollout.noise.shape[-1]
     heard = F.one_hot(rollout.ids[:, :prefix], size).to(model.embedding.weight.dtype)
-    raws, scores, rows = [], [], []
+    # What is put together at the end leads to no loss: rows are made of each step's own logits.
+    nothing = torch.zeros_like(rollout.noise).requires_grad_()
+    scores, rows = [], []
     for step in range(rollout.noise.shape[1]):
-        raw = model(heard)[:, -1:]
+        raw = model(heard)[:, -1:] + nothing[:, step, None]
         score = sampling.tempered(raw, rollout.masks[:, step, None], temperature)
         ids = rollout.ids[:, prefix + step, None]
         row = relax(score, rollout.noise[:, step, None], ids)
         heard = torch.cat([heard, row.to(heard.dtype)], 1)
-        raws.append(raw)
         scores.append(score)
         rows.append(row)
-    drawn = Replay(rollout.ids[:, prefix:], torch.cat(raws, 1), torch.cat(scores, 1), rollout.noise)
+    drawn = Replay(rollout.ids[:, prefix:], nothing, torch.cat(scores, 1), rollout.noise)
     return drawn, torch.cat(rows, 1)
 
 

@@ -199,7 +199,11 @@ class AdversarialTerm:
             found["adversarial"] = loss, settings.adv_weight
         heard = step >= settings.adv_start + settings.realism_warmup
         if self.realism is not None and heard:
-            loss = self.realism.loss(rows, drawn.real, music)
+            if settings.adv_estimator == "reinforce":
+                score = self.realism.score(rows, drawn.real)
+                loss = policy_gradient(drawn, leave_one_out(score))
+            else:
+                loss = self.realism.loss(rows, drawn.real, music)
             found["realism"] = loss, settings.adv_weight * settings.realism_share
         if self._docks is not None:
             after, docked = rewards.rewards(drawn.ids.cpu().numpy(), self._docks)
