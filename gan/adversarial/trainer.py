@@ -312,10 +312,6 @@ class Trainer:
 
     def _critic(self, corpus: Corpus) -> StyleCritic:
         settings = self.settings
-        if settings.adv_batch < self.ranks.world:
-            raise UserError(
-                f"--adv-batch {settings.adv_batch}: fewer rollouts than {self.ranks.world} ranks"
-            )
         folder = Path(settings.discriminator) if settings.discriminator else None
         return StyleCritic(
             folder, corpus, settings.exclude_sources, settings.rollout, settings.adv_loss,
