@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from data_tools.corpus import Corpus
-from data_tools.errors import UserError
 from data_tools.representation import PAD
 from gan.adversarial import guards
 from gan.adversarial.balance import norm_at_logits
