@@ -32,6 +32,23 @@ def steps(batch: int, length: int, rollouts: tuple[int, ...], pairs: int, size: 
 
 
 @bench.command()
+@click.option("--batch", default=2, show_default=True, help="Rollouts.")
+@click.option("--lengths", default="64,128,256", show_default=True, help="New tokens, by commas.")
+@click.option("--repeats", default=3, show_default=True, help="Steps timed.")
+@click.option("--longest-unroll", default=256, show_default=True, help="Not unrolled beyond.")
+@click.option("--out", type=Path, help="Also write a .json with everything, and a .md table.")
+def estimators(
+    batch: int, lengths: str, repeats: int, longest_unroll: int, out: Path | None
+) -> None:
+    """Time the estimators of the adversarial gradient, and measure their memory."""
+    from experiments.benchmarks.estimators import compare, markdown
+
+    sizes = tuple(int(length) for length in lengths.split(","))
+    rows = compare(batch, sizes, repeats, longest_unroll)
+    _show({"rows": rows}, markdown(rows), out)
+
+
+@bench.command()
 @click.option("--layers", default=4, show_default=True)
 @click.option("--width", default=256, show_default=True)
 @click.option("--heads", default=4, show_default=True)
