@@ -87,7 +87,7 @@ def test_variety_is_the_share_of_first_times() -> None:
     assert guards.variety([np.array(line)]) == 1
     assert guards.variety([np.array(loop)]) == pytest.approx(6 / 13)
     assert guards.variety([np.array(line), np.array(line)]) == 0.5
-    assert guards.variety([np.array([BOS, *line, EOS, PAD, PAD])]) == 1
+    assert guards.variety([np.array([BOS, *line, EOS, *[PAD] * 9])]) == 1
     assert guards.variety([np.array([3, 4, 5])]) == guards.variety([]) == 0
 
 
