@@ -92,7 +92,8 @@ class Watch:
         """
         gained = {name: now[name] - value for name, value in self.first.items() if name in now}
         wrong = []
-        if self.most_bits and gained.get("bits", 0.0) > self.most_bits * self.first["bits"]:
+        most = self.most_bits * self.first.get("bits", 0.0)
+        if most and gained.get("bits", 0.0) > most:
             wrong.append("bits")
         least = self.least_variety * self.first.get("variety", 0.0)
         if now.get("variety", least) < least:

@@ -69,6 +69,9 @@ class AdversarialTerm:
         settings: everything else.
         compute: device and precision.
         ranks: which share of the rollouts is this process's.
+
+    Raises:
+        UserError: too few rollouts for the ranks, or for rewards to be compared with one another.
     """
 
     def __init__(
@@ -82,6 +85,12 @@ class AdversarialTerm:
         ranks: Ranks = ALONE,
     ) -> None:
         self.settings, self.compute, self.ranks = settings, compute, ranks
+        rewarded = bool(settings.reward_weight) or settings.adv_estimator == "reinforce"
+        if settings.adv_batch < (1 + rewarded) * ranks.world:
+            raise UserError(
+                f"--adv-batch {settings.adv_batch}: too few rollouts for {ranks.world} rank(s); "
+                f"use at least {(1 + rewarded) * ranks.world}"
+            )
         self.model, self.critic = model, critic
         self.representation = corpus.representation
         plain = Representation(corpus.representation.settings, representation.conditions)

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from data_tools.corpus import Corpus
-from data_tools.errors import UserError
 from data_tools.representation import PAD
 from gan.adversarial import guards
 from gan.adversarial.balance import norm_at_logits
@@ -312,10 +311,6 @@ class Trainer:
 
     def _critic(self, corpus: Corpus) -> StyleCritic:
         settings = self.settings
-        if settings.adv_batch < self.ranks.world:
-            raise UserError(
-                f"--adv-batch {settings.adv_batch}: fewer rollouts than {self.ranks.world} ranks"
-            )
         folder = Path(settings.discriminator) if settings.discriminator else None
         return StyleCritic(
             folder, corpus, settings.exclude_sources, settings.rollout, settings.adv_loss,

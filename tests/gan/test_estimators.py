@@ -7,7 +7,7 @@ rollout's length; next tokens along music within the grammar; soft rows at their
 
 import math
 from collections.abc import Callable, Iterator
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,9 @@ def test_the_policy_gradient_is_reinforce(theta: Tensor) -> None:
     advantages = torch.tensor([[0.5, -2.0], [1.5, 7.0], [0.0, 3.0]], dtype=torch.float64)
     (gradient,) = torch.autograd.grad(policy_gradient(drawn(theta, ids), advantages), theta)
     p = theta.detach().softmax(-1)
+    log_p = drawn(theta, ids).log_probabilities()
+    torch.testing.assert_close(log_p[:, 0], theta.log_softmax(-1)[ids[:, 0] - 1])
+    assert log_p[1, 1] == 0, "where nothing was drawn"
     expected = torch.zeros(V, dtype=torch.float64)
     for row in range(3):
         for place in range(2):
@@ -400,7 +403,7 @@ def test_the_temperature_goes_by_equal_factors() -> None:
     assert found[0] == 2.0
     assert found[4] == pytest.approx(0.5)
     assert found[8:] == pytest.approx([0.125] * 3)
-    factors = {round(b / a, 9) for a, b in zip(found[:8], found[1:9], strict=True)}
+    factors = {round(b / a, 9) for a, b in pairwise(found[:9])}
     assert factors == {round(2**-0.5, 9)}
 
 

@@ -30,14 +30,16 @@ def flags(corpus: Corpus, out: Path, **changes: object) -> list[str]:
     return ["train", *(part for k, v in choices.items() for part in (f"--{k}", str(v))), "--quiet"]
 
 
-def launch(ranks: int, arguments: list[str], restarts: int = 0) -> subprocess.Popen[str]:
-    """`gan train` alone, or under torchrun."""
+def launch(
+    ranks: int, arguments: list[str], restarts: int = 0, program: tuple[str, ...] = ("-m", "gan")
+) -> subprocess.Popen[str]:
+    """`gan train` (or another program) alone, or under torchrun."""
     torchrun = [
         "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks),
-        "--max-restarts", str(restarts), "-m", "gan",
+        "--max-restarts", str(restarts), *program,
     ]  # fmt: skip
-    words = torchrun if ranks > 1 else ["-m", "gan"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    words = torchrun if ranks > 1 else program
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "PYTHONWARNINGS"):
         environment.pop(name, None)
     return subprocess.Popen(
@@ -104,6 +106,23 @@ def test_other_ranks_draw_other_rollouts(
     first = metrics(tmp_path / "run")[1]
     assert first["adversarial/replay_agreement"] == 1.0
     assert first["loss/adversarial"] > 0
+
+
+def test_ranks_share_one_generator_one_critic_and_no_past(
+    practice_corpus: Corpus, tiny_discriminator: Path, tmp_path: Path
+) -> None:
+    """See `adversarial_ranks.py`: with rollouts of their own, this is what holds of two ranks."""
+    worker = str(Path(__file__).with_name("adversarial_ranks.py"))
+    words = [str(practice_corpus.folder), str(tiny_discriminator), str(tmp_path)]
+    finish(launch(2, words, program=(worker,)))
+    report = json.loads((tmp_path / "report.json").read_text())
+    one, two = report["straight"]
+    for name in ("generator", "critic", "reference", "accuracy", "first"):
+        assert one[name] == two[name], name
+    for name in ("recent", "old"):
+        assert one[name] != two[name], name
+    assert report["resumed"] == report["straight"], "bit for bit, each rank's own past too"
+    assert max(report["off"]) < 1e-3, "a critic's step is on the pieces of all ranks"
 
 
 def test_a_run_goes_on_with_another_number_of_ranks(

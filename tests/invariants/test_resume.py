@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +16,10 @@ from click.testing import CliRunner
 
 from data_tools.corpus import Corpus
 from gan import pretrain as module
+from gan.adversarial.trainer import Trainer
 from gan.cli import main
 from gan.pretrain import pretrain
-from gan.settings import PretrainSettings
+from gan.settings import PretrainSettings, TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 40
@@ -195,3 +198,56 @@ def test_pretraining_stopped_and_resumed_is_the_same(
     for name in ("report.json", "report.md", "classifier/model.safetensors",
                  "classifier/classifier.json"):  # fmt: skip
         assert (straight / name).read_bytes() == (stopped / name).read_bytes()
+
+
+EVERYTHING = {
+    "adv_weight": 0.5, "adv_critics": "both", "realism_warmup": 1, "reward_weight": 0.3,
+    "kl_weight": 0.1, "entropy_weight": 0.01, "adv_scale": "gradient", "adv_start": 1,
+}  # fmt: skip
+DAMAGED = {"learning_rate": 0.3, "guard_bits": 1e-6, "guard_returns": 9, "average": "ema",
+           "average_decay": 0.5, "adv_estimator": "reinforce"}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{}, DAMAGED], ids=["sound", "taken back"])
+def test_everything_adversarial_stopped_and_resumed_is_the_same(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path,
+    changes: dict[str, Any],
+) -> None:  # fmt: skip
+    """Both critics, reward, divergence and entropy; the critic's moments and memory, the watch."""
+    settings = tiny_settings(
+        **EVERYTHING | changes, steps=7, evaluate_every=2,
+        checkpoint_every=3, rollout=12, validation_windows=4, samples=0, keep=9,
+    )  # fmt: skip
+
+    def trainer(name: str, resume: bool = False) -> Trainer:
+        return Trainer(practice_corpus, tmp_path / name, settings, resume=resume, quiet=True)
+
+    straight = trainer("straight")
+    straight.train()
+    stopped = trainer("stopped")
+    step = stopped.train_step
+
+    def short(number: int, *rest: Any) -> dict[str, float]:
+        if number == 5:
+            raise KeyboardInterrupt
+        return step(number, *rest)
+
+    stopped.train_step = short  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train()
+    resumed = trainer("stopped", resume=True)
+    assert 3 <= resumed.step <= 4
+    torch.manual_seed(123)  # whatever else has drawn
+    resumed.train()
+    assert metrics(straight.out) == metrics(resumed.out)
+    one, two = (run.out / "checkpoints" / "step-000007" for run in (straight, resumed))
+    assert (one / "trainer.json").read_text() == (two / "trainer.json").read_text()
+    states = [torch.load(folder / "optimizer.pt", weights_only=True) for folder in (one, two)]
+    assert states[0]["term"]["realism"]["optimizer"]["state"]
+    assert states[0]["term"]["ranks"][0]["old"]
+    assert states[0]["term"]["watch"]["returns"] == (3 if changes else 0)
+    assert states[0]["good"]["kept"]
+    assert equal(*states)
+    for name in ("checkpoints/step-000007", "generator"):
+        files = (run.out / name / "model.safetensors" for run in (straight, resumed))
+        assert len({file.read_bytes() for file in files}) == 1
