@@ -134,7 +134,7 @@ def test_the_watch_compares_what_it_has() -> None:
 
 
 def test_going_back_halves_and_ends() -> None:
-    watch = Watch(first=FIRST)
+    watch = Watch(first=dict(FIRST))
     told = []
     for _ in range(3):
         watch.back(2)
@@ -143,7 +143,10 @@ def test_going_back_halves_and_ends() -> None:
     again = Watch()
     again.load_state_dict(json.loads(json.dumps(watch.state_dict())))
     assert again == watch
-    assert watch.first is not again.first
+    state = watch.state_dict()
+    again.load_state_dict(state)
+    again.first["variety"] = watch.first["variety"] + 1
+    assert state["first"] == watch.first == FIRST, "a state saved stays as it was"
 
 
 @pytest.fixture
