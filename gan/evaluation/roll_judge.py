@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -105,7 +106,7 @@ class RollJudge:
             scale, bias = tensors.pop("calibration").tolist()
             network = RollNetwork(len(tensors["layers.0.bias"]))
             network.load_state_dict(tensors)
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{path}: no piano-roll judge ({error})".replace("\n", " ")) from None
         return cls(network, scale, bias)
 

@@ -134,7 +134,7 @@ def test_the_watch_compares_what_it_has() -> None:
 
 
 def test_going_back_halves_and_ends() -> None:
-    watch = Watch(first=FIRST)
+    watch = Watch(first=dict(FIRST))
     told = []
     for _ in range(3):
         watch.back(2)
@@ -143,7 +143,10 @@ def test_going_back_halves_and_ends() -> None:
     again = Watch()
     again.load_state_dict(json.loads(json.dumps(watch.state_dict())))
     assert again == watch
-    assert watch.first is not again.first
+    state = watch.state_dict()
+    again.load_state_dict(state)
+    again.first["variety"] = watch.first["variety"] + 1
+    assert state["first"] == watch.first == FIRST, "a state saved stays as it was"
 
 
 @pytest.fixture
@@ -337,6 +340,12 @@ def test_a_judge_reads_rollouts_and_no_prompts(make: Make) -> None:
         ids = torch.tensor(np.pad(piece, (0, trainer.settings.rollout - len(piece))))[None]
         each.append(trainer.critic.probability(trainer.critic.logits_of(ids)))
     assert term.liked() == pytest.approx(float(torch.cat(each).mean()), abs=1e-5)
+    second = term.recent[1]
+    trainer.train_step(RECENT)
+    assert len(term.recent) == RECENT
+    assert torch.equal(term.recent[0], second), "the oldest has gone"
+    term.recent = [torch.tensor([[5, 6, EOS, PAD], [7, 8, 9, 5]])]
+    assert [piece.tolist() for piece in term.recent_pieces()] == [[5, 6], [7, 8, 9, 5]]
 
 
 def test_the_reference_stays_and_the_divergence_holds(make: Make) -> None:
@@ -360,21 +369,25 @@ def test_the_reference_stays_and_the_divergence_holds(make: Make) -> None:
     assert 0 < found[1] < 0.7 * found[0]
 
 
-def test_the_entropy_bonus_raises_entropy(make: Make) -> None:
-    """A gradient step along the term alone."""
-    found = []
-    for weight in (0.0, 5.0):
-        trainer = make(entropy_weight=weight, folder=f"entropy-{weight}")
-        with torch.no_grad():
-            for matrix in trainer.model.parameters():
-                matrix.mul_(3 if matrix.dim() == 2 else 1)
-        assert trainer.term is not None
-        for step in range(6):
-            trainer.train_step(step)
-        sampled = trainer.term.rollouts(torch.tensor([[BOS]] * 8), 24, torch.Generator())
-        scores = trainer.model.eval()(sampled.ids[:, :-1]).masked_fill(~sampled.masks, -torch.inf)
-        found.append(guards.entropy(scores, sampled.ids[:, 1:] != PAD).item())
-    assert found[1] > found[0] + 0.01
+def test_the_entropy_bonus_asks_for_entropy(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make(entropy_weight=0.7)
+    term, critic = trainer.term, trainer.critic
+    assert term is not None
+    assert critic is not None
+    monkeypatch.setattr(critic, "loss", lambda logits: 0 * logits.sum())
+    seen: list[tuple[Tensor, Tensor]] = []
+    original = guards.entropy
+
+    def watched(scores: Tensor, drawn: Tensor) -> Tensor:
+        seen.append((scores, drawn))
+        return original(scores, drawn)
+
+    monkeypatch.setattr(guards, "entropy", watched)
+    push = term(0, 0.5, 1.0)
+    (bonus,) = torch.autograd.grad(original(*seen[0]), push.outputs[0])
+    assert bonus.norm() > 1e-6
+    torch.testing.assert_close(push.gradients[0], -0.35 * bonus)
+    assert push.measured["loss/entropy"] == pytest.approx(-original(*seen[0]).item())
 
 
 @pytest.mark.parametrize(
