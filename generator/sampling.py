@@ -73,6 +73,15 @@ def gumbel(
     return noise.clamp_min_(_SMALLEST).log_().neg_().to(device)
 
 
+def _noise_of(generators: Sequence[torch.Generator], size: int, device: torch.device) -> Tensor:
+    """Gumbel noise (B, NOISE_BLOCK, V), each row from its own generator."""
+    shape = (len(generators), NOISE_BLOCK, size)
+    drawn = torch.empty(shape, pin_memory=device.type == "cuda")
+    for row, one in zip(drawn, generators, strict=True):
+        row.exponential_(generator=one)
+    return drawn.to(device, non_blocking=True).clamp_min_(_SMALLEST).log_().neg_()
+
+
 def seeded(seeds: Iterable[int]) -> list[torch.Generator]:
     """One noise generator a sequence, on the CPU: the same music on every device."""
     return [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -210,13 +219,12 @@ def stream(
             if step % NOISE_BLOCK == 0:
                 if step and bool((ids[:, now - 1] <= EOS).all()):
                     break
-                shape = (NOISE_BLOCK, model.vocab_size)
-                noise = torch.stack([gumbel(shape, one) for one in generators], 1).to(ids.device)
+                noise = _noise_of(generators, model.vocab_size, ids.device)
             if draws is not None and step and readers[0].room:
                 if not captured:
                     draws.begin(ids[:, now - 1], state)
                     captured = True
-                ids[:, now] = draws.draw(noise[step % NOISE_BLOCK])
+                ids[:, now] = draws.draw(noise[:, step % NOISE_BLOCK])
                 yield ids[:, : now + 1]
                 continue
             if captured and draws is not None:
@@ -230,7 +238,7 @@ def stream(
             here = choice.at(step)
             scores = scored(logits, grammar.allowed(state), ids[:, :now], here, grammar.strikes)
             if here.temperature:
-                scores = scores + noise[step % NOISE_BLOCK]
+                scores = scores + noise[:, step % NOISE_BLOCK]
             drawn = scores.argmax(-1)
             ids[:, now] = drawn
             state = grammar.advance(state, drawn)
