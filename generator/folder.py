@@ -18,6 +18,10 @@ from generator.settings import ModelSettings
 
 FORMAT = 1
 PRETRAINED = Path(__file__).parent / "pretrained"
+# What the package ships, by name: a generator of cross-entropy alone, and what adversarial training
+# made of it.
+SHIPPED = {"ce": PRETRAINED, "adv": PRETRAINED / "adversarial"}
+DEFAULT = "ce"
 
 
 class _Card(BaseModel):
@@ -37,14 +41,16 @@ def load_folder(folder: str | Path | None) -> tuple[GeneratorModel, Representati
     """A generator, its representation, and the label it composes for by default.
 
     Args:
-        folder: None for the one this package ships.
+        folder: None for the one this package ships, "ce" or "adv" for one of the two.
 
     Raises:
         UserError: no generator there, or parts that do not belong together.
     """
     if folder is None:
-        folder = PRETRAINED
-        if not (PRETRAINED / "generator.json").is_file():
+        folder = DEFAULT
+    if str(folder) in SHIPPED and not Path(folder).is_dir():
+        folder = SHIPPED[str(folder)]
+        if not (folder / "generator.json").is_file():
             raise UserError(
                 "no generator came with this install; train one with `gan train` and give "
                 "its run or checkpoint"

@@ -93,7 +93,7 @@ BY_NAME = {arm.name: arm for arm in ARMS}
 
 TEMPERATURES = (1.0, 0.9)  # of every arm
 FRONTIER = ((0.7, 1.0), (0.8, 1.0), (1.1, 1.0), (1.0, 0.9), (1.0, 0.95))  # temperature, top-p
-FRONTIER_ARMS = ("ce", "curated", "style", "both", "both-reward", "label-ce", "label-both")
+FRONTIER_ARMS = ("ce", "curated", "style", "both")
 COUNT, LENGTH = 160, 512  # samples a seed, tokens of each
 LONG_ARMS, LONG_COUNT, LONG_LENGTH = (
     ("ce", "both", "both-reward", "label-ce", "label-both"),
