@@ -252,7 +252,19 @@ def test_the_best_of_four_is_the_best_of_four(sampler: Sampler, bases: Path) -> 
     assert len(set(logits.argmax(1).tolist())) > 1, "it is not always the same one"
 
 
-def test_guided_samples_are_as_many_as_asked(sampler: Sampler) -> None:
+def test_guided_samples_are_one_of_each_company(
+    sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     guided = sampler(BY_NAME["guidance"], 3)
     assert guided.shape == (3, 40)
     assert len(np.unique(guided, axis=0)) == 3
+
+    class Idle:
+        """A guide that chooses nothing."""
+
+        def over(self, seeds: list[int], start: int) -> Callable[[torch.Tensor], None]:
+            assert len(seeds) == 3
+            return lambda ids: None
+
+    monkeypatch.setattr("gan.selection.steering", lambda *_: Idle())
+    assert np.array_equal(sampler(BY_NAME["guidance"], 3), sampler(BY_NAME["ce"], 12)[::4])
