@@ -19,6 +19,7 @@ from gan.cli_cluster import ray_score
 from gan.cli_curate import curate
 from gan.cli_data import data
 from gan.cli_ensemble import ensemble
+from gan.cli_evaluate import compare, evaluate
 from gan.cli_explain import explain
 from gan.cli_generate import generate
 from gan.cli_render import render
@@ -68,6 +69,8 @@ main.add_command(explain)
 main.add_command(ray_score)
 main.add_command(ensemble)
 main.add_command(generate)
+main.add_command(evaluate)
+main.add_command(compare)
 main.add_command(render)
 
 

@@ -1,0 +1,184 @@
+"""`gan evaluate` and `gan compare`: music against real jazz, in numbers and on a page that plays.
+
+Torch is imported inside the commands.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from data_tools.errors import UserError
+
+Command = Callable[..., Any]
+SWEEP: tuple[dict[str, float], ...] = (
+    {"temperature": 0.7}, {"temperature": 0.8}, {"temperature": 0.9}, {"temperature": 1.0},
+    {"temperature": 1.1}, {"temperature": 1.0, "top_p": 0.9}, {"temperature": 1.0, "top_p": 0.95},
+)  # fmt: skip
+
+
+def _shared(command: Command) -> Command:
+    for option in reversed(
+        [
+            click.option("--real", required=True, type=click.Path(exists=True, path_type=Path),
+                         help="Real jazz: a corpus (its test split), or a folder of MIDI."),
+            click.option("--split", default="test", show_default=True, help="Of that corpus."),
+            click.option("--exclude-sources", multiple=True, help="Sources of it left out."),
+            click.option("--train", type=click.Path(exists=True, path_type=Path),
+                         help="The corpus they were trained on, to see what is copied."),
+            click.option("--judges", type=click.Path(exists=True, path_type=Path),
+                         help="A folder of judges.  [the shipped ones]"),
+            click.option("--no-judges", is_flag=True, help="Go without."),
+            click.option("--count", default=64, show_default=True, type=click.IntRange(2),
+                         help="Pieces a system."),
+            click.option("--length", default=512, show_default=True, type=click.IntRange(64),
+                         help="Tokens a piece."),
+            click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**62)),
+            click.option("--temperature", default=0.95, show_default=True,
+                         type=click.FloatRange(0, 10)),
+            click.option("--top-p", default=0.98, show_default=True, type=click.FloatRange(0, 1)),
+            click.option("--frontier", is_flag=True, help="Also sweep temperature and top-p."),
+            click.option("--shown", default=8, show_default=True, help="Samples on the page."),
+            click.option("--out", required=True, type=Path, help="Folder for what was found."),
+            click.option("--device", default="auto", show_default=True),
+            click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+        ]
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("system")
+@_shared
+def evaluate(system: str, **choices: Any) -> None:
+    """How near a generator, or a folder of MIDI, comes to real jazz.
+
+    SYSTEM is a run, a generator's folder, 'shipped', 'ce' or 'adv', or a folder of MIDI files;
+    NAME=SYSTEM gives it a name. Writes evaluation.json, table.md, report.html and the samples.
+    """
+    _run([system], (), **choices)
+
+
+@click.command()
+@click.argument("systems", nargs=-1, required=True)
+@click.option("--ratings", multiple=True, type=click.Path(exists=True, path_type=Path),
+              help="What listeners exported from the page: adds win rates.")  # fmt: skip
+@_shared
+def compare(systems: tuple[str, ...], ratings: tuple[Path, ...], **choices: Any) -> None:
+    """Several systems side by side, each also against the first.
+
+    SYSTEMS as for 'gan evaluate': A=runs/lstm B=runs/transformer C=runs/adversarial. The page
+    can be listened to blind; '--ratings' takes back what was chosen.
+    """
+    if len(systems) < 2:
+        raise click.UsageError("give at least two systems, or use 'gan evaluate'")
+    _run(list(systems), ratings, **choices)
+
+
+def _run(
+    words: list[str], ratings: tuple[Path, ...], real: Path, split: str,
+    exclude_sources: tuple[str, ...], train: Path | None, judges: Path | None, no_judges: bool,
+    count: int, length: int, seed: int, temperature: float, top_p: float, frontier: bool,
+    shown: int, out: Path, device: str, quiet: bool,
+) -> None:  # fmt: skip
+    import numpy as np
+
+    from data_tools import midi
+    from data_tools.corpus import Corpus
+    from data_tools.files import write_json, write_text
+    from gan.engine import engine
+    from gan.evaluation import comparison, narration, systems
+    from gan.evaluation.judging import Judges
+    from gan.evaluation.report import REAL, read_ratings, write_report
+    from gan.evaluation.report.ratings import ratings_table
+
+    def say(text: str) -> None:
+        if not quiet:
+            click.echo(text)
+
+    compute = engine(device, "fp32")
+    panel = None if no_judges else Judges.load(judges)
+    pieces, representation, corpus = systems.real_music(
+        real, split, exclude_sources, length, max(count, 64)
+    )
+    known = None
+    if train:
+        learnt = Corpus(train)
+        if learnt.representation.music_digest != representation.music_digest:
+            raise UserError(f"{train}: other tokens than {real}; build both alike")
+        numbers = learnt.select("train", exclude_sources=exclude_sources)
+        known = [np.asarray(learnt.piece(number)) for number in numbers]
+    reference = comparison.Reference(pieces, representation, panel, known)
+    truth = reference.judged(REAL, pieces)
+    found, measured = [], []
+    sweeps: dict[str, dict[str, comparison.Measured]] = {}
+    for name, where in systems.named(words):
+        system = systems.written(
+            name, where, representation, count, length, seed, str(compute.device),
+            SWEEP if frontier else (), temperature=temperature, top_p=top_p, opening=8,
+        )  # fmt: skip
+        for path, reason in system.refused:
+            say(f"  left out {path}: {reason}")
+        result = reference.measured(system)
+        if corpus is not None:
+            bits = comparison.bits_of(system, corpus, exclude_sources, compute)
+            if bits is not None:
+                result.figures["bits a note"] = comparison.plain(bits)
+        for key in narration.MEASURES:
+            if f"{key}_real" in result.figures:
+                truth.figures.setdefault(key, result.figures[f"{key}_real"])
+        sweeps[name] = {
+            setting: reference.judged(name, music) for setting, music in system.sweep.items()
+        }
+        found.append(system)
+        measured.append(result)
+        say(f"{name}: {len(system.pieces)} pieces")
+    comparison.beside_first(measured)
+    extra = [ratings_table(read_ratings(*ratings))] if ratings else []
+    note = f"real jazz: {len(pieces)} pieces of {real}; seed {seed}; {length} tokens a piece"
+    content = narration.report(
+        "Evaluation" if len(words) == 1 else "Comparison", found, measured, truth, pieces,
+        representation, sweeps, shown, extra, note,
+    )  # fmt: skip
+    for system in found:
+        for number, ids in enumerate(system.pieces):
+            folder = out / "samples" / system.name
+            midi.write(representation.decode(ids), folder / f"{number:03d}.mid")
+    summary = narration.table(measured, truth)
+    write_report(content, out / "report.html")
+    write_text(out / "table.md", f"{content.verdict}\n\n{summary}")
+    write_json(
+        out / "evaluation.json",
+        {
+            "verdict": content.verdict,
+            "real": _numbers(truth),
+            "systems": [_numbers(each) for each in measured],
+            "frontier": {
+                name: {setting: _numbers(each) for setting, each in sweep.items()}
+                for name, sweep in sweeps.items()
+            },
+            "ratings": [asdict(rate) for rate in read_ratings(*ratings)] if ratings else [],
+        },
+    )
+    say(f"\n{content.verdict}\n\n{summary}\n{out / 'report.html'}")
+
+
+def _numbers(measured: Any) -> dict[str, Any]:
+    """For JSON, which knows no NaN."""
+    from math import isfinite
+
+    def told(figure: Any) -> dict[str, float | None]:
+        return {
+            name: round(value, 5) if isfinite(value) else None
+            for name, value in (("value", figure.value), ("low", figure.low), ("high", figure.high))
+        }
+
+    return {
+        "name": measured.name,
+        "figures": {name: told(figure) for name, figure in measured.figures.items()},
+        "beside_first": {name: told(figure) for name, figure in measured.beside.items()},
+        "p_jazz": {judge: p.round(4).tolist() for judge, p in measured.p_jazz.items()},
+    }

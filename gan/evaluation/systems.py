@@ -1,0 +1,186 @@
+"""What is compared: generators, by run or folder or name, and folders of MIDI from anywhere.
+
+Everything becomes token ids of one representation and one length, so that all figures are of the
+same kind of excerpt.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_tools.corpus import Corpus
+from data_tools.errors import UserError
+from data_tools.representation import EOS, Representation
+from discriminator.reading import read_piece
+from gan.run import generator_folder
+from generator.compose import Composer
+from generator.folder import SHIPPED
+
+SUFFIXES = (".mid", ".midi")
+FEWEST = 32  # tokens of a file that is used
+
+
+@dataclass
+class Written:
+    """A system's music.
+
+    Attributes:
+        name: of the system.
+        where: as given.
+        pieces: token ids, at most `length` each.
+        composer: what wrote them, None for files.
+        curves: losses by step, of a run.
+        refused: files that could not be used, with the reason.
+        sweep: pieces at other settings, by "temperature 0.9" and the like.
+    """
+
+    name: str
+    where: str
+    pieces: list[np.ndarray]
+    composer: Composer | None = None
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    sweep: dict[str, list[np.ndarray]] = field(default_factory=dict)
+
+
+def named(words: Sequence[str]) -> list[tuple[str, str]]:
+    """NAME=WHERE or WHERE, as (name, where).
+
+    Raises:
+        UserError: a name is given twice.
+    """
+    found = []
+    for word in words:
+        name, _, where = word.rpartition("=")
+        found.append((name or Path(where).name or where, where))
+    names = [name for name, _ in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"two systems are called '{name}'; name them: A={name} B={name}")
+    return found
+
+
+def written(
+    name: str,
+    where: str,
+    representation: Representation,
+    count: int,
+    length: int,
+    seed: int,
+    device: str,
+    sweep: Sequence[dict[str, float]] = (),
+    **choice: Any,
+) -> Written:
+    """The music of a system: composed now, or read from its files.
+
+    Args:
+        name, where: of the system.
+        representation: what the pieces are wanted in.
+        count: pieces.
+        length: tokens of each at most.
+        seed: of the first piece.
+        device: where to sample.
+        sweep: other choices to sample as many pieces with.
+        choice: see `generator.choice.Choice`.
+
+    Raises:
+        UserError: nothing there, or a generator of another representation.
+    """
+    place = Path(where)
+    if where not in (*SHIPPED, "shipped") and _files(place) and not _is_generator(place):
+        return _read(name, place, representation, count, length)
+    if where == "shipped":
+        composer = Composer.load(None, device)
+    elif where in SHIPPED and not place.exists():
+        composer = Composer.load(where, device)
+    elif place.is_dir():
+        composer = Composer.load(generator_folder(place), device)
+    else:
+        raise UserError(f"{where}: no run, generator's folder or folder of MIDI; or say 'shipped'")
+    if composer.representation.music_digest != representation.music_digest:
+        raise UserError(f"{where}: writes other tokens than the real music is read in")
+
+    def compose(**choices: Any) -> list[np.ndarray]:
+        pieces = composer.compose(count, seed, length=length, batch=32, **choices)
+        return [piece.ids[piece.ids > EOS].astype(int) for piece in pieces]
+
+    result = Written(name, where, compose(**choice), composer, _curves(place))
+    for other in sweep:
+        label = ", ".join(f"{key.replace('_', '-')} {value:g}" for key, value in other.items())
+        result.sweep[label] = compose(**(choice | {"top_p": 1.0, "opening": 0} | other))
+    return result
+
+
+def real_music(
+    where: Path, split: str, exclude: Sequence[str], length: int, most: int
+) -> tuple[list[np.ndarray], Representation, Corpus | None]:
+    """Real jazz to hold everything against: a corpus's split, or the files of a folder.
+
+    Raises:
+        UserError: none there.
+    """
+    if (where / "corpus.json").is_file():
+        corpus = Corpus(where)
+        numbers = corpus.select(split, "jazz", exclude)
+        pieces = [np.asarray(corpus.piece(number)[:length]).astype(int) for number in numbers]
+        pieces = [piece for piece in pieces if len(piece) >= FEWEST][:most]
+        if not pieces:
+            raise UserError(f"{where}: no jazz in its split '{split}'")
+        return pieces, corpus.representation, corpus
+    representation = Representation()
+    found = _read("real", where, representation, most, length)
+    return found.pieces, representation, None
+
+
+def _is_generator(place: Path) -> bool:
+    return any((place / name).exists() for name in ("generator.json", "generator", "checkpoints"))
+
+
+def _files(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return []
+    return sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+
+
+def _read(
+    name: str, place: Path, representation: Representation, count: int, length: int
+) -> Written:
+    result = Written(name, str(place), [])
+    for path in _files(place):
+        if len(result.pieces) == count:
+            break
+        reading = read_piece(path, representation)
+        ids = reading.ids[:length].astype(int)
+        if reading.error:
+            result.refused.append((str(path), reading.error))
+        elif len(ids) < FEWEST:
+            result.refused.append((str(path), f"only {len(ids)} tokens"))
+        else:
+            result.pieces.append(ids)
+    if not result.pieces:
+        raise UserError(f"{place}: no MIDI file that could be used ({len(result.refused)} refused)")
+    return result
+
+
+def _curves(place: Path) -> dict[str, list[tuple[float, float]]]:
+    """Losses of a run, training and validation."""
+    names = {
+        "validation/bits_per_note": "bits a note, validation",
+        "train/bits_per_note": "bits a note, training music",
+        "loss/ce": "cross-entropy, nats a token",
+        "discriminator/p_jazz_generated": "p(jazz) of rollouts, discriminator",
+        "guard/p_jazz_judge": "p(jazz) of rollouts, judge",
+    }
+    found: dict[str, list[tuple[float, float]]] = {}
+    metrics = place / "metrics.jsonl"
+    if metrics.is_file():
+        for line in metrics.read_text().splitlines():
+            point = json.loads(line)
+            for key, says in names.items():
+                if key in point:
+                    found.setdefault(says, []).append((point["step"], point[key]))
+    return found
