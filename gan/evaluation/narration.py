@@ -45,7 +45,6 @@ MEASURES = {
     "degenerate": Measure("lower", "Share of pieces with a loop, a run, a silence.", 3),
     "copied": Measure("lower", "Share that copies more from training than 95% of real pieces.", 2),
 }
-CONSTANT = "p(jazz)"
 
 
 def told(figure: Interval, digits: int = 2) -> str:
@@ -153,13 +152,12 @@ def _system(
     }
     unit = representation.grid_seconds or 0.02
     samples = []
-    for number, ids in enumerate(music.pieces[:shown]):
+    for number, ids in enumerate(music.pieces[:shown], start=1):
         notes = representation.events(ids, close=True).notes
         start, end = notes.start * unit, notes.end * unit
         rows = np.stack([start, end - start, notes.pitch, notes.velocity], 1)
-        p = {judge: float(values[number]) for judge, values in measured.p_jazz.items()}
-        said = ", ".join(f"{judge} {value:.2f}" for judge, value in p.items())
-        samples.append(Sample(f"No. {number + 1}" + (f" ({said})" if said else ""), rows))
+        # No judge's opinion in the title: it is read before the piece is heard.
+        samples.append(Sample(f"No. {number}", rows))
     return System(
         music.name,
         f"{len(music.pieces)} pieces" + (f" of {music.where}" if music.where else ""),

@@ -125,8 +125,8 @@ def real_music(
     """
     if (where / "corpus.json").is_file():
         corpus = Corpus(where)
-        numbers = corpus.select(split, "jazz", exclude)
-        pieces = [np.asarray(corpus.piece(number)[:length]).astype(int) for number in numbers]
+        numbers = np.random.default_rng(0).permutation(corpus.select(split, "jazz", exclude))
+        pieces = [np.asarray(corpus.piece(int(n))[:length]).astype(int) for n in numbers]
         pieces = [piece for piece in pieces if len(piece) >= FEWEST][:most]
         if not pieces:
             raise UserError(f"{where}: no jazz in its split '{split}'")
