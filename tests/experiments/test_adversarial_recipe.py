@@ -117,8 +117,13 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 
 
 def test_each_arm_is_done_once_and_a_failure_costs_its_own(
-    done: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    done: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def sleep(seconds: float) -> None:
+        pytest.fail("there is nothing to wait for")
+
+    monkeypatch.setattr(recipe.time, "sleep", sleep)
     recipe.work(Path(), Path(), tmp_path, "cpu", "", 1.0)
     jobs = [(arm.name, seed) for arm, seed in recipe.jobs("")]
     given_up = {("jazz-both", seed) for seed in range(3)}  # it goes on from one that failed
