@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from data_tools.corpus import Corpus
 from data_tools.representation import BOS, EOS, PAD, Representation
@@ -424,12 +424,22 @@ def test_the_trainer_follows_the_schedule(
     assert told == pytest.approx(expected)
 
 
-def test_soft_rows_are_what_critics_see_when_asked(make: Make) -> None:
-    trainer = make(adv_weight=0.3, relax="soft", relaxation=1.0, relaxation_forward=0.5)
+def test_soft_rows_are_what_critics_see_when_asked(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make(adv_weight=0.3, relax="soft", relaxation=2.0, relaxation_forward=0.5)
     assert trainer.critic is not None
+    asked: list[tuple[float, float]] = []
     seen: list[Tensor] = []
-    nn.Module.register_forward_pre_hook(trainer.critic.model, lambda _, args: seen.append(args[0]))
+
+    def watched(*parts: Tensor, relaxation: float, forward: float) -> Tensor:
+        asked.append((relaxation, forward))
+        return soft(*parts, relaxation, forward)
+
+    monkeypatch.setattr("gan.adversarial.term.soft", watched)
+    trainer.critic.model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     assert trainer.train_step(0)["adversarial/share"] > 0
+    assert asked == [(2.0, 0.5)]
     (rows,) = seen
     assert ((rows > 0.01) & (rows < 0.99)).any()
     torch.testing.assert_close(rows.sum(-1), torch.ones(rows.shape[:2]))

@@ -36,6 +36,7 @@ def trainer(corpus: Path, discriminator: str, out: Path, ranks: Ranks, resume: b
         "validation_windows": 4, "samples": 0, "adv_weight": 0.5, "adv_critics": "both",
         "adv_scale": "gradient", "realism_warmup": 0, "reward_weight": 0.2, "kl_weight": 0.1,
         "adv_batch": 5, "rollout": 16, "prompt": 8, "learning_rate": 0.01,
+        "bos_share": 1.0,  # rollouts then differ by their noise alone
     }  # fmt: skip
     chosen = TrainSettings.model_validate(settings)
     return Trainer(Corpus(corpus), out, chosen, resume=resume, quiet=True, ranks=ranks)
