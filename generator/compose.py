@@ -147,10 +147,10 @@ class Composer:
                 read, or nothing but empty pieces.
         """
         request = self._request(
-            count=count, length=length, seconds=seconds, label=label, artist=artist, key=key,
-            tempo=tempo, prompt=prompt, prompt_length=prompt_length, prompt_bars=prompt_bars,
-            prompt_seconds=prompt_seconds, whistle=whistle, min_notes=min_notes, batch=batch,
-            choice=choice,
+            count=count, seed=seed, length=length, seconds=seconds, label=label, artist=artist,
+            key=key, tempo=tempo, prompt=prompt, prompt_length=prompt_length,
+            prompt_bars=prompt_bars, prompt_seconds=prompt_seconds, whistle=whistle,
+            min_notes=min_notes, batch=batch, choice=choice,
         )  # fmt: skip
         pieces: dict[int, Piece] = {}
         for attempt in range(ATTEMPTS):
@@ -272,4 +272,4 @@ class Composer:
 
 def derived(seed: int, companion: int) -> int:
     """The seed of a companion of a piece."""
-    return (seed + 1) * 1_000_003 + companion
+    return ((seed + 1) * 1_000_003 + companion) % 2**63

@@ -76,10 +76,7 @@ class LSTM(GeneratorModel):
             TokenBatchNorm(settings.width) if settings.batch_norm else nn.Identity()
             for _ in self.dense
         )
-        tied = settings.tie_embeddings
-        if tied and sizes[-1] != settings.width:
-            raise ValueError("tied embeddings need a dense layer of the embedding's width")
-        self.head = None if tied else nn.Linear(sizes[-1], vocab_size)
+        self.head = None if settings.tie_embeddings else nn.Linear(sizes[-1], vocab_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """See `GeneratorModel`; PAD inputs take no part in the statistics of a batch."""

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 
 import miditoolkit
@@ -179,10 +180,17 @@ def test_parts_that_do_not_belong_together(
         ({"count": 0}, "count"),
         ({"length": 0}, "length"),
         ({"temperature": -1.0}, "temperature"),
+        ({"temperature": math.inf}, "temperature inf"),
+        ({"temperature": math.nan}, "temperature nan"),
+        ({"repetition": math.inf}, "repetition inf"),
+        ({"guidance": math.nan}, "guidance nan"),
+        ({"seed": 2**64}, "seed 18446744073709551616"),
+        ({"seed": -1}, "seed -1"),
         ({"min_p": 1.0}, "min-p"),
         ({"no_repeat": 1}, "no-repeat"),
         ({"repetition": 0.5}, "repetition"),
         ({"seconds": 0.0}, "seconds"),
+        ({"seconds": math.nan}, "seconds"),
         ({"tempo": 5.0}, "tempo"),
         ({"key": "H"}, "key 'H'"),
         ({"whistle": True}, "prompt"),

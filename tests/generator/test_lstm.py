@@ -91,7 +91,10 @@ def test_one_hot_rows_are_ids_and_carry_gradients() -> None:
 def test_tied_embeddings_need_a_dense_layer() -> None:
     assert lstm(tie_embeddings=True, dense=1).head is None
     with pytest.raises(ValueError, match="dense"):
-        lstm(tie_embeddings=True, dense=0)
+        LSTMSettings(tie_embeddings=True, dense=0)
+    model = lstm(tie_embeddings=True, dense=0, width=32)
+    assert model.head is None
+    assert model(tokens()).shape == (3, 40, VOCABULARY)
 
 
 def test_rollouts_replay_and_samples_repeat(durations: Representation) -> None:
