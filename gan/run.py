@@ -27,7 +27,6 @@ from torch import nn
 from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
 
-
 # How a run is carried out, not what comes of it (but for rounding, and what `generator/README.md`
 # says each rank draws for itself): other machines may take it over with other values.
 FREE = frozenset({"accumulate", "workers", "keep", "compile"})
