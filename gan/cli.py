@@ -121,10 +121,16 @@ def pretrain_disc(
 @_training
 @click.option("--model", type=click.Choice(GENERATORS), help="Family.  [transformer]")
 @click.option("--size", type=click.Choice(GENERATOR_SIZES), help="3, 10 or 100 M weights.  [small]")
+@click.option(
+    "--check",
+    type=click.IntRange(1),
+    metavar="RANKS",
+    help="Train nothing; say what would keep so many ranks from it.",
+)
 @options.options(settings.TrainSettings, choices=True)
 def train(
     corpus: Path, out: Path, preset: str | None, resume: bool, quiet: bool, model: str | None,
-    size: str | None, **flags: Any,
+    size: str | None, check: int | None, **flags: Any,
 ) -> None:  # fmt: skip
     """Train the generator: cross-entropy, plus --adv-weight times the adversarial term.
 
@@ -143,6 +149,11 @@ def train(
         layers.append({"generator": sized_generator(model or "transformer", size or "small")})
     layers.append(options.given(settings.TrainSettings, flags, choices=True))
     chosen = settings.build(settings.TrainSettings, *layers)
+    if check:
+        from gan.rehearsal import rehearse
+
+        rehearse(Corpus(corpus), out, chosen, resume, check)
+        return
     with joined(engine(chosen.device, chosen.precision).device) as ranks:
         folder = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks).train()
     if not quiet and ranks.main:

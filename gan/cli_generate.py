@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,8 +125,9 @@ _TASTE = _options(
 @click.command()
 @click.option("--run", type=Path, help="A training run: its finished or latest generator.")
 @click.option("--checkpoint", type=Path, help="A generator's folder.")
-@click.option("--count", type=click.IntRange(1), default=4, show_default=True, help="Pieces.")
+@click.option("--count", type=click.IntRange(1), help="Pieces.  [4]")
 @click.option("--out", type=Path, help="Folder for the .mid files; needed but for --stream.")
+@click.option("--force", is_flag=True, help="Write over files that are there.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first piece.")
 @_WHAT
 @_PROMPT
@@ -146,8 +147,9 @@ _TASTE = _options(
 def generate(
     run: Path | None,
     checkpoint: Path | None,
-    count: int,
+    count: int | None,
     out: Path | None,
+    force: bool,
     seed: int,
     best_of: int,
     jazz_guidance: float,
@@ -167,7 +169,7 @@ def generate(
         raise click.UsageError("--discriminator is for --best-of and --jazz-guidance")
     from gan.engine import engine
     from gan.run import generator_folder
-    from generator.compose import Composer
+    from generator.compose import Composer, empty
 
     folder = generator_folder(run) if run else checkpoint
     composer = Composer.load(folder, engine(device).device)
@@ -175,16 +177,49 @@ def generate(
     if greedy:
         choices["temperature"] = 0.0
     if stream:
-        _stream(composer, seed, best_of > 1 or jazz_guidance > 0 or out is not None, choices)
+        more = best_of > 1 or jazz_guidance > 0 or out is not None
+        _stream(composer, seed, more or (count or 1) > 1, choices)
         return
     assert out is not None
+    count = 4 if count is None else count
+    if not force:
+        _refuse_taken(out, count, seed, best_of)
     pieces = _pieces(composer, count, seed, best_of, jazz_guidance, discriminator, choices)
     rows: list[dict[str, object]] = []
+    written: list[Any] = []
+    failed: list[int] = []
     for number, piece in enumerate(pieces):
-        path = piece.save(out / f"{number:03d}-seed{piece.seed}.mid")
+        if piece is None:
+            failed.append(seed + number * best_of)
+            continue
+        path = piece.save(out / _name(number, piece.seed))
         rows.append({"path": str(path)} | {k: round(v, 3) for k, v in piece.statistics.items()})
-    tables.show(rows, "table")
-    _report(pieces)
+        written.append(piece)
+    if written:
+        tables.show(rows, "table")
+        _report(written)
+    if failed:
+        raise empty(failed, choices["length"])
+
+
+def _name(number: int, seed: int) -> str:
+    return f"{number:03d}-seed{seed}.mid"
+
+
+def _refuse_taken(out: Path, count: int, seed: int, tries: int) -> None:
+    """Refuses to write over a file: under each name a piece may get, whichever seed it takes.
+
+    Raises:
+        UserError: one is there.
+    """
+    from generator.compose import ATTEMPTS, seed_of
+
+    for number in range(count):
+        for one in range(number * tries, (number + 1) * tries):
+            for attempt in range(ATTEMPTS):
+                path = out / _name(number, seed_of(seed, count * tries, one, attempt))
+                if path.exists():
+                    raise UserError(f"{path}: there already; give another --out, or --force")
 
 
 def _pieces(
@@ -195,17 +230,17 @@ def _pieces(
     weight: float,
     discriminator: Path | None,
     choices: dict[str, Any],
-) -> "list[Piece]":
-    """The pieces, with the discriminator's taste where it is asked for."""
+) -> "Iterator[Piece | None]":
+    """The pieces as they come, with the discriminator's taste where it is asked for."""
     if tries == 1 and not weight:
-        return composer.compose(count, seed, **choices)
+        return composer.each(count, seed, **choices)
     from gan import selection
 
     classifier = selection.taste(discriminator, composer)
     if weight:
         choices["steering"] = selection.steering(classifier, weight)
     if tries == 1:
-        return composer.compose(count, seed, **choices)
+        return composer.each(count, seed, **choices)
     return selection.best_of(composer, classifier, tries, count, seed, **choices)
 
 
@@ -213,7 +248,7 @@ def _stream(composer: "Composer", seed: int, more: bool, choices: dict[str, Any]
     """Notes to standard output, a line each."""
     if more or choices.pop("whistle"):
         raise UserError(
-            "--stream writes one piece's notes and nothing else; leave out --out, "
+            "--stream writes one piece's notes and nothing else; leave out --out, --count, "
             "--best-of, --jazz-guidance and --whistle"
         )
     choices.pop("batch")

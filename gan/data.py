@@ -48,10 +48,11 @@ def conditions_of(
 
 
 class GeneratorWindows:
-    """Training windows: every chunk of every piece once an epoch, at a fresh offset.
+    """Training windows: every token of every piece once an epoch, cut at fresh places.
 
     A window is `[conditions] [BOS] music [EOS]`, the conditions always at its head, cut from one
-    piece and padded at the right.
+    piece and padded at the right. A piece that does not fit one window is cut by a grid that is
+    shifted anew every epoch, so its beginning, middle and end are all learnt from equally often.
 
     Args:
         corpus: where the pieces are.
@@ -85,9 +86,17 @@ class GeneratorWindows:
         merged = isinstance(representation, MergedRepresentation)
         plain = corpus.representation if merged else representation
         self._augment = Augmenter(plain, augment) if augment else None
+        # What every window has room for: an artist's token beside the label's costs one of music.
+        self._stride = length - any(
+            name.startswith("artist:") for name in representation.conditions
+        )
         lengths = corpus.index[np.asarray(numbers) + 1] - corpus.index[np.asarray(numbers)] + 2
-        chunks = -(-lengths // length)
-        self._piece = np.repeat(np.asarray(numbers), chunks)
+        self._chunks = {
+            number: chunks_of(int(total), self._stride)
+            for number, total in zip(self._numbers.tolist(), lengths, strict=True)
+        }
+        chunks = np.array([self._chunks[number] for number in self._numbers.tolist()])
+        self._piece = np.repeat(self._numbers, chunks)
         first = np.repeat(np.cumsum(chunks) - chunks, chunks)
         self._chunk = np.arange(len(self._piece)) - first
 
@@ -111,33 +120,40 @@ class GeneratorWindows:
             epoch, within = divmod(step * self.batch + place, len(self))
             chunk = int(self._order(epoch)[within])
             generator = numpy_generator(self.seed, "window", epoch, chunk)
-            window = self.window(chunk, generator)
+            window = self.window(chunk, epoch, generator)
             while self.packing and len(window) <= self.length:
                 window = np.concatenate([window, self._opening(generator)])[: self.length + 1]
             row[: len(window)] = window
         both = torch.from_numpy(rows)
         return both[:, :-1].contiguous(), self._targets(both[:, 1:])
 
-    def window(self, chunk: int, generator: np.random.Generator) -> np.ndarray:
+    def window(self, chunk: int, epoch: int, generator: np.random.Generator) -> np.ndarray:
         """One window of at most T + 1 ids."""
-        start = int(self._chunk[chunk]) * self.length
-        return self._cut(int(self._piece[chunk]), start, generator)
+        number, place = int(self._piece[chunk]), int(self._chunk[chunk])
+        return self._cut(number, place, self._shift(number, epoch), generator)
 
     def _opening(self, generator: np.random.Generator) -> np.ndarray:
         """The beginning of some piece."""
-        return self._cut(int(generator.choice(self._numbers)), 0, generator)
+        return self._cut(int(generator.choice(self._numbers)), 0, 0, generator)
 
-    def _cut(self, number: int, start: int, generator: np.random.Generator) -> np.ndarray:
+    def _shift(self, number: int, epoch: int) -> int:
+        """How far before a piece its grid begins in an epoch; its first window is so much less."""
+        total = len(self.corpus.piece(number)) + 2
+        low, high = shifts_of(total, self._chunks[number], self._stride)
+        return int(numpy_generator(self.seed, "shift", epoch, number).integers(low, high + 1))
+
+    def _cut(
+        self, number: int, place: int, shift: int, generator: np.random.Generator
+    ) -> np.ndarray:
+        """The window at a place of a piece's grid."""
         conditions = self.conditions(number)
         if self.dropout and generator.random() < self.dropout:
             conditions = []
-        if start:
-            start -= int(generator.integers(self.length))
-        room = self.length + 1 - len(conditions)
-        piece = self.corpus.piece(number)
-        # EOS alone would be a window with nothing to predict.
+        # The first of its tokens is learnt from the conditions, or from the window before.
+        room = self._stride + (not conditions) - (0 if place else shift)
+        start = place * self._stride - shift if place else 0
         merged = isinstance(self.representation, MergedRepresentation)
-        music = _slice(piece, min(start, len(piece)), (1 + merged) * room)
+        music = _slice(self.corpus.piece(number), start, (1 + merged) * room)
         if self._augment:
             music = self._augment(music, generator)
         if isinstance(self.representation, MergedRepresentation):
@@ -156,6 +172,22 @@ class GeneratorWindows:
         # Conditions and BOS are given, not predicted.
         given = (ids >= self.representation.music_size) | (ids == BOS)
         return ids.masked_fill(given, PAD).contiguous()
+
+
+def chunks_of(total: int, stride: int) -> int:
+    """Windows of `stride` tokens that a piece of `total` is cut into.
+
+    A piece that fits is one. Elsewhere there is at least a quarter of a window to shift them by.
+    """
+    return 1 if total <= stride else -(-(total + stride // 4) // stride)
+
+
+def shifts_of(total: int, chunks: int, stride: int) -> tuple[int, int]:
+    """Least and largest shift of the grid: neither its first nor its last window is one token."""
+    if chunks == 1:
+        return 0, 0
+    spare = chunks * stride - total
+    return max(0, spare - stride + 2), min(spare, stride - 2)
 
 
 def _slice(piece: np.ndarray, start: int, length: int) -> np.ndarray:

@@ -27,13 +27,17 @@ from torch import nn
 from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
 
+# How a run is carried out, not what comes of it (but for rounding, and what `generator/README.md`
+# says each rank draws for itself): other machines may take it over with other values.
+FREE = frozenset({"accumulate", "workers", "keep", "compile"})
+
 
 class Run:
     """A run's folder, new or resumed.
 
     Args:
         folder: where.
-        settings: recorded in `settings.yaml`; must be the same on resume.
+        settings: recorded in `settings.yaml`; but for those in `FREE` the same on resume.
         resume: continue from the latest checkpoint, if there is one.
         inputs: what else fixes the outcome (digests), recorded and compared as well.
         main: this process writes; the others of a run only read.
@@ -58,7 +62,8 @@ class Run:
             if not resume:
                 raise UserError(f"{folder}: a run lies here already; use --resume or another --out")
             recorded = yaml.safe_load(record.read_text(encoding="utf-8"))
-            changed = sorted(k for k in wanted | recorded if wanted.get(k) != recorded.get(k))
+            compared = (wanted | recorded).keys() - FREE
+            changed = sorted(k for k in compared if wanted.get(k) != recorded.get(k))
             if changed:
                 raise UserError(
                     f"{folder}: its settings.yaml differs in {', '.join(changed)}; resume with the "

@@ -3,6 +3,8 @@
 Both need no training, and are what adversarial training has to beat.
 """
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +38,19 @@ def taste(folder: Path | None, composer: Composer) -> Classifier:
 
 def best_of(
     composer: Composer, classifier: Classifier, tries: int, count: int, seed: int, **choices: Any
-) -> list[Piece]:
-    """Of `tries` pieces each, the one with the highest p(jazz).
+) -> Iterator[Piece | None]:
+    """Of `tries` pieces each, the one with the highest p(jazz); None where all stay empty.
 
     Piece k is chosen from the seeds `seed + k * tries` and on.
     """
-    pieces = composer.compose(count * tries, seed, **choices)
-    logits = classifier.logits([piece.ids for piece in pieces])
-    ranked = torch.from_numpy(logits).nan_to_num(-torch.inf).view(count, tries).argmax(1)
-    return [pieces[k * tries + int(best)] for k, best in enumerate(ranked)]
+    pieces = composer.each(count * tries, seed, **choices)
+    for _ in range(count):
+        group = [piece for piece in islice(pieces, tries) if piece is not None]
+        if not group:
+            yield None
+            continue
+        logits = torch.from_numpy(classifier.logits([piece.ids for piece in group]))
+        yield group[int(logits.nan_to_num(-torch.inf).argmax())]
 
 
 def steering(classifier: Classifier, weight: float, width: int = 4, block: int = 64) -> Steering:

@@ -105,7 +105,10 @@ class TrainSettings(Settings):
     steps: int = Field(3000, ge=1, description="Optimizer steps in all.")
     batch: int = Field(16, ge=1, description="Windows a step, over all ranks and parts of it.")
     accumulate: int = Field(
-        1, ge=1, description="Parts a rank reads its windows in: less memory, the same step."
+        1,
+        ge=1,
+        description="Parts a rank reads its windows in: less memory, the same step up to dropout "
+        "and an LSTM's batch normalisation.",
     )
     length: int = Field(384, ge=8, description="Tokens a window.")
     packing: bool = Field(

@@ -92,11 +92,23 @@ class Updater:
         if self._average is not None:
             if settings.average == "swa" and step <= settings.average_from * settings.steps:
                 self._average.n_averaged.zero_()  # the next update is then a copy
-            self._average.update_parameters(self.model)
+            self._update_average(self._average)
         measured = {"schedule/learning_rate": rate}
         if bool(torch.isfinite(norm)):
             return measured | {"gradient/weights": float(norm)}
         return measured | {"gradient/passed_over": 1.0}
+
+    def _update_average(self, average: AveragedModel) -> None:
+        """Averages what is counted along as well: a batch norm's statistics fit these weights."""
+        known = int(average.n_averaged)
+        share = (
+            1 - self.settings.average_decay if self.settings.average == "ema" else 1 / (known + 1)
+        )
+        before = [buffer.clone() for buffer in average.module.buffers()]
+        average.update_parameters(self.model)  # copies the buffers
+        for old, now in zip(before, average.module.buffers(), strict=True):
+            if known and now.is_floating_point():
+                now.copy_(old.lerp(now, share))
 
     def validated(self, bits: float) -> None:
         """Hears of a validation: a plateau halves the rate."""

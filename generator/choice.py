@@ -6,7 +6,8 @@ then decides among the rest, so whatever is left is renormalised by itself.
 Shapes: B batch, V vocabulary, N tokens so far.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -52,6 +53,9 @@ class Choice:
         Raises:
             UserError: one line that names it.
         """
+        for name, value in asdict(self).items():
+            if not math.isfinite(value):
+                raise UserError(f"{name.replace('_', '-')} {value}: must be a finite number")
         rules = {
             f"temperature {self.temperature:g}: must be 0 (greedy) or more": self.temperature >= 0,
             f"top-k {self.top_k}: must be 0 (no limit) or more": self.top_k >= 0,

@@ -144,28 +144,55 @@ class Composer:
 
         Raises:
             UserError: a choice out of range, an unknown label or artist, a prompt that cannot be
-                read, or nothing but empty pieces.
+                read, or a piece that stays empty. To keep the others then, see `each`.
         """
-        request = self._request(
-            count=count, length=length, seconds=seconds, label=label, artist=artist, key=key,
-            tempo=tempo, prompt=prompt, prompt_length=prompt_length, prompt_bars=prompt_bars,
-            prompt_seconds=prompt_seconds, whistle=whistle, min_notes=min_notes, batch=batch,
-            choice=choice,
-        )  # fmt: skip
-        pieces: dict[int, Piece] = {}
-        for attempt in range(ATTEMPTS):
-            missing = [number for number in range(count) if number not in pieces]
-            for first in range(0, len(missing), batch):
-                part = missing[first : first + batch]
-                seeds = [seed + attempt * count + number for number in part]
-                found = zip(part, self._draw(request, seeds, steering), strict=True)
-                pieces |= {number: piece for number, piece in found if piece is not None}
-        if len(pieces) < count:
-            raise UserError(
-                f"seed {seed}: no notes in {length} tokens after {ATTEMPTS} tries; ask for more "
-                "tokens, a temperature nearer 1 or another seed"
+        pieces = list(
+            self.each(
+                count, seed, length=length, seconds=seconds, label=label, artist=artist, key=key,
+                tempo=tempo, prompt=prompt, prompt_length=prompt_length, prompt_bars=prompt_bars,
+                prompt_seconds=prompt_seconds, whistle=whistle, min_notes=min_notes, batch=batch,
+                steering=steering, **choice,
             )
-        return [pieces[number] for number in range(count)]
+        )  # fmt: skip
+        missing = [seed + number for number, piece in enumerate(pieces) if piece is None]
+        if missing:
+            raise empty(missing, length)
+        return [piece for piece in pieces if piece is not None]
+
+    def each(
+        self,
+        count: int = 1,
+        seed: int = 0,
+        *,
+        length: int = 1024,
+        batch: int = 16,
+        steering: Steering | None = None,
+        **choices: Any,
+    ) -> Iterator[Piece | None]:
+        """Writes pieces as `compose` does, and gives them batch by batch.
+
+        Args:
+            count, seed, length, batch, steering: see there.
+            choices: its other choices.
+
+        Yields:
+            Piece after piece in order; None for one that stays empty after all its tries.
+
+        Raises:
+            UserError: as `compose`, but for empty pieces.
+        """
+        request = self._request(count=count, seed=seed, length=length, batch=batch, **choices)
+        for first in range(0, count, batch):
+            part = range(first, min(first + batch, count))
+            pieces: dict[int, Piece] = {}
+            for attempt in range(ATTEMPTS):
+                missing = [number for number in part if number not in pieces]
+                if not missing:
+                    break
+                seeds = [seed_of(seed, count, number, attempt) for number in missing]
+                found = zip(missing, self._draw(request, seeds, steering), strict=True)
+                pieces |= {number: piece for number, piece in found if piece is not None}
+            yield from (pieces.get(number) for number in part)
 
     def stream(self, seed: int = 0, **choices: Any) -> Iterator[tuple[float, float, int, int]]:
         """Writes one piece and gives its notes as soon as they are certain.
@@ -177,22 +204,38 @@ class Composer:
         Yields:
             Onset and length in seconds (on the beat: in quarters), pitch, velocity.
         """
-        request = self._request(count=1, batch=1, **choices)
-        unit = self.representation.grid_seconds
-        if self.representation.settings.time_base == "beat":
-            unit = 1 / self.representation.steps_per_beat
+        request = self._request(count=1, seed=seed, batch=1, **choices)
         told = 0
         for ids in self._tokens(request, [seed], None):
             # Nothing but a note can be new, and a note is certain once its moment has passed.
             music = ids[0, request.music_start :].numpy(force=True)
-            if not self._moves[music[-1]] and music[-1] > EOS:
+            if music[-1] <= EOS:
+                break
+            if not self._moves[music[-1]]:
                 continue
-            notes = self.representation.events(music, close=bool(music[-1] <= EOS)).notes
-            order = np.lexsort((notes.pitch, notes.end if self._note_offs else notes.start))
-            for index in order[told:]:
-                start, end = float(notes.start[index]) * unit, float(notes.end[index]) * unit
-                yield start, end - start, int(notes.pitch[index]), int(notes.velocity[index])
-            told = max(told, len(order))
+            if request.seconds and self._seconds(music) >= request.seconds:
+                break
+            notes = self._notes(music, close=False)
+            yield from notes[told:]
+            told = max(told, len(notes))
+        yield from self._notes(self._kept(music, request), close=True)[told:]
+
+    def _notes(self, music: np.ndarray, close: bool) -> list[tuple[float, float, int, int]]:
+        """The notes of some music ids in the order they become certain; see `stream`."""
+        unit = self.representation.grid_seconds
+        if self.representation.settings.time_base == "beat":
+            unit = 1 / self.representation.steps_per_beat
+        notes = self.representation.events(music, close=close).notes
+        order = np.lexsort((notes.pitch, notes.end if self._note_offs else notes.start))
+        return [
+            (
+                float(notes.start[index]) * unit,
+                float(notes.end[index] - notes.start[index]) * unit,
+                int(notes.pitch[index]),
+                int(notes.velocity[index]),
+            )
+            for index in order
+        ]
 
     def _request(self, **choices: Any) -> Request:
         device, family = self.device, self.model.settings.kind
@@ -243,14 +286,18 @@ class Composer:
         step = int(self.representation.times(music)[-1]) if len(music) else 0
         return step * self.representation.grid_seconds
 
+    def _kept(self, ids: np.ndarray, request: Request) -> np.ndarray:
+        """The music ids of a piece, up to the seconds asked for."""
+        if not request.seconds:
+            return ids
+        music = ids[ids > EOS]
+        late = self.representation.times(music) * self.representation.grid_seconds
+        return music[: max(_given(request), int(np.searchsorted(late, request.seconds)))]
+
     def _piece(self, ids: np.ndarray, seed: int, request: Request) -> Piece | None:
         """The piece these tokens stand for, or None where the model added no note."""
-        given = len(request.prefix) - request.music_start
-        prompt = given if request.prompt else 0
-        if request.seconds:
-            music = np.concatenate([ids[ids > EOS], ids[:0]])
-            late = self.representation.times(music) * self.representation.grid_seconds
-            ids = music[: max(prompt, int(np.searchsorted(late, request.seconds)))]
+        ids = self._kept(ids, request)
+        prompt = _given(request)
         score = self.representation.decode(ids)
         opening = self.representation.decode(ids[:prompt])
         if score.note_num() <= opening.note_num():
@@ -270,6 +317,25 @@ class Composer:
         return bool((self.representation.token_types == TokenType.NOTE_OFF).any())
 
 
+def _given(request: Request) -> int:
+    """How many of a piece's music tokens are the prompt's."""
+    return len(request.prefix) - request.music_start if request.prompt else 0
+
+
+def seed_of(seed: int, count: int, number: int, attempt: int = 0) -> int:
+    """The seed of a try at piece `number` of `count`, the first of which has `seed`."""
+    return seed + attempt * count + number
+
+
+def empty(seeds: Sequence[int], length: int) -> UserError:
+    """The complaint that pieces of these seeds have no notes."""
+    which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    return UserError(
+        f"{which}: no notes in {length} tokens after {ATTEMPTS} tries; ask for more tokens, a "
+        "temperature nearer 1 or another seed"
+    )
+
+
 def derived(seed: int, companion: int) -> int:
     """The seed of a companion of a piece."""
-    return (seed + 1) * 1_000_003 + companion
+    return ((seed + 1) * 1_000_003 + companion) % 2**63

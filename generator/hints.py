@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_tools.bytepair import MergedRepresentation
 from data_tools.errors import UserError
 from data_tools.representation import Representation, TokenType
 
@@ -30,7 +31,13 @@ def scale(key: str) -> set[int]:
 
 
 def key_bias(representation: Representation, key: str) -> Tensor:
-    """(V,) to be added to logits: tokens that begin a note outside the key are less likely."""
+    """(V,) to be added to logits: tokens that begin a note outside the key are less likely.
+
+    A merged token is as much less likely as its parts are together.
+    """
+    if isinstance(representation, MergedRepresentation):
+        plain = key_bias(representation.plain, key)
+        return torch.stack([plain[list(parts)].sum() for parts in representation.parts])
     wanted = scale(key)
     begins = representation.strikes > 0
     classes = representation.token_values % 12

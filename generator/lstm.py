@@ -7,6 +7,7 @@ Shapes: B batch, T positions, V vocabulary, C width, N hidden, L layers.
 """
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from data_tools.representation import PAD
 from generator.initialise import start_embedding
 from generator.model import Cache, GeneratorModel, embed
+from generator.norms import TokenBatchNorm
 from generator.settings import LSTMSettings
 
 
@@ -70,18 +73,18 @@ class LSTM(GeneratorModel):
         sizes = [settings.hidden] + [settings.width] * settings.dense
         self.dense = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.norms = nn.ModuleList(
-            nn.BatchNorm1d(settings.width) if settings.batch_norm else nn.Identity()
+            TokenBatchNorm(settings.width) if settings.batch_norm else nn.Identity()
             for _ in self.dense
         )
-        tied = settings.tie_embeddings
-        if tied and sizes[-1] != settings.width:
-            raise ValueError("tied embeddings need a dense layer of the embedding's width")
-        self.head = None if tied else nn.Linear(sizes[-1], vocab_size)
+        self.head = None if settings.tie_embeddings else nn.Linear(sizes[-1], vocab_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See `GeneratorModel`."""
-        states, _ = self.lstm(self.dropout(embed(x, self.embedding.weight)))
-        return self._logits(states)
+        """See `GeneratorModel`; PAD inputs take no part in the statistics of a batch."""
+        vectors = self.dropout(embed(x, self.embedding.weight))
+        with self._differentiable(vectors.device):
+            states, _ = self.lstm(vectors)
+        real = x[..., PAD] < 0.5 if x.is_floating_point() else x != PAD
+        return self._logits(states, real.flatten())
 
     def new_cache(
         self,
@@ -106,12 +109,19 @@ class LSTM(GeneratorModel):
         cache.length += ids.shape[1]
         return self._logits(states[:, -1:])[:, 0]
 
-    def _logits(self, states: Tensor) -> Tensor:
-        """(B, T, V) from states (B, T, N)."""
+    def _differentiable(self, device: torch.device) -> AbstractContextManager[None]:
+        """Without cuDNN where it has no backward pass: on a GPU, in eval mode."""
+        if device.type == "cuda" and torch.is_grad_enabled() and not self.training:
+            return torch.backends.cudnn.flags(enabled=False)
+        return nullcontext()
+
+    def _logits(self, states: Tensor, real: Tensor | None = None) -> Tensor:
+        """(B, T, V) from states (B, T, N), of which those of `real` (B * T,) inputs count."""
         batch, length, _ = states.shape
         rows = states.flatten(0, 1)
         for dense, norm in zip(self.dense, self.norms, strict=True):
-            rows = norm(F.relu(dense(self.dropout(rows))))
+            rows = F.relu(dense(self.dropout(rows)))
+            rows = norm(rows, real) if isinstance(norm, TokenBatchNorm) else rows
         rows = self.dropout(rows)
         weight = self.embedding.weight if self.head is None else self.head.weight
         logits = F.linear(rows, weight, None if self.head is None else self.head.bias)

@@ -1,5 +1,6 @@
 """What a composer is asked for: checked, and made into what the sampler takes."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -48,6 +49,7 @@ def request_of(
     default_label: str | None = None,
     *,
     count: int = 1,
+    seed: int = 0,
     length: int = 1024,
     seconds: float | None = None,
     label: str | None = None,
@@ -71,7 +73,7 @@ def request_of(
     """
     chosen = Choice(**((choice or {}) | more))
     chosen.check()
-    _check(count, length, seconds, tempo, prompt_length, batch)
+    _check(count, seed, length, seconds, tempo, prompt_length, batch)
     if whistle and prompt is None:
         raise UserError("whistle: it stands between a prompt and what follows; give a prompt")
     label = None if label == "none" else label or default_label
@@ -126,6 +128,7 @@ def _story(
 
 def _check(
     count: int,
+    seed: int,
     length: int,
     seconds: float | None,
     tempo: float | None,
@@ -134,8 +137,9 @@ def _check(
 ) -> None:
     rules = {
         f"count {count}: ask for at least one piece": count >= 1,
+        f"seed {seed}: must be from 0 to 2^63 - 1": 0 <= seed < 2**63,
         f"length {length}: ask for at least one token": length >= 1,
-        f"seconds {seconds}: must be above 0": seconds is None or seconds > 0,
+        f"seconds {seconds}: must be above 0": seconds is None or 0 < seconds < math.inf,
         f"tempo {tempo}: must be from 20 to 400 a minute": tempo is None or 20 <= tempo <= 400,
         f"prompt length {prompt_length}: use at least one token": prompt_length >= 1,
         f"batch {batch}: must be at least 1": batch >= 1,

@@ -88,6 +88,15 @@ class LSTMSettings(_ModelSettings):
         "torch", description="Initial embedding: deviation 0.02, or PyTorch's default of 1."
     )
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.tie_embeddings and not self.dense and self.hidden != self.width:
+            raise ValueError(
+                f"tie_embeddings without a dense layer needs cells as wide as the embedding; "
+                f"hidden is {self.hidden}, width {self.width}"
+            )
+        return self
+
 
 def _kind(value: Any) -> str | None:
     """The family; settings written before there were two name none."""

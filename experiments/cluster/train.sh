@@ -19,6 +19,9 @@ fi
 # Idle threads that spin rob the others of a shared node.
 export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
+# A mistake is told here, once, and not by every rank at every restart.
+"$PYTHON" -m gan train "$@" --resume --check $((NODES * GPUS))
+
 if [ "$NODES" -gt 1 ]; then
   meet=(--rdzv-backend c10d --rdzv-id "${JOB:?JOB must be the same on all nodes}"
         --rdzv-endpoint "${HEAD:?HEAD must name the first node}:${PORT:-29500}")

@@ -102,7 +102,7 @@ def demo(out: Path, pieces: int) -> None:
     stage(
         "train", *training, out / "gan", "--preset", "demo-gan", "--discriminator", out / "disc"
     )  # fmt: skip
-    stage("generate", "--run", out / "gan", "--count", "8", "--out", out / "music")
+    stage("generate", "--run", out / "gan", "--count", "8", "--out", out / "music", "--force")
     click.echo("\n" + table(out))
     click.echo(f"\nrun          {out / 'gan'}")
     click.echo(f"TensorBoard  tensorboard --logdir {out}")

@@ -32,11 +32,11 @@ def token_bits(
         batch: windows a forward pass.
 
     Returns:
-        float64 (N, T) and bool (N, T).
+        float64 (N, T) and bool (N, T); N may be 0, as of a rank that has no share.
     """
     training = model.training
     model.eval()
-    bits, hits = [], []
+    bits, hits = [np.zeros((0, inputs.shape[1]))], [np.zeros((0, inputs.shape[1]), dtype=bool)]
     for start in range(0, len(inputs), batch):
         wanted = targets[start : start + batch].to(compute.device)
         with compute.autocast():

@@ -49,7 +49,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     tools.mkdir()
     for name, text in (
         ("module", 'echo "module $*" >> "$STAND_IN_LOG"'),
-        ("srun", 'exec "$@"'),
+        ("srun", 'echo "srun $*" >> "$STAND_IN_LOG"; shift 2; exec "$@"'),
         ("scontrol", "echo localhost"),
     ):
         script = tools / name
@@ -92,6 +92,44 @@ def test_a_slurm_job_trains_on_two_ranks(
            "SLURM_CPUS_PER_TASK": "2"}  # fmt: skip
     run("slurm.sbatch", environment | job, "--corpus", practice_corpus.folder, "--out", out)
     assert (out / "generator" / "model.safetensors").is_file()
+    assert "srun --cpus-per-task 2 bash" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("script", ["slurm.sbatch", "scc.qsub"])
+@pytest.mark.parametrize(("cpus", "threads"), [("1", "1"), ("8", "2")])
+def test_every_rank_has_a_thread(
+    environment: dict[str, str], tmp_path: Path, script: str, cpus: str, threads: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/bash\necho "threads $OMP_NUM_THREADS" >> "$STAND_IN_LOG"\n')
+    python.chmod(python.stat().st_mode | stat.S_IEXEC)
+    job = {"PYTHON": str(python), "GPUS": "4", "SLURM_GPUS_ON_NODE": "4", "NSLOTS": cpus,
+           "SLURM_CPUS_PER_TASK": cpus}  # fmt: skip
+    run(script, environment | job, "--corpus", "corpus")
+    assert f"threads {threads}\n" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (("--batch", "1"), "too few windows for 2 rank(s)"),
+        (("--condition", "none", "--width", "33"), "width 33 must be a multiple"),
+        (("--corpus", "nowhere"), "nowhere"),
+    ],
+)
+def test_a_mistake_is_told_once(
+    practice_corpus: Corpus, environment: dict[str, str], tmp_path: Path, wrong: tuple[str, ...],
+    told: str,
+) -> None:  # fmt: skip
+    words = ["--corpus", str(practice_corpus.folder), "--out", str(tmp_path / "run"), *TINY, *wrong]
+    done = subprocess.run(
+        ["bash", str(CLUSTER / "train.sh"), *words], cwd=ROOT, env=environment | {"GPUS": "2"},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == 1, done.stderr
+    assert told in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("script", sorted(p.name for p in CLUSTER.iterdir() if p.suffix != ".md"))

@@ -60,7 +60,7 @@ def test_windows_hold_the_same_music(
         for rep in (merged.plain, merged)
     ]
     for chunk in range(0, len(windows[0]), 7):
-        plain, short = (w.window(chunk, np.random.default_rng(chunk)) for w in windows)
+        plain, short = (w.window(chunk, 0, np.random.default_rng(chunk)) for w in windows)
         expanded = merged.expand(short)
         assert len(short) <= 49
         assert expanded[: len(plain)].tolist() == plain[: len(expanded)].tolist()

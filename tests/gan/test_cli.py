@@ -234,6 +234,51 @@ def test_generate_writes_readable_files_of_its_seeds(tmp_path: Path, generator: 
     assert "artist:Sun Ra" in refused(run(*write, tmp_path / "d", "--artist", "Sun Ra"))
 
 
+def test_generate_writes_over_nothing(tmp_path: Path, generator: Path) -> None:
+    write = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu", "--count", 1,
+             "--out", tmp_path)  # fmt: skip
+    assert run(*write).exit_code == 0
+    (path,) = tmp_path.iterdir()
+    before = path.read_bytes()
+    line = refused(run(*write, "--temperature", 0.5))
+    assert str(path) in line
+    assert "--force" in line
+    assert path.read_bytes() == before
+    assert run(*write, "--seed", 5).exit_code == 0, "of another seed, under another name"
+    assert run(*write, "--temperature", 0.5, "--force").exit_code == 0
+    assert path.read_bytes() != before
+
+
+def test_an_empty_piece_costs_no_other(
+    tmp_path: Path, generator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from generator.compose import Composer
+
+    draw = Composer._draw
+
+    def silenced(self: Composer, request: object, seeds: list[int], steering: object) -> list:
+        found = draw(self, request, seeds, steering)
+        return [None if seed % 3 == 1 else one for seed, one in zip(seeds, found, strict=True)]
+
+    monkeypatch.setattr(Composer, "_draw", silenced)
+    write = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu", "--out",
+             tmp_path, "--count", 3)  # fmt: skip
+    result = run(*write)
+    assert result.exit_code == 1
+    assert "seed 1: no notes in 64 tokens" in result.stderr.splitlines()[-1]
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert [name[:3] for name in names] == ["000", "002"]
+    assert all(name in result.stdout for name in names)
+    assert "of 2 degenerate" in result.stderr
+
+
+def test_a_stream_is_one_piece(generator: Path) -> None:
+    stream = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu", "--stream")
+    assert "--count" in refused(run(*stream, "--count", 2))
+    assert run(*stream, "--count", 1).stdout == run(*stream).stdout != ""
+    assert "seed 18446744073709551616" in refused(run(*stream, "--seed", 2**64))
+
+
 def test_generate_goes_on_from_a_prompt(tmp_path: Path, generator: Path, files: Path) -> None:
     prompt = min(files.glob("0*.mid"))
     write = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu")

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
@@ -15,7 +17,9 @@ from gan.data import (
     DiscriminatorWindows,
     GeneratorWindows,
     Prompts,
+    chunks_of,
     conditions_of,
+    shifts_of,
     validation_windows,
 )
 
@@ -41,11 +45,11 @@ def windows(
     return GeneratorWindows(corpus, numbers, representation, **choices)
 
 
-def every_window(loader: GeneratorWindows) -> list[tuple[int, list[int]]]:
+def every_window(loader: GeneratorWindows, epoch: int = 0) -> list[tuple[int, list[int]]]:
     """Piece number and ids of each window of an epoch."""
     generator = np.random.default_rng(5)
     return [
-        (int(loader._piece[chunk]), loader.window(chunk, generator).tolist())
+        (int(loader._piece[chunk]), loader.window(chunk, epoch, generator).tolist())
         for chunk in range(len(loader))
     ]
 
@@ -78,13 +82,16 @@ def test_every_chunk_once_an_epoch(
 ) -> None:
     loader = windows(practice_corpus, train, labelled, batch=7)
     sizes = np.diff(practice_corpus.index)[train] + 2  # BOS and EOS
-    assert len(loader) == int(np.ceil(sizes / LENGTH).sum())
+    spare = np.where(sizes > LENGTH, LENGTH // 4, 0)  # to shift the windows by
+    assert len(loader) == int(np.ceil((sizes + spare) / LENGTH).sum())
     seen: list[int] = []
     original = GeneratorWindows.window
 
-    def spy(self: GeneratorWindows, chunk: int, generator: np.random.Generator) -> np.ndarray:
+    def spy(
+        self: GeneratorWindows, chunk: int, epoch: int, generator: np.random.Generator
+    ) -> np.ndarray:
         seen.append(chunk)
-        return original(self, chunk, generator)
+        return original(self, chunk, epoch, generator)
 
     monkeypatch.setattr(GeneratorWindows, "window", spy)
     for step in range(-(-2 * len(loader) // 7)):
@@ -98,7 +105,7 @@ def test_every_chunk_once_an_epoch(
 def test_windows_are_the_music_with_its_condition_at_the_head(
     practice_corpus: Corpus, train: list[int], labelled: Representation
 ) -> None:
-    starts = Counter()
+    starts, ends = Counter(), Counter()
     for number, ids in every_window(windows(practice_corpus, train, labelled)):
         assert len(ids) <= LENGTH + 1
         label = practice_corpus.rows[number]["label"]
@@ -112,8 +119,9 @@ def test_windows_are_the_music_with_its_condition_at_the_head(
         else:
             text, part = np.array(whole, np.uint16), np.array(music, np.uint16)
             assert part.tobytes() in text.tobytes()
-        assert len(music) == LENGTH or music[-1] == EOS, "cut by the end of the piece alone"
-    assert starts == Counter(train), "each piece is begun once an epoch"
+        assert len(music) == LENGTH or BOS in music or music[-1] == EOS, "cut at its ends alone"
+        ends[number] += music[-1] == EOS
+    assert starts == ends == Counter(train), "each piece is begun and ended once an epoch"
 
 
 def test_targets_are_the_inputs_one_later_but_never_given_tokens(
@@ -154,26 +162,61 @@ def test_a_vocabulary_without_conditions_gets_none(
     assert int(loader(0)[0].max()) < practice_corpus.representation.music_size
 
 
-def test_no_window_is_without_a_target(
-    practice_corpus: Corpus, labelled: Representation, monkeypatch: pytest.MonkeyPatch
+@given(total=st.integers(2, 5000), stride=st.integers(7, 400))
+def test_a_grid_covers_its_piece_once(total: int, stride: int) -> None:
+    """At any shift, by windows of two tokens at least, with a choice of shifts where it is cut."""
+    chunks = chunks_of(total, stride)
+    low, high = shifts_of(total, chunks, stride)
+    assert 0 <= low <= high < stride
+    assert chunks == 1 or high - low >= stride // 4 - 2
+    assert chunks <= -(-total // stride) + 1
+    for shift in (low, (low + high) // 2, high):
+        edges = [0, *(place * stride - shift for place in range(1, chunks)), total]
+        sizes = np.diff(edges)
+        assert sizes.min() >= 2
+        assert sizes.max() <= stride
+
+
+@pytest.mark.parametrize("kind", ["none", "label", "artist"])
+def test_every_token_is_learnt_equally_often(
+    practice_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    # One token more than whole chunks hold: the last chunk would be EOS alone.
-    piece = practice_corpus.piece(0)[: 2 * LENGTH - 1]
-    monkeypatch.setattr(practice_corpus, "piece", lambda number: piece)
-    monkeypatch.setattr(practice_corpus, "index", np.array([0, len(piece)]))
-    loader = windows(practice_corpus, [0], labelled, batch=1, dropout=1.0)
-    assert len(loader) == 3
-
-    class Latest:
-        """Draws no offset at all, so that the last chunk starts as late as it can."""
-
-        def integers(self, *_: int) -> int:
-            return 0
-
-        def random(self) -> float:
-            return 0.0
-
-    assert loader.window(2, Latest()).tolist() == [int(piece[-1]), EOS]
+    """Beginnings, ends and EOS like the middle, whatever conditions are there or dropped."""
+    sizes = [300, 129, 130, 64, 40, 1000]
+    texts = [np.arange(3, size + 3).astype(np.uint16) for size in sizes]
+    rows = [{"label": "jazz", "artist": "Bill Evans" if kind == "artist" else ""}] * len(sizes)
+    monkeypatch.setattr(practice_corpus, "piece", lambda number: texts[number])
+    monkeypatch.setattr(practice_corpus, "rows", rows)
+    monkeypatch.setattr(practice_corpus, "index", np.concatenate([[0], np.cumsum(sizes)]))
+    names = {"none": [], "label": ["label:jazz"], "artist": ["label:jazz", "artist:Bill Evans"]}
+    representation = Representation(practice_corpus.representation.settings, names[kind])
+    # Ids up to 1002 stand for places here, so the conditions come after them.
+    monkeypatch.setattr(Representation, "music_size", 2000)
+    monkeypatch.setattr(
+        Representation, "condition_id", lambda self, name: 2000 + names[kind].index(name)
+    )
+    pieces = list(range(len(sizes)))
+    epochs = 12
+    loader = windows(practice_corpus, pieces, representation, batch=1, dropout=0.2)
+    learnt = [Counter() for _ in pieces]
+    starts = [set() for _ in pieces]
+    for step in range(epochs * len(loader)):
+        epoch, within = divmod(step, len(loader))
+        number = int(loader._piece[loader._order(epoch)[within]])
+        targets = loader(step)[1]
+        wanted = targets[targets != PAD].tolist()
+        assert wanted, "no window is without a target"
+        learnt[number].update(wanted)
+        starts[number].add(wanted[0])
+    for number, size in enumerate(sizes):
+        counts = [learnt[number][place] for place in (*range(3, size + 3), EOS)]
+        assert np.mean(counts) == pytest.approx(epochs, rel=0.01)
+        # A window whose conditions are dropped learns the next one's first token, not its own.
+        slack = 0 if kind == "none" else 4
+        assert epochs - slack <= min(counts)
+        assert max(counts) <= epochs + slack
+        assert learnt[number][EOS] == epochs
+    assert len(starts[5]) > 5 * 1000 / LENGTH, "cut elsewhere in every epoch"
 
 
 def test_no_pieces_to_train_on(practice_corpus: Corpus, labelled: Representation) -> None:

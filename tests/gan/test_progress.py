@@ -9,6 +9,7 @@ import miditoolkit
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
@@ -186,3 +187,10 @@ def test_a_corpus_without_validation_is_refused(
     with pytest.raises(UserError, match="no pieces in validation"):
         Trainer(practice_corpus, tmp_path / "run", tiny_settings(), quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_share_is_read_as_nothing() -> None:
+    nothing = torch.zeros(0, 12, dtype=torch.int64)
+    bits, hits = token_bits(nn.Identity(), nothing, nothing, CPU)
+    assert (bits.shape, bits.dtype) == ((0, 12), np.float64)
+    assert (hits.shape, hits.dtype) == ((0, 12), np.bool_)

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from data_tools.errors import UserError
 from gan.logbook import Logbook
-from gan.run import Run, checkpoint_of, load_state
+from gan.run import FREE, Run, checkpoint_of, load_state
 from gan.settings import TrainSettings
 
 SETTINGS = TrainSettings(exclude_sources=("a", "b"), learning_rate=1e-5)
@@ -45,6 +45,17 @@ def test_resuming_with_other_settings_or_inputs_is_refused(tmp_path: Path) -> No
         Run(tmp_path / "run", other, resume=True, inputs=INPUTS)
     with pytest.raises(UserError, match=r"differs in inputs;"):
         Run(tmp_path / "run", SETTINGS, resume=True, inputs={"corpus": "xyz"})
+
+
+def test_what_changes_no_outcome_may_change(tmp_path: Path) -> None:
+    """So that fewer GPUs, or another machine, can take a run over."""
+    Run(tmp_path / "run", SETTINGS, inputs=INPUTS)
+    changes = {"accumulate": 4, "workers": 2, "keep": 5, "compile": True}
+    other = SETTINGS.model_copy(update=changes)
+    assert set(changes) == FREE <= set(TrainSettings.model_fields)
+    Run(tmp_path / "run", other, resume=True, inputs=INPUTS)
+    with pytest.raises(UserError, match=r"differs in seed;"):
+        Run(tmp_path / "run", other.model_copy(update={"seed": 4}), resume=True, inputs=INPUTS)
 
 
 def test_resuming_what_was_never_begun_begins_it(tmp_path: Path) -> None:

@@ -88,6 +88,24 @@ def test_averages_are_the_papers() -> None:
     assert plain.kept is model
 
 
+def test_batch_statistics_are_averaged_with_the_weights() -> None:
+    still = {"learning_rate": 1e-30, "weight_decay": 0.0, "steps": 8}
+    for choice, expected in (
+        ({"average": "swa", "average_from": 0.5}, [1, 2, 3, 4, 5, 5.5, 6, 6.5]),
+        ({"average": "ema", "average_decay": 0.5}, [1, 1.5, 2.25, 3.125]),
+    ):
+        norm = nn.BatchNorm1d(1)
+        updater = Updater(norm, TrainSettings(**choice, **still), CPU)
+        for step, value in enumerate(expected):
+            norm.running_mean.fill_(step + 1)
+            norm.num_batches_tracked.fill_(step + 1)
+            norm.weight.grad, norm.bias.grad = torch.zeros(1), torch.zeros(1)
+            updater.apply(step)
+            assert updater.kept.running_mean.item() == pytest.approx(value)
+            assert updater.kept.num_batches_tracked.item() == step + 1, "what counts is copied"
+        assert norm.running_mean.item() == len(expected), "the model's own are left alone"
+
+
 def test_label_smoothing_is_a_mixture_of_targets() -> None:
     logits = torch.randn(2, 5, 7, dtype=torch.float64, generator=torch.manual_seed(0))
     targets = torch.tensor([[1, 2, 3, PAD, PAD], [6, 5, 4, 3, 1]])

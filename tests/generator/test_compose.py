@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 from pathlib import Path
 
 import miditoolkit
@@ -179,10 +180,17 @@ def test_parts_that_do_not_belong_together(
         ({"count": 0}, "count"),
         ({"length": 0}, "length"),
         ({"temperature": -1.0}, "temperature"),
+        ({"temperature": math.inf}, "temperature inf"),
+        ({"temperature": math.nan}, "temperature nan"),
+        ({"repetition": math.inf}, "repetition inf"),
+        ({"guidance": math.nan}, "guidance nan"),
+        ({"seed": 2**64}, "seed 18446744073709551616"),
+        ({"seed": -1}, "seed -1"),
         ({"min_p": 1.0}, "min-p"),
         ({"no_repeat": 1}, "no-repeat"),
         ({"repetition": 0.5}, "repetition"),
         ({"seconds": 0.0}, "seconds"),
+        ({"seconds": math.nan}, "seconds"),
         ({"tempo": 5.0}, "tempo"),
         ({"key": "H"}, "key 'H'"),
         ({"whistle": True}, "prompt"),
@@ -205,3 +213,27 @@ def test_empty_pieces_give_way_to_other_seeds(composer: Composer) -> None:
     pieces = composer.compose(12, length=4)
     assert all(piece.statistics["notes"] >= 1 for piece in pieces)
     assert any(piece.seed >= 12 for piece in pieces)
+
+
+def test_pieces_come_batch_by_batch_and_an_empty_one_costs_no_other(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = composer.compose(6, length=60, batch=2)
+    drawn: list[int] = []
+    draw = Composer._draw
+
+    def silenced(self: Composer, request: object, seeds: list[int], steering: object) -> list:
+        drawn.extend(seeds)
+        found = draw(self, request, seeds, steering)
+        return [None if seed % 6 == 3 else one for seed, one in zip(seeds, found, strict=True)]
+
+    monkeypatch.setattr(Composer, "_draw", silenced)
+    pieces = composer.each(6, length=60, batch=2)
+    assert np.array_equal(next(pieces).ids, whole[0].ids)
+    assert drawn == [0, 1], "nothing is drawn before it is asked for"
+    rest = list(pieces)
+    assert [piece is None for piece in rest] == [False, False, True, False, False]
+    assert drawn == [0, 1, 2, 3, 9, 15, 21, 4, 5]
+    assert np.array_equal(rest[3].ids, whole[4].ids)
+    with pytest.raises(UserError, match=r"seed 3: no notes in 60 tokens after 4 tries"):
+        composer.compose(6, length=60, batch=2)

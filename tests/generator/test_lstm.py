@@ -1,17 +1,19 @@
 """The LSTM gives one answer however it is asked, and is a generator like the transformer."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from data_tools.representation import Representation
+from data_tools.representation import PAD, Representation
 from generator import Composer
 from generator.grammar import Grammar
 from generator.lstm import LSTM
 from generator.model import build
+from generator.norms import TokenBatchNorm
 from generator.sampling import rollout, sample, seeded, tempered
 from generator.settings import LSTMSettings
 
@@ -89,7 +91,10 @@ def test_one_hot_rows_are_ids_and_carry_gradients() -> None:
 def test_tied_embeddings_need_a_dense_layer() -> None:
     assert lstm(tie_embeddings=True, dense=1).head is None
     with pytest.raises(ValueError, match="dense"):
-        lstm(tie_embeddings=True, dense=0)
+        LSTMSettings(tie_embeddings=True, dense=0)
+    model = lstm(tie_embeddings=True, dense=0, width=32)
+    assert model.head is None
+    assert model(tokens()).shape == (3, 40, VOCABULARY)
 
 
 def test_rollouts_replay_and_samples_repeat(durations: Representation) -> None:
@@ -103,6 +108,79 @@ def test_rollouts_replay_and_samples_repeat(durations: Representation) -> None:
     for seed, together in enumerate(four.pieces()):
         alone = sample(model, grammar, prefix[:1], 60, generators=seeded([seed]))
         assert alone.pieces()[0].tolist() == together.tolist()
+
+
+def replayed_gradient(durations: Representation, device: str) -> Tensor:
+    """The gradient that a rollout's replay, in eval mode, sends to the embedding."""
+    model, grammar = lstm(durations.vocab_size).to(device), Grammar(durations, device)
+    prefix = torch.tensor([[durations.condition_id("label:jazz"), durations.bos]] * 3)
+    noise = torch.Generator(device).manual_seed(0)
+    drawn = rollout(model, grammar, prefix.to(device), 20, generator=noise)
+    logits = model(drawn.ids)[:, 1:-1]
+    torch.testing.assert_close(logits, model(drawn.ids)[:, 1:-1], msg="dropout is off")
+    logits.log_softmax(-1)[..., 0].sum().backward()
+    assert model.embedding.weight.grad is not None
+    return model.embedding.weight.grad
+
+
+def test_a_replay_has_a_gradient(durations: Representation) -> None:
+    gradient = replayed_gradient(durations, "cpu")
+    assert gradient.isfinite().all()
+    assert gradient.abs().sum() > 0
+
+
+@pytest.mark.gpu
+def test_a_replay_has_the_same_gradient_on_a_gpu(durations: Representation) -> None:
+    """cuDNN differentiates recurrent layers in training mode alone."""
+    gradient = replayed_gradient(durations, "cuda")
+    assert gradient.isfinite().all()
+    assert gradient.abs().sum() > 0
+
+
+def test_cudnn_is_left_out_where_it_has_no_backward() -> None:
+    model, gpu = lstm(), torch.device("cuda")
+    with model._differentiable(gpu):
+        assert not torch.backends.cudnn.enabled
+    assert torch.backends.cudnn.enabled
+    with model.train()._differentiable(gpu):
+        assert torch.backends.cudnn.enabled
+    with torch.no_grad(), model.eval()._differentiable(gpu):
+        assert torch.backends.cudnn.enabled
+
+
+def padded(ids: Tensor, columns: int) -> Tensor:
+    return F.pad(ids, (0, columns), value=PAD)
+
+
+@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize("dense", [1, 2])
+def test_padding_changes_nothing_in_training(rows: bool, dense: int) -> None:
+    model = lstm(dropout=0.0, dense=dense, batch_norm=True).train()
+    whole, found = deepcopy(model), deepcopy(model)
+    ids = tokens().clamp(min=PAD + 1)
+    more = padded(ids, 25)
+    given = F.one_hot(more, VOCABULARY).float() if rows else more
+    torch.testing.assert_close(found(given)[:, :40], whole(ids), rtol=0, atol=1e-5)
+    for one, two in zip(found.norms, whole.norms, strict=True):
+        torch.testing.assert_close(one.state_dict(), two.state_dict())
+    ids[1, 30:] = PAD  # ragged
+    for model in (found, whole):
+        model.zero_grad()
+    found(padded(ids, 3))[:, :30].square().mean().backward()
+    whole(ids)[:, :30].square().mean().backward()
+    for one, two in zip(found.parameters(), whole.parameters(), strict=True):
+        if one.grad is not None:
+            torch.testing.assert_close(one.grad, two.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_without_padding_it_is_batch_normalisation() -> None:
+    own, known = TokenBatchNorm(6), nn.BatchNorm1d(6)
+    for step in range(3):
+        x = torch.randn(50, 6, generator=torch.manual_seed(step)) * 3 + 1
+        torch.testing.assert_close(own(x, torch.ones(50, dtype=torch.bool)), known(x))
+    torch.testing.assert_close(own.state_dict(), known.state_dict())
+    x = torch.randn(5, 6)
+    torch.testing.assert_close(own.eval()(x, torch.zeros(5, dtype=torch.bool)), known.eval()(x))
 
 
 def test_a_composer_of_an_lstm_comes_back_from_its_folder(

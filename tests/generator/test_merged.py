@@ -8,6 +8,7 @@ from data_tools.corpus import Corpus
 from data_tools.representation import Representation, RepresentationSettings
 from generator.compose import Composer
 from generator.grammar import Grammar
+from generator.hints import KEY_STRENGTH, key_bias, scale
 from generator.merged import MergedGrammar
 from generator.settings import TransformerSettings
 from generator.transformer import Transformer
@@ -65,6 +66,20 @@ def test_real_pieces_pass(practice_corpus: Corpus) -> None:
     for token in ids:
         assert grammar.allowed(state)[0, token]
         state = grammar.advance(state, token[None])
+
+
+def test_a_key_weighs_the_parts(practice_corpus: Corpus) -> None:
+    representation = merged_of(practice_corpus)
+    bias, plain = key_bias(representation, "Db"), key_bias(representation.plain, "Db")
+    assert len(bias) == representation.vocab_size
+    size = representation.plain.music_size
+    assert torch.equal(bias[:size], plain[:size])
+    outside = ~np.isin(representation.plain.token_values % 12, sorted(scale("Db")))
+    outside &= representation.plain.strikes > 0
+    for token, parts in enumerate(representation.parts):
+        assert bias[token] == -KEY_STRENGTH * outside[list(parts)].sum()
+    later = [outside[list(p[1:])].any() and not outside[p[0]] for p in representation.parts]
+    assert any(later), "a wrong pitch may be any of the parts"
 
 
 def test_composing(practice_corpus: Corpus, practice_music, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -1,5 +1,6 @@
 """A prompt stands in the piece as it was given; a whistle, then the continuation, follow it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import miditoolkit
@@ -202,20 +203,38 @@ def test_no_label_is_a_choice(composer: Composer) -> None:
     assert np.array_equal(bare.compose(1, length=60)[0].ids, none.ids)
 
 
+@pytest.mark.parametrize("ask", [{"length": 150}, {"length": 400, "seconds": 12.0}])
 @pytest.mark.parametrize("preset", ["duration", "performance"])
-def test_streamed_notes_are_the_pieces_own(preset: str) -> None:
+def test_streamed_notes_are_the_pieces_own(preset: str, ask: dict[str, float]) -> None:
+    """All of them, the last ones too, and none after the seconds asked for."""
     representation = Representation(RepresentationSettings(preset=preset), CONDITIONS)
     composer = Composer(build(representation), representation)
-    (piece,) = composer.compose(1, seed=3, length=150)
-    streamed = list(composer.stream(3, length=150))
+    (piece,) = composer.compose(1, seed=3, **ask)
+    streamed = list(composer.stream(3, **ask))
     written = sorted((round(on, 3), pitch, velocity) for on, _, pitch, velocity in streamed)
     rate = piece.midi.tempo_changes[0].tempo / 60 * piece.midi.ticks_per_beat
     notes = piece.midi.instruments[0].notes
     whole = sorted((round(n.start / rate, 3), n.pitch, n.velocity) for n in notes)
-    assert len(written) > 5
-    assert set(written) <= set(whole)
-    if preset == "duration":  # elsewhere a note is certain once it has ended
-        assert len(whole) - len(written) <= 6
+    assert len(written) >= 5
+    assert written == whole
+    if "seconds" in ask:
+        longer = list(composer.stream(3, length=400))
+        assert written[-1][0] < ask["seconds"] < max(note[0] for note in longer)
+
+
+def test_a_stream_ends_when_its_time_is_over(composer: Composer) -> None:
+    drawn = 0
+    whole = composer._tokens
+
+    def counted(*given: object) -> Iterator[torch.Tensor]:
+        nonlocal drawn
+        for ids in whole(*given):
+            drawn += 1
+            yield ids
+
+    composer._tokens = counted
+    list(composer.stream(3, length=400, seconds=1.0))
+    assert 0 < drawn < 200
 
 
 def test_steering_takes_what_scores_best(composer: Composer) -> None:

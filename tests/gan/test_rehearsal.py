@@ -1,0 +1,36 @@
+"""A rehearsal finds what would keep a run from beginning, and leaves nothing behind."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data_tools.corpus import Corpus
+from data_tools.errors import UserError
+from gan.rehearsal import rehearse
+from gan.run import Run
+from gan.settings import TrainSettings
+
+
+def test_what_could_begin_is_left_alone(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    settings = tiny_settings(adv_weight=0.5, batch=8, adv_batch=3)
+    rehearse(practice_corpus, out, settings, True, ranks=3)
+    assert not out.exists()
+    with pytest.raises(UserError, match="--adv-batch 3: fewer rollouts than 4 ranks"):
+        rehearse(practice_corpus, out, settings, True, ranks=4)
+    with pytest.raises(UserError, match="use at least 9"):
+        rehearse(practice_corpus, out, settings, True, ranks=9)
+
+
+def test_a_run_that_is_there_is_compared(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
+    Run(tmp_path, tiny_settings(), inputs=practice_corpus.inputs())
+    rehearse(practice_corpus, tmp_path, tiny_settings(accumulate=2), True, ranks=1)
+    with pytest.raises(UserError, match="differs in seed"):
+        rehearse(practice_corpus, tmp_path, tiny_settings(seed=3), True, ranks=1)
+    with pytest.raises(UserError, match="--resume or another --out"):
+        rehearse(practice_corpus, tmp_path, tiny_settings(), False, ranks=1)
