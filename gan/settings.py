@@ -245,6 +245,9 @@ class TrainSettings(Settings):
         description="A judge that gives no gradient (a folder of 'experiments.recipes.judges'): "
         "an alarm is raised where the discriminator's score rises and its does not.",
     )
+    guard_hollow: bool = Field(
+        True, description="A rollout loses logits for notes it lacks: discriminators like silence."
+    )
     guard_bits: float = Field(
         0.02, ge=0, description="Go back when validation bits a note rise by this share; 0: never."
     )

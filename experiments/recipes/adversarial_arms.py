@@ -26,9 +26,8 @@ REALISM: dict[str, Any] = GUARDED | {"adv_weight": SHARE, "adv_critics": "realis
 BOTH: dict[str, Any] = STYLE | {"adv_critics": "both", "realism_share": 0.3}
 LABEL: dict[str, Any] = {"condition": "label"}
 UNGUARDED: dict[str, Any] = {
-    "adv_weight": 8.0, "discriminator": "harmony", "adv_loss": "non_saturating",
-    "learning_rate": 1e-3, "guard_bits": 0.0, "guard_variety": 0.0, "guard_returns": -1,
-    "bos_share": 1.0,
+    "adv_weight": 1.0, "discriminator": "style", "steps": 160, "learning_rate": 1.5e-4,
+    "guard_hollow": False, "guard_bits": 0.0, "guard_variety": 0.0, "guard_returns": -1,
 }  # fmt: skip
 
 
@@ -83,11 +82,10 @@ ARMS = (
     Arm("jazz-ce", "jazz only: cross-entropy", {"steps": 3 * STEPS}, pieces="jazz", last=True),
     Arm("jazz-both", "jazz only: adversarial, both", BOTH, base="jazz-ce", pieces="jazz",
         last=True),
-    Arm("hacked", "guards off, share 8, one discriminator", UNGUARDED, seeds=1, last=True),
-    Arm("hack-guarded", "the same with guards on",
-        UNGUARDED
-        | {"guard_bits": 0.02, "guard_variety": 0.8, "guard_returns": 3, "kl_weight": 0.3}, seeds=1,
-        last=True),
+    Arm("hacked", "twice the share, no guards", UNGUARDED, seeds=2, last=True),
+    Arm("hack-guarded", "twice the share, all guards",
+        UNGUARDED | GUARDED | {"guard_hollow": True, "guard_bits": 0.02, "guard_variety": 0.8,
+        "guard_returns": 3}, seeds=2, last=True),
 )  # fmt: skip
 BY_NAME = {arm.name: arm for arm in ARMS}
 

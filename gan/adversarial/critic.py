@@ -44,6 +44,7 @@ class StyleCritic:
         device: where to run.
         caution: of an ensemble, standard deviations of its members' logits taken from their mean:
             what only some of them like is no gain (Coste et al. 2024).
+        hollow: take logits from pieces that lack notes.
 
     Raises:
         UserError: the discriminator reads another representation than the corpus.
@@ -58,6 +59,7 @@ class StyleCritic:
         loss: Literal["hinge", "non_saturating"],
         device: torch.device,
         caution: float = 0.0,
+        hollow: bool = True,
     ) -> None:
         classifier = Classifier.load(classifier_folder(folder) if folder else None, device)
         if classifier.representation.music_digest != corpus.representation.music_digest:
@@ -75,7 +77,7 @@ class StyleCritic:
         self.fewest = 0.0
         self.caution = caution if isinstance(self.model, Ensemble) else 0.0
         real, counts = self._real(corpus, exclude_sources, length, device)
-        self.fewest = SLACK * float(np.percentile(counts, FEW))
+        self.fewest = hollow * SLACK * float(np.percentile(counts, FEW))
         self.real_median = float(np.median(real))
         self.real_p = float(self.probability(torch.from_numpy(real)).mean())
 

@@ -314,7 +314,7 @@ class Trainer:
         folder = Path(settings.discriminator) if settings.discriminator else None
         return StyleCritic(
             folder, corpus, settings.exclude_sources, settings.rollout, settings.adv_loss,
-            self.compute.device, settings.adv_caution,
+            self.compute.device, settings.adv_caution, settings.guard_hollow,
         )  # fmt: skip
 
     def _inputs(self, corpus: Corpus) -> dict[str, str]:
