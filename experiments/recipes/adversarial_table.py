@@ -8,6 +8,7 @@ jazz, what is copied, what is degenerate. Intervals are bootstrapped over seeds 
 is that between cross-entropy's and real held-out jazz's share of pieces called jazz.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -80,15 +81,13 @@ def music(ids: np.ndarray) -> list[np.ndarray]:
 
 def found_of(arm: Arm, runs: Path) -> list[dict[str, Any]]:
     """Results and samples of the seeds of an arm that are done."""
-    from json import loads
-
     found = []
     for seed in range(arm.seeds):
         folder = runs / f"{arm.name}-{seed}"
         if (folder / "result.json").is_file() and (folder / "samples.npz").is_file():
             with np.load(folder / "samples.npz") as stored:
                 samples = {name: stored[name] for name in stored.files}
-            found.append(loads((folder / "result.json").read_text()) | {"samples": samples})
+            found.append(json.loads((folder / "result.json").read_text()) | {"samples": samples})
     return found
 
 
@@ -273,7 +272,8 @@ def draw_frontier(
 @click.option("--runs", type=Path, required=True, help="The arms' runs.")
 @click.option("--bases", type=Path, required=True, help="Where `judges/` is.")
 @click.option("--out", type=Path, required=True, help="The table: .json, .md, -frontier.png.")
-def table(folder: Path, runs: Path, bases: Path, out: Path) -> None:
+@click.option("--anew", is_flag=True, help="Judge what was judged before again.")
+def table(folder: Path, runs: Path, bases: Path, out: Path, anew: bool) -> None:
     """Judge every arm that is done, and write the table and the frontier."""
     corpus = Corpus(folder)
     bench = Bench(corpus, bases / "judges")
@@ -292,14 +292,19 @@ def table(folder: Path, runs: Path, bases: Path, out: Path) -> None:
     real["pieces"], real["variety"] = len(bench.real), round(guards.variety(bench.real), 4)
     real["beyond"] = round(float(bench.beyond(bench.real).mean()), 4)
     real["copied_run"] = int(max(longest_overlaps(bench.real[:COPIES], known)))
-    rows, points = [], {}
+    # An arm judged before with the same seeds is not judged again; --anew forgets all.
+    before = out.with_suffix(".json")
+    old = json.loads(before.read_text()) if before.is_file() and not anew else {}
+    judged = {(row["arm"], *row["seeds"]): row for row in old.get("rows", [])}
+    rows, points = [], dict(old.get("frontier", {}))
     for arm in ARMS:
         seeds = found_of(arm, runs)
         if not seeds:
             continue
-        rows.append(row_of(arm, seeds, bench, known))
+        found = judged.get((arm.name, *(each["seed"] for each in seeds)))
+        rows.append(found or row_of(arm, seeds, bench, known))
         click.echo(f"{arm.name}: {rows[-1]['both/rates']}")
-        if len(seeds[0]["samples"]) > 4:
+        if len(seeds[0]["samples"]) > 4 and arm.name not in points:
             points[arm.name] = frontier_of(seeds, bench)
     compared(rows, real)
     result = {"real": real, "rows": rows, "frontier": points}
