@@ -19,7 +19,10 @@ from typing import Any
 
 import click
 import numpy as np
+import yaml
 
+from data_tools.corpus import Corpus
+from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
 from experiments.recipes.generators_rows import COMMON, ROWS, Row
 from experiments.recipes.generators_table import markdown
@@ -28,10 +31,10 @@ from gan.plain import PlainCommand
 WINDOWS, LENGTH = 128, 256  # of held-out music, and as many of the training split's
 
 
-def flags(row: Row, seed: int, corpus: Path, out: Path) -> list[str]:
-    """The arguments of `gan` for a row."""
+def flags(row: Row, seed: int) -> list[str]:
+    """The arguments of `gan train` for a row, but for where things lie."""
     choices = COMMON | row.group.settings | row.changes | {"seed": seed}
-    words = ["train", "--corpus", str(corpus), "--out", str(out), "--quiet", "--resume"]
+    words = ["--quiet", "--resume"]
     for name, value in choices.items():
         flag = name.replace("_", "-")
         if isinstance(value, bool):
@@ -43,22 +46,32 @@ def flags(row: Row, seed: int, corpus: Path, out: Path) -> list[str]:
 
 
 def run(row: Row, seed: int, corpus: Path, folder: Path) -> dict[str, Any]:
-    """Trains a row, and reads held-out and known music with what came of it."""
+    """Trains a row, and reads held-out and known music with what came of it.
+
+    Raises:
+        UserError: another training lies where this one belongs.
+    """
     out = folder / f"{row.name}-{seed}"
-    found = out / "result.json"
-    if found.is_file():
-        return json.loads(found.read_text())
-    words = flags(row, seed, corpus, out)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    words = flags(row, seed)
+    if (known := finished(out, words, corpus)) is not None:
+        return known
+    before, logged = resource.getrusage(resource.RUSAGE_CHILDREN), last_logged(out)
     began = time.monotonic()
-    ended = subprocess.run([sys.executable, "-m", "gan", *words], capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, "-m", "gan", "train", "--corpus", str(corpus), "--out", str(out), *words],
+        capture_output=True, text=True,
+    )  # fmt: skip
     seconds = time.monotonic() - began
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     result: dict[str, Any] = {"name": row.name, "group": row.group.name, "seed": seed}
-    result["command"] = shlex.join(["gan", *words])
+    result["command"] = shlex.join(["gan", "train", *words])
     if ended.returncode:
+        said = ended.stderr.strip().splitlines()
+        told = bool(said) and said[-1].startswith("error: ") and last_logged(out) != logged
+        result["failed"] = said[-1][:200] if said else f"exit code {ended.returncode}, no message"
+        if not told:  # killed, or never begun: to be tried again
+            return result
         # A run that blows up is a result: T-Fixup without its start, say.
-        result["failed"] = ended.stderr.strip().splitlines()[-1][:200]
     else:
         result |= read(out, corpus) | {
             "seconds": round(seconds, 1),
@@ -66,8 +79,43 @@ def run(row: Row, seed: int, corpus: Path, folder: Path) -> dict[str, Any]:
             "peak_mib": peak(out),
             "tokens_per_second": rate(out, row),
         }
-    write_json(found, result)
+    write_json(out / "result.json", result)
     return result
+
+
+def last_logged(out: Path) -> int:
+    """When a run logged last, in ns; 0 for never."""
+    path = out / "metrics.jsonl"
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def finished(out: Path, words: list[str], corpus: Path) -> dict[str, Any] | None:
+    """The result in a run's folder, None where there is none yet.
+
+    Raises:
+        UserError: it is of another command or another corpus.
+    """
+    if not (out / "result.json").is_file():
+        return None
+    result: dict[str, Any] = json.loads((out / "result.json").read_text())
+    record = yaml.safe_load((out / "settings.yaml").read_text(encoding="utf-8"))
+    same = asked(result["command"]) == ["gan", "train", *words]
+    if not same or record["inputs"]["corpus"] != Corpus(corpus).digest:
+        raise UserError(
+            f"{out}: the result of {'another corpus' if same else 'other settings'}; move it away, "
+            "or give another --runs"
+        )
+    return result
+
+
+def asked(command: str) -> list[str]:
+    """The words of a command without the places of its corpus and its run."""
+    words = shlex.split(command)
+    for flag in ("--corpus", "--out"):
+        if flag in words:
+            place = words.index(flag)
+            del words[place : place + 2]
+    return words
 
 
 def rate(out: Path, row: Row) -> float:
@@ -88,7 +136,6 @@ def peak(out: Path) -> float:
 
 def read(out: Path, folder: Path) -> dict[str, Any]:
     """What the finished generator makes of held-out and of known music."""
-    from data_tools.corpus import Corpus
     from gan.data import validation_windows
     from gan.engine import engine
     from gan.evaluation.language import summary, token_bits
@@ -129,7 +176,8 @@ def compare(corpus: Path, runs: Path, out: Path, seeds: int, minutes: float, onl
                 click.echo(f"{row.name} seed {seed}: {held:.3f} bits a note")
     if not only:
         write_json(out.with_suffix(".json"), results)
-        write_text(out.with_suffix(".md"), markdown(results))
+        rows = [(row.group.name, row.name) for row in ROWS]
+        write_text(out.with_suffix(".md"), markdown(results, rows))
 
 
 if __name__ == "__main__":

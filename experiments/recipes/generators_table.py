@@ -17,19 +17,22 @@ def _mean(values: Sequence[float], digits: int) -> str:
     return f"{np.mean(values):.{digits}f}{spread}"
 
 
-def _row(name: str, runs: list[dict[str, Any]], first: list[dict[str, Any]] | None) -> str:
+def _row(name: str, runs: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
     done = [run for run in runs if "failed" not in run]
+    if not runs:
+        return f"| {name} | 0 | not trained | | | | | | | |"
     if not done:
         return f"| {name} | {len(runs)} | failed: {runs[0]['failed']} | | | | | | | |"
     held = [run["validation"]["bits_per_note"] for run in done]
     change = ""
-    if first is not None and runs is not first:
-        base = {run["seed"]: run["validation"]["bits_per_note"] for run in first}
+    if runs is not first:
+        base = {run["seed"]: run["validation"]["bits_per_note"] for run in first
+                if "failed" not in run}  # fmt: skip
         pairs = [run["validation"]["bits_per_note"] - base[run["seed"]] for run in done
                  if run["seed"] in base]  # fmt: skip
-        change = f"{np.mean(pairs):+.2f}" + (
-            f" ± {np.std(pairs, ddof=1):.2f}" if len(pairs) > 1 else ""
-        )
+        if pairs:
+            spread = f" ± {np.std(pairs, ddof=1):.2f}" if len(pairs) > 1 else ""
+            change = f"{np.mean(pairs):+.2f}{spread}"
     cells = [
         name,
         str(len(done)),
@@ -45,15 +48,20 @@ def _row(name: str, runs: list[dict[str, Any]], first: list[dict[str, Any]] | No
     return "| " + " | ".join(cells) + " |"
 
 
-def markdown(results: list[dict[str, Any]]) -> str:
-    """One table a group; ± is the deviation over seeds, of differences seed by seed."""
+def markdown(results: list[dict[str, Any]], rows: Sequence[tuple[str, str]]) -> str:
+    """One table a group; ± is the deviation over seeds, of differences seed by seed.
+
+    Args:
+        results: one a run.
+        rows: group and name of every row there is; those without a run are listed too.
+    """
     lines = []
     for group, title in _TITLES.items():
-        named: dict[str, list[dict[str, Any]]] = {}
+        named: dict[str, list[dict[str, Any]]] = {name: [] for own, name in rows if own == group}
         for result in results:
             if result["group"] == group:
-                named.setdefault(result["name"], []).append(result)
-        if not named:
+                named[result["name"]].append(result)
+        if not any(named.values()):
             continue
         lines += [
             f"### {title}",

@@ -95,3 +95,20 @@ def test_composing(practice_corpus: Corpus, practice_music, tmp_path) -> None:  
     for piece in composer.compose(2, length=40, prompt=prompt, prompt_length=30):
         assert piece.midi.instruments[0].notes
     assert RepresentationSettings() == representation.settings
+
+
+def test_streaming_tells_the_same_notes(practice_corpus: Corpus) -> None:
+    """Of real music too, whose merged tokens go on after time has moved."""
+    representation = merged_of(practice_corpus)
+    settings = TransformerSettings(layers=1, width=16, heads=1, max_length=64)
+    composer = Composer(Transformer(representation.vocab_size, settings), representation)
+    for number in practice_corpus.select("train")[:6]:
+        piece = practice_corpus.piece(number).astype(np.int64)
+        grown = torch.from_numpy(
+            np.concatenate([[representation.bos], representation.merge(piece)])
+        )
+        composer._tokens = lambda *_, ids=grown: (ids[None, :n] for n in range(2, len(ids) + 1))
+        told = [(round(on, 3), pitch) for on, _, pitch, _ in composer.stream()]
+        notes = representation.events(piece, close=True).notes
+        times = (notes.start * representation.grid_seconds).round(3).tolist()
+        assert sorted(told) == sorted(zip(times, notes.pitch.tolist(), strict=True))
