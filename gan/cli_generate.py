@@ -124,7 +124,7 @@ _TASTE = _options(
 
 @click.command()
 @click.option("--run", type=Path, help="A training run: its finished or latest generator.")
-@click.option("--checkpoint", type=Path, help="A generator's folder.")
+@click.option("--checkpoint", type=Path, help="A generator's folder; ce or adv: the shipped ones.")
 @click.option("--count", type=click.IntRange(1), help="Pieces.  [4]")
 @click.option("--out", type=Path, help="Folder for the .mid files; needed but for --stream.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")

@@ -149,6 +149,22 @@ def row_of(
     return row
 
 
+def cooled(seeds: list[dict[str, Any]], bench: Bench) -> dict[str, float]:
+    """The main figures again, of samples at the lower temperature."""
+    pieces = [ids for each in seeds for ids in music(each["samples"][COOL])]
+    called = bench.called(pieces)
+    found = {judge: round(float((called[judge] >= 0.5).mean()), 4) for judge in JUDGES}
+    found["both"] = round(
+        float(np.logical_and(*(called[judge] >= 0.5 for judge in FINAL)).mean()), 4
+    )
+    found["variety"] = round(
+        float(np.mean([guards.variety(music(each["samples"][COOL])) for each in seeds])), 4
+    )
+    long = [ids for ids in pieces if len(ids) >= 32]
+    figures = describe(long, bench.real, bench.representation)
+    return found | {name: round(figures[name], 4) for name in MUSICAL}
+
+
 def frontier_of(seeds: list[dict[str, Any]], bench: Bench) -> dict[str, dict[str, float]]:
     """Jazz rates and variety at every temperature and top-p sampled, of the first seed."""
     points = {}
@@ -224,6 +240,18 @@ def markdown(result: dict[str, Any]) -> str:
         f"{figures['grooving']:.3f} | {figures['note_density']:.1f} | {figures['frechet']:.0f} | | "
         f"{figures['degenerate']:.1%} | {real['beyond']:.1%} | {real['copied_run']} |"
     )
+    return "\n".join(lines) + "\n"
+
+
+def cool_markdown(result: dict[str, Any]) -> str:
+    """The table at the lower temperature."""
+    names = (*JUDGES[:2], "both", "roll", "variety", "pitch_class_entropy_4", "grooving",
+             "note_density", "frechet", "coverage", "degenerate")  # fmt: skip
+    lines = ["| arm, temperature 0.9 | " + " | ".join(names) + " | beyond 98th |"]
+    lines.append("|---|" + "---:|" * (len(names) + 1))
+    for row in result["rows"]:
+        cells = " | ".join(f"{row['cool'][name]:.3g}" for name in names)
+        lines.append(f"| {row['arm']} | {cells} | {row['beyond']['value']:.1%} |")
     return "\n".join(lines) + "\n"
 
 
@@ -303,13 +331,16 @@ def table(folder: Path, runs: Path, bases: Path, out: Path, anew: bool) -> None:
             continue
         found = judged.get((arm.name, *(each["seed"] for each in seeds)))
         rows.append(found or row_of(arm, seeds, bench, known))
+        rows[-1].setdefault("cool", {})
+        if not rows[-1]["cool"]:
+            rows[-1]["cool"] = cooled(seeds, bench)
         click.echo(f"{arm.name}: {rows[-1]['both/rates']}")
         if len(seeds[0]["samples"]) > 4 and arm.name not in points:
             points[arm.name] = frontier_of(seeds, bench)
     compared(rows, real)
     result = {"real": real, "rows": rows, "frontier": points}
     write_json(out.with_suffix(".json"), result)
-    write_text(out.with_suffix(".md"), markdown(result))
+    write_text(out.with_suffix(".md"), markdown(result) + "\n" + cool_markdown(result))
     draw_frontier(points, real, out.with_name(f"{out.name}-frontier.png"))
 
 
