@@ -10,6 +10,7 @@ import click
 
 from data_tools.errors import UserError
 from gan import tables
+from gan.bars import ProgressBar
 
 if TYPE_CHECKING:
     from generator.compose import Composer, Piece
@@ -143,6 +144,7 @@ _TASTE = _options(
     "--stream", is_flag=True, help="One piece, its notes as lines of JSON once they are certain."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors (and --stream's notes).")
 def generate(
     run: Path | None,
     checkpoint: Path | None,
@@ -156,6 +158,7 @@ def generate(
     label_guidance: float,
     stream: bool,
     device: str,
+    quiet: bool,
     **choices: Any,
 ) -> None:
     """Write MIDI files with a trained generator (the shipped one by default)."""
@@ -178,13 +181,16 @@ def generate(
         _stream(composer, seed, best_of > 1 or jazz_guidance > 0 or out is not None, choices)
         return
     assert out is not None
-    pieces = _pieces(composer, count, seed, best_of, jazz_guidance, discriminator, choices)
+    with ProgressBar("writing", count * best_of, quiet=quiet) as bar:
+        choices["progress"] = bar.update
+        pieces = _pieces(composer, count, seed, best_of, jazz_guidance, discriminator, choices)
     rows: list[dict[str, object]] = []
     for number, piece in enumerate(pieces):
         path = piece.save(out / f"{number:03d}-seed{piece.seed}.mid")
         rows.append({"path": str(path)} | {k: round(v, 3) for k, v in piece.statistics.items()})
-    tables.show(rows, "table")
-    _report(pieces)
+    if not quiet:
+        tables.show(rows, "table")
+        _report(pieces)
 
 
 def _pieces(

@@ -5,7 +5,7 @@ and `representation.json`. Every piece has its own seed, so piece number three o
 written again alone; a piece that comes out empty gives way to another seed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -118,6 +118,7 @@ class Composer:
         min_notes: int = 8,
         batch: int = 16,
         steering: Steering | None = None,
+        progress: Callable[[int], None] | None = None,
         **choice: Any,
     ) -> list[Piece]:
         """Writes pieces, from nothing or on from a prompt.
@@ -140,6 +141,7 @@ class Composer:
             min_notes: the model may not end a piece before it has added this many.
             batch: pieces sampled side by side.
             steering: chooses among several continuations of each piece while it is written.
+            progress: is told how many pieces are written.
             choice: how tokens are chosen; the fields of `Choice`.
 
         Raises:
@@ -160,6 +162,8 @@ class Composer:
                 seeds = [seed + attempt * count + number for number in part]
                 found = zip(part, self._draw(request, seeds, steering), strict=True)
                 pieces |= {number: piece for number, piece in found if piece is not None}
+                if progress:
+                    progress(len(pieces))
         if len(pieces) < count:
             raise UserError(
                 f"seed {seed}: no notes in {length} tokens after {ATTEMPTS} tries; ask for more "

@@ -49,6 +49,7 @@ from generator.compose import Composer
 from generator.model import GeneratorModel
 
 Part = tuple[Tensor, Tensor]  # inputs and targets (B, T)
+COMPARED = ("validation/bits_per_note", "validation/bits_per_note_jazz", "samples/p_jazz")
 LOSSES = ("adversarial", "realism", "reward", "kl", "entropy")  # beside cross-entropy
 
 
@@ -121,7 +122,8 @@ class Trainer:
     def train(self) -> Path:
         """Runs all steps that are left; returns the folder of the finished generator."""
         settings, main = self.settings, self.ranks.main
-        with Logbook(self.out, self.step, self.quiet) if main else Silence() as log:
+        book = (self.out, self.step, self.quiet, settings, settings.steps)
+        with Logbook(*book) if main else Silence() as log:
             weights = sum(p.numel() for p in self.model.parameters())
             ranks = f", {self.ranks.world} ranks" if self.ranks.world > 1 else ""
             log.say(
@@ -136,11 +138,13 @@ class Trainer:
             for parts in loader:
                 metrics = self.train_step(self.step, parts)
                 self.step += 1
+                log.tick(self.step)
                 if self.step % 10 == 0 or self.step == 1:
                     metrics |= peak_memory(self.compute.device)
                     log.log(self.step, metrics, show=self.step % 50 == 0)
                 if not self._after_step(log):
                     break
+            log.conclude(self.step, COMPARED)
             if main:
                 self.composer.save(self.out / "generator")
             self.ranks.wait()
