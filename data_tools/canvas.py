@@ -85,11 +85,11 @@ class Canvas:
         ]
         return "\n".join(parts) + "\n"
 
-    def png(self) -> bytes:
+    def png(self, scale: int = 2) -> bytes:
         """The drawing as a PNG of twice the size, for sharp screens, unless it is huge."""
         from PIL import Image, ImageDraw, ImageFont
 
-        scale = 2 if 4 * self.width * self.height <= _MOST_PIXELS else 1
+        scale = scale if scale**2 * self.width * self.height <= _MOST_PIXELS else 1
         image = Image.new("RGB", (self.width * scale, self.height * scale), (255, 255, 255))
         draw = ImageDraw.Draw(image)
         for shape in self.shapes:

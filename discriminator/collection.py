@@ -9,6 +9,7 @@ see `data_tools.sources`.
 import lzma
 import os
 import tarfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -124,6 +125,18 @@ def pieces(
         if empty:
             kind = "folder" if location.is_dir() else "file"
             raise UserError(f"{location}: no .mid file in this {kind}")
+
+
+def count(locations: Iterable[Path], seconds: float = 1.0) -> int | None:
+    """How many pieces there are; None where it takes longer than so long to find out."""
+    end = time.monotonic() + seconds
+    total = 0
+    for location in locations:
+        for _ in places(location):
+            total += 1
+            if time.monotonic() > end:
+                return None
+    return total
 
 
 def _in_folder(top: Path) -> Iterator[Place]:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from gan.bars import ProgressBar
 
 
 @click.command("ray-score")
@@ -46,15 +46,12 @@ def ray_score(
     from discriminator.cluster import score_cluster
     from gan.run import classifier_folder
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True, quiet=quiet)
-    with Progress("{task.description}", *columns, console=console, transient=True) as bar:
-        task = bar.add_task("parts", total=None)
+    with ProgressBar("parts", quiet=quiet) as bar:
         summary = score_cluster(
             paths, out, classifier_folder(model) if model else None, address,
             part_size=part_size, form=form, readers=readers, scorers=scorers,
             gpu_share=gpu_share, batch_size=batch_size,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=bar.update,
         )  # fmt: skip
     if not quiet:
         click.echo(

@@ -39,7 +39,8 @@ _BAR = 40  # characters of the longest bar
 @scoring_options
 def curate(
     source: Path, out: Path | None, scores: Path | None, dry_run: bool, resume: bool,
-    model: Path | None, workers: int | None, device: str, precision: str, **choices: Any,
+    model: Path | None, workers: int | None, device: str, precision: str, quiet: bool,
+    **choices: Any,
 ) -> None:  # fmt: skip
     """Keep the jazz, or the rest, of a folder, an archive or a manifest.
 
@@ -61,7 +62,9 @@ def curate(
         library.check_apart(source, out)
     choice = library.Choice(**choices)
     facts: dict[str, Any] = {}
-    score = None if scores else _scorer(model, device, precision, readers(workers), facts)
+    score = None
+    if not scores:
+        score = _scorer(source, model, device, precision, readers(workers), quiet, facts)
     if dry_run:
         rows = score(pieces([source])) if score else read_rows(scores or source)
         summary = library.preview(source, choice, rows)
@@ -72,24 +75,27 @@ def curate(
             summary = library.curate(source, out, choice, facts, score, scores, resume)
             write_text(out / "report.md", report(summary, source, choice, facts))
     place = "" if dry_run else f": {out}"
-    click.echo(f"kept {summary.kept:,} of {summary.files:,} files{place}", err=True)
+    if not quiet:
+        click.echo(f"kept {summary.kept:,} of {summary.files:,} files{place}", err=True)
     if not summary.histogram.any():
         raise UserError(f"none of {summary.files:,} files has a score; the reasons are counted")
 
 
 def _scorer(
-    model: Path | None, device: str, precision: str, workers: int, facts: dict[str, Any]
-) -> "Callable[[Iterable[Piece]], Iterator[Score]]":
+    source: Path, model: Path | None, device: str, precision: str, workers: int, quiet: bool,
+    facts: dict[str, Any],
+) -> "Callable[[Iterable[Piece]], Iterator[Score]]":  # fmt: skip
     """A function that scores pieces; `facts` get the digest of the model."""
+    from discriminator.collection import count
     from discriminator.scores import classifier_digest, score_of
 
     classifier = load(model, device, precision)
     facts["model"] = classifier_digest(classifier)
 
     def score(pieces: "Iterable[Piece]") -> "Iterator[Score]":
-        tally = Tally(Counter())
+        tally = Tally(Counter(), quiet, lambda: count([source]))
         yield from tally.watch(map(score_of, classifier.score_many(pieces, workers=workers)))
-        if tally.counts:  # none, where a curation goes on that had scored all
+        if tally.counts and not quiet:  # none, where a curation goes on that had scored all
             click.echo(tally.line(), err=True)
 
     return score

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from data_tools.settings import CorpusSettings
 from gan import options, settings
+from gan.bars import ProgressBar
 from gan.cli_audit import audit
 from gan.cli_check import check
 from gan.cli_fetch import fetch, list_datasets
@@ -25,14 +24,6 @@ data.add_command(check)
 data.add_command(audit)
 data.add_command(list_datasets)
 data.add_command(fetch)
-
-
-def _bar(quiet: bool) -> Progress:
-    console = Console(stderr=True, quiet=quiet)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    # In a log file a bar is nothing but empty lines.
-    hidden = not console.is_terminal
-    return Progress("{task.description}", *columns, console=console, transient=True, disable=hidden)
 
 
 @data.command()
@@ -67,13 +58,10 @@ def build(
     from data_tools.corpus import build as build_corpus
 
     chosen = settings.build(CorpusSettings, options.given(CorpusSettings, flags))
-    with _bar(quiet) as bar:
-        task = bar.add_task("reading", total=None)
+    with ProgressBar("reading", quiet=quiet) as bar:
         corpus, built = build_corpus(
-            sources, out, chosen, workers,
-            lambda done, total: bar.update(task, completed=done, total=total), manifest, force,
-            bounded=True,
-        )  # fmt: skip
+            sources, out, chosen, workers, bar.update, manifest, force, bounded=True
+        )
     if quiet:
         return
     counts = corpus.facts["counts"]
@@ -105,8 +93,7 @@ def practice(out: Path, count: int, seed: int, quiet: bool) -> None:
     """Compose the practice corpus: half jazz, half not, in the same ranges of everything else."""
     from data_tools.practice import write_practice
 
-    with _bar(quiet) as bar:
-        task = bar.add_task("composing", total=count)
-        manifest = write_practice(out, count, seed, lambda done: bar.update(task, completed=done))
+    with ProgressBar("composing", count, quiet=quiet) as bar:
+        manifest = write_practice(out, count, seed, bar.update)
     if not quiet:
         click.echo(f"{count} pieces: {manifest}")

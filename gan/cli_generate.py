@@ -10,6 +10,7 @@ import click
 
 from data_tools.errors import UserError
 from gan import tables
+from gan.bars import ProgressBar
 
 if TYPE_CHECKING:
     from generator.compose import Composer, Piece
@@ -144,6 +145,7 @@ _TASTE = _options(
     "--stream", is_flag=True, help="One piece, its notes as lines of JSON once they are certain."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors (and --stream's notes).")
 def generate(
     run: Path | None,
     checkpoint: Path | None,
@@ -158,6 +160,7 @@ def generate(
     label_guidance: float,
     stream: bool,
     device: str,
+    quiet: bool,
     **choices: Any,
 ) -> None:
     """Write MIDI files with a trained generator (the shipped one by default)."""
@@ -188,14 +191,17 @@ def generate(
     rows: list[dict[str, object]] = []
     written: list[Any] = []
     failed: list[int] = []
-    for number, piece in enumerate(pieces):
-        if piece is None:
-            failed.append(seed + number * best_of)
-            continue
-        path = piece.save(out / _name(number, piece.seed))
-        rows.append({"path": str(path)} | {k: round(v, 3) for k, v in piece.statistics.items()})
-        written.append(piece)
-    if written:
+    with ProgressBar("writing", count, quiet=quiet) as bar:
+        for number, piece in enumerate(pieces):
+            bar.update(number + 1)
+            if piece is None:
+                failed.append(seed + number * best_of)
+                continue
+            path = piece.save(out / _name(number, piece.seed))
+            values: dict[str, object] = {k: round(v, 3) for k, v in piece.statistics.items()}
+            rows.append({"path": str(path)} | values)
+            written.append(piece)
+    if written and not quiet:
         tables.show(rows, "table")
         _report(written)
     if failed:

@@ -9,6 +9,7 @@ import click
 
 from data_tools.errors import UserError
 from gan import tables
+from gan.bars import ProgressBar
 
 if TYPE_CHECKING:
     from data_tools.render import Renderer
@@ -144,13 +145,13 @@ def _jobs(paths: Iterable[Path], out: Path) -> Iterator[tuple[Path, Path]]:
 
 def _report(made: Iterator[_Made], total: int, quiet: bool) -> None:
     rows, bad = [], 0
-    for number, one in enumerate(made, 1):
-        rows.append(one.as_row())
-        bad += not one.kinds
-        if one.error and quiet:
-            click.echo(f"{one.path}: {one.error}", err=True)
-        if not quiet and total > 1:
-            click.echo(f"{number} of {total}: {one.error or one.path}", err=True)
+    with ProgressBar("rendering", total, quiet=quiet) as bar:
+        for number, one in enumerate(made, 1):
+            rows.append(one.as_row())
+            bad += not one.kinds
+            if one.error and quiet:
+                click.echo(f"{one.path}: {one.error}", err=True)
+            bar.update(number)
     if not quiet:
         tables.show(rows, "table")
     if bad == total:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import click
 
 from data_tools.errors import UserError
 from gan import tables
+from gan.bars import ProgressBar
 
 if TYPE_CHECKING:
     from discriminator.classifier import Classifier
@@ -38,6 +39,7 @@ def scoring_options(command: Any) -> Any:
                 show_default=True, help="auto takes bf16 where the device has it: quicker, p_jazz "
                 "moves by less than 0.005; fp32 gives the same on every machine.",
             ),
+            click.option("--quiet", is_flag=True, help="Nothing on standard error but errors."),
         ]
     ):  # fmt: skip
         command = option(command)
@@ -55,7 +57,7 @@ def scoring_options(command: Any) -> Any:
 @scoring_options
 def score(
     paths: tuple[Path, ...], form: str | None, out: Path | None, resume: bool,
-    model: Path | None, workers: int | None, device: str, precision: str,
+    model: Path | None, workers: int | None, device: str, precision: str, quiet: bool,
 ) -> None:  # fmt: skip
     """How jazzy MIDI files are: path, p_jazz, verdict, windows, error.
 
@@ -70,13 +72,15 @@ def score(
     if out is not None and form == "table":
         raise click.UsageError("a table is for the screen; give csv, jsonl or parquet with --out")
     from data_tools.files import sole_writer
-    from discriminator.collection import pieces
+    from discriminator.collection import count, pieces
     from discriminator.scores import ScoreFile, classifier_digest, form_of, score_of
 
     classifier = load(model, device, precision)
     if out is None:
         rows = map(score_of, classifier.score_many(pieces(paths), workers=readers(workers)))
-        tally = Tally(Counter(), visible=not sys.stdout.isatty())
+        # No bar where rows appear on the same screen.
+        bar = None if sys.stdout.isatty() else lambda: count(paths)
+        tally = Tally(Counter(), quiet, bar)
         _show(tally.watch(rows), form or "table")
         return tally.finish()
     if form is None and out.suffix.lower() not in SUFFIXES:
@@ -89,7 +93,7 @@ def score(
     }
     with sole_writer(out), ScoreFile(out, kept, made_of, resume) as file:
         new = pieces(paths, wanted=lambda path: path not in file.before)
-        tally = Tally(Counter(file.before.counts()))
+        tally = Tally(Counter(file.before.counts()), quiet, lambda: count(paths))
         verdicts = classifier.score_many(new, workers=readers(workers))
         for row in tally.watch(map(score_of, verdicts)):
             file.write(row)
@@ -116,30 +120,36 @@ def readers(workers: int | None) -> int:
 
 
 class Tally:
-    """Counts verdicts, shows on a terminal how far it is, and says so at the end.
+    """Counts verdicts, shows how far it is, and says so at the end.
 
     Args:
         counts: of rows that were there before, by verdict and "error".
-        visible: whether to show progress; not where rows appear on the same screen.
+        quiet: show and say nothing.
+        total: finds how many there are in all, None where that takes long; None shows no progress.
     """
 
-    def __init__(self, counts: Counter[str], visible: bool = True) -> None:
-        self.counts = counts
-        self._live = visible and sys.stderr.isatty()
+    def __init__(
+        self,
+        counts: Counter[str],
+        quiet: bool = False,
+        total: Callable[[], int | None] | None = None,
+    ) -> None:
+        self.counts, self._quiet, self._total = counts, quiet, total
         self._new = 0
         self._start = self._shown = time.monotonic()
 
     def watch(self, rows: "Iterator[Score]") -> "Iterator[Score]":
         """Passes rows on and counts them."""
-        for row in rows:
-            self.counts["error" if row.p_jazz is None else row.verdict] += 1
-            self._new += 1
-            if self._live and time.monotonic() - self._shown > 0.5:
-                self._shown = time.monotonic()
-                click.echo(f"\r{self.line()}\x1b[K", err=True, nl=False)
-            yield row
-        if self._live:
-            click.echo("\r\x1b[K", err=True, nl=False)
+        hidden = self._quiet or self._total is None
+        total = self._total() if self._total and not hidden else None
+        with ProgressBar("scoring", total, self.counts.total(), hidden) as bar:
+            for row in rows:
+                self.counts["error" if row.p_jazz is None else row.verdict] += 1
+                self._new += 1
+                if time.monotonic() - self._shown > 0.2:
+                    self._shown = time.monotonic()
+                    bar.update(self.counts.total(), what=f"{self.counts['jazz']:,} jazz")
+                yield row
 
     def line(self) -> str:
         """Files so far, verdict by verdict, and the rate."""
@@ -158,7 +168,8 @@ class Tally:
         Raises:
             UserError: there were files, and none could be scored.
         """
-        click.echo(self.line(), err=True)
+        if not self._quiet:
+            click.echo(self.line(), err=True)
         if self.counts.total() == self.counts["error"]:
             raise UserError(
                 f"none of {self.counts.total():,} files could be scored; the rows say why"

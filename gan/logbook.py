@@ -1,13 +1,28 @@
-"""What a run tells: a line of JSON a logged step, the same in TensorBoard, a line on the screen."""
+"""What a run tells: a line of JSON a logged step, the same in TensorBoard, a line on the screen.
+
+Charts are explained in `gan/evaluation/TENSORBOARD.md`. What concludes a run stands in TensorBoard
+one step behind its last: a resumed run hides all that lies beyond its checkpoint, so that there is
+one conclusion however often it is drawn.
+"""
 
 import json
+import shutil
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
+from pydantic import BaseModel
 from rich.console import Console
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from gan.bars import ProgressBar
+
+SHORTEST_BAR = 2  # steps; below, a bar is nothing to look at
 
 
 class Logbook:
@@ -17,13 +32,34 @@ class Logbook:
         folder: the run's folder.
         step: steps done; what TensorBoard holds beyond them is hidden.
         quiet: nothing on the screen.
+        settings: of the run, written as text where it begins.
+        steps: there are in all, for a bar on the screen; 0 shows none.
     """
 
-    def __init__(self, folder: Path, step: int = 0, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        step: int = 0,
+        quiet: bool = False,
+        settings: BaseModel | None = None,
+        steps: int = 0,
+    ) -> None:
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + bool(step))
         self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self._began = time.monotonic()
+        self._settings = settings
+        if settings is not None and not step:
+            listed = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+            self.text("settings", "\n".join(f"    {line}" for line in listed.splitlines()), 0)
+        hidden = quiet or steps < SHORTEST_BAR
+        # A log file gets the lines of metrics; others in between would tell nothing more.
+        self._bar = ProgressBar("steps", steps or None, step, hidden, self._console, plain=False)
+        self._bar.__enter__()
+
+    def tick(self, step: int) -> None:
+        """So many steps are done."""
+        self._bar.update(step)
 
     def log(self, step: int, metrics: dict[str, float], show: bool = False) -> None:
         """Records numbers under names such as "loss/ce"; `show` prints them as well."""
@@ -40,9 +76,20 @@ class Logbook:
         """A line on the screen."""
         self._console.print(text)
 
-    def image(self, name: str, picture: np.ndarray, step: int) -> None:
-        """A picture (H, W, 3) uint8."""
-        self._board.add_image(name, picture, step, dataformats="HWC")
+    def image(self, name: str, png: bytes, size: tuple[int, int], step: int) -> None:
+        """A picture, encoded already, of (width, height) pixels."""
+        width, height = size
+        image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=png)
+        summary = Summary(value=[Summary.Value(tag=name, image=image)])
+        self._board._get_file_writer().add_summary(summary, step)
+
+    def audio(self, name: str, sound: np.ndarray, rate: int, step: int) -> None:
+        """Sound (n,) float within ±1, of so many samples a second."""
+        self._board.add_audio(name, sound, step, rate)
+
+    def histogram(self, name: str, values: np.ndarray, step: int) -> None:
+        """How values (n,) are distributed."""
+        self._board.add_histogram(name, values, step)
 
     def text(self, name: str, content: str, step: int) -> None:
         """Markdown, under TensorBoard's text tab."""
@@ -54,8 +101,35 @@ class Logbook:
         """A precision–recall curve."""
         self._board.add_pr_curve(name, labels, probabilities, step)
 
+    def embedding(
+        self, name: str, vectors: np.ndarray, rows: Sequence[Mapping[str, object]], step: int
+    ) -> None:
+        """Vectors (N, D) for the projector, with what is known of each."""
+        # By where the writer puts it; what an earlier end of the same run left gives way.
+        shutil.rmtree(Path(self._board.log_dir) / f"{step:05d}" / name, ignore_errors=True)
+        header = list(rows[0])
+        # Tabs and line ends would shift the table.
+        metadata = [[" ".join(str(row[key]).split()) for key in header] for row in rows]
+        self._board.add_embedding(
+            vectors, metadata, global_step=step, tag=name, metadata_header=header
+        )
+
+    def conclude(self, step: int, metrics: Sequence[str]) -> None:
+        """The settings and the final values of some metrics, for comparison over runs.
+
+        Args:
+            step: the run's last.
+            metrics: names logged as scalars; the tab shows the last value of each.
+        """
+        assert self._settings is not None
+        # Not `add_hparams`: it opens a run of its own, apart from the charts it belongs to.
+        summaries = hparams(flat(self._settings.model_dump(mode="json")), dict.fromkeys(metrics, 0))
+        for summary in summaries:
+            self._board._get_file_writer().add_summary(summary, step + 1)
+
     def close(self) -> None:
         """Flushes everything to disk."""
+        self._bar.__exit__()
         self._metrics.close()
         self._board.close()
 
@@ -72,17 +146,31 @@ class Silence(Logbook):
     def __init__(self) -> None:
         pass
 
+    def tick(self, step: int) -> None:
+        """Nothing."""
+
     def log(self, step: int, metrics: dict[str, float], show: bool = False) -> None:
         """Nothing."""
 
     def say(self, text: str) -> None:
         """Nothing."""
 
-    def image(self, name: str, picture: np.ndarray, step: int) -> None:
-        """Nothing."""
-
-    def text(self, name: str, content: str, step: int) -> None:
+    def conclude(self, step: int, metrics: Sequence[str]) -> None:
         """Nothing."""
 
     def close(self) -> None:
         """Nothing."""
+
+
+def flat(settings: Mapping[str, Any], within: str = "") -> dict[str, str | float]:
+    """Nested settings as one table, `generator.layers` and so on; what is unset is left out."""
+    table: dict[str, str | float] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            table |= flat(value, f"{within}{name}.")
+        elif isinstance(value, bool | list | tuple):
+            table[within + name] = ", ".join(map(str, value)) if isinstance(value, list | tuple) \
+                else str(value).lower()  # fmt: skip
+        elif value is not None:
+            table[within + name] = value
+    return table

@@ -4,7 +4,6 @@ Crops of varying length, balanced over labels and sources and augmented; early s
 validation split; calibration there too; the test split is for the report at the end alone.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,13 @@ from gan.engine import (
     learning_rate,
     set_rate,
 )
+from gan.evaluation.embeddings import embeddings
 from gan.logbook import Logbook
 from gan.run import Run, checkpoint_of, load_state
 from gan.settings import PretrainSettings
 from gan.spotting import spot_replaced
 
+COMPARED = ("validation/auc", "validation/loss", "validation/ece")
 SCALE_BATCHES = 32  # drawn before the first step, to learn the scale of what a view shows
 VALIDATION_TOKENS = 2048  # of each piece while training; the last report reads everything
 HIDEABLE = {
@@ -90,7 +91,7 @@ def pretrain(
         learner.load_state_dict(state["optimizer"])
     run.cut_metrics(state["step"] if checkpoint else -1)
 
-    with Logbook(out, state["step"], quiet) as log:
+    with Logbook(out, state["step"], quiet, settings, settings.steps) as log:
         log.say(f"{sum(p.numel() for p in model.parameters()):,} weights, {compute.describe()}")
         if settings.spotting_steps and not checkpoint:
             music = corpus.select("train", exclude_sources=settings.exclude_sources)
@@ -101,6 +102,7 @@ def pretrain(
             ids, labels = (tensor.to(compute.device) for tensor in draw(step))
             logits, loss, norm = learner.step(ids, labels, step)
             state["step"] = step + 1
+            log.tick(step + 1)
             if state["step"] % 25 == 0:
                 accuracy = ((logits > 0) == (labels > 0.5)).float().mean()
                 log.log(
@@ -123,7 +125,7 @@ def pretrain(
                 )
         best = checkpoint_of(out, "best")
         assert best is not None
-        return _finish(best, corpus, splits, settings, compute.device, out, log)
+        return _finish(best, corpus, splits, compute.device, out, log, state["step"])
 
 
 class Learner:
@@ -292,12 +294,16 @@ def _finish(
     best: Path,
     corpus: Corpus,
     splits: dict[str, list[int]],
-    settings: PretrainSettings,
     device: torch.device,
     out: Path,
     log: Logbook,
+    step: int,
 ) -> Report:
-    """Calibrates the best checkpoint on validation, and opens the test split."""
+    """Calibrates the best checkpoint on validation, and opens the test split.
+
+    Args:
+        step: the run's last.
+    """
     classifier = Classifier.load(best, device)
     logits, labels, kept = _logits(classifier, corpus, splits["validation"])
     sources = [corpus.rows[number]["source"] for number in kept]
@@ -311,6 +317,8 @@ def _finish(
     write_text(out / "report.md", result.table() + "\n")
     write_json(out / "report.json", result.as_dict() | {"checkpoint": best.name})
     log.say(result.table())
-    step = json.loads((best / "trainer.json").read_text())["step"]
-    log.text("test", result.table(), step)
+    log.text("test", result.table(), step + 1)  # see `gan.logbook` for why behind the last step
+    vectors, rows = embeddings(classifier, corpus, splits["validation"])
+    log.embedding("validation", vectors, rows, step + 1)
+    log.conclude(step, COMPARED)
     return result

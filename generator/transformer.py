@@ -77,8 +77,9 @@ class Attention(nn.Module):
         channels = settings.width // settings.heads
         self.qk_norm = nn.LayerNorm(channels, bias=False) if settings.qk_norm else None
 
-    def forward(self, x: Tensor, places: Places, cache: KeyValueCache | None, layer: int) -> Tensor:
-        batch, new, width = x.shape
+    def parts(self, x: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, H, t, D) of states (B, t, C)."""
+        batch, new, _ = x.shape
         mixed = self.mix(x).view(batch, new, 3 * self.heads, -1).transpose(1, 2)  # (B, 3H, t, D)
         # Split and not sliced: the backward of slices adds up whole tensors of zeros.
         pair, value = mixed.split([2 * self.heads, self.heads], 1)
@@ -87,6 +88,11 @@ class Attention(nn.Module):
         if places.turns is not None:
             pair = rotate(pair, *places.turns)
         query, key = pair.chunk(2, 1)  # (B, H, t, D)
+        return query, key, value
+
+    def forward(self, x: Tensor, places: Places, cache: KeyValueCache | None, layer: int) -> Tensor:
+        batch, new, width = x.shape
+        query, key, value = self.parts(x, places)
         mask, past = places.bias, 0
         if cache is not None:
             past = cache.length

@@ -48,6 +48,7 @@ from generator.compose import Composer
 from generator.model import GeneratorModel
 
 Part = tuple[Tensor, Tensor]  # inputs and targets (B, T)
+COMPARED = ("validation/bits_per_note", "validation/bits_per_note_jazz", "samples/p_jazz")
 LOSSES = ("adversarial", "realism", "reward", "kl", "entropy")  # beside cross-entropy
 
 
@@ -120,7 +121,8 @@ class Trainer:
     def train(self) -> Path:
         """Runs all steps that are left; returns the folder of the finished generator."""
         settings, main = self.settings, self.ranks.main
-        with Logbook(self.out, self.step, self.quiet) if main else Silence() as log:
+        book = (self.out, self.step, self.quiet, settings, settings.steps)
+        with Logbook(*book) if main else Silence() as log:
             weights = sum(p.numel() for p in self.model.parameters())
             ranks = f", {self.ranks.world} ranks" if self.ranks.world > 1 else ""
             log.say(
@@ -137,10 +139,12 @@ class Trainer:
                     break
                 metrics = self.train_step(self.step, parts)
                 self.step += 1
+                log.tick(self.step)
                 if self.step % 10 == 0 or self.step == 1:
                     metrics |= peak_memory(self.compute.device)
                     log.log(self.step, metrics, show=self.step % 50 == 0)
                 self._after_step(log)
+            log.conclude(self.step, COMPARED)
             if main:
                 self.composer.save(self.out / "generator")
             self.ranks.wait()

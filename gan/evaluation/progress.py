@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 
 from data_tools.corpus import Corpus
-from data_tools.errors import UserError
+from data_tools.errors import MidiError, UserError
 from gan.adversarial.critic import StyleCritic
 from gan.data import validation_windows
 from gan.engine import Engine
+from gan.evaluation.clips import RATE, Clips, picture
+from gan.evaluation.inside import attention_entropy, gradient_norms
 from gan.evaluation.language import by_label, by_type, summary, token_bits
-from gan.evaluation.pictures import piano_roll
 from gan.logbook import Logbook
 from gan.ranks import ALONE, Ranks
 from gan.settings import TrainSettings
 from generator.compose import Composer
 
 SAMPLE_SEED = 1000
+DRAWN, HEARD = 4, 2  # of the samples, in TensorBoard; all are in the run's folder
 
 
 class Progress:
@@ -50,6 +52,7 @@ class Progress:
     ) -> None:
         self.composer, self.critic, self.compute = composer, critic, compute
         self.settings, self.out, self.ranks = settings, out, ranks
+        self._clips = Clips()
         numbers = corpus.select("validation", exclude_sources=settings.exclude_sources)
         if not numbers:
             raise UserError(f"{corpus.folder}: no pieces in validation; build with --validation")
@@ -84,10 +87,20 @@ class Progress:
             "gap/token_accuracy": known["token_accuracy"] - result["token_accuracy"],
             "gap/bits_per_note": result["bits_per_note"] - known["bits_per_note"],
         }
-        if self.settings.samples and self.ranks.main:
-            metrics |= self._sample(step, log)
+        if self.ranks.main:
+            self._look_inside(inputs, targets, step, log)
+            if self.settings.samples:
+                metrics |= self._sample(step, log)
         log.log(step, metrics, show=True)
         return result
+
+    def _look_inside(self, inputs: Tensor, targets: Tensor, step: int, log: Logbook) -> None:
+        """Histograms of gradients and of attention."""
+        model, compute = self.composer.model, self.compute
+        for group, norms in gradient_norms(model, inputs, targets, compute).items():
+            log.histogram(f"gradient_norms/{group}", norms, step)
+        for layer, entropy in attention_entropy(model, inputs, compute).items():
+            log.histogram(f"attention_entropy/{layer}", entropy, step)
 
     def _read(self, inputs: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Bits and hits of all windows (N, T), each rank having read its share."""
@@ -112,8 +125,14 @@ class Progress:
             return {"samples/notes": 0.0}
         for number, piece in enumerate(pieces):
             piece.save(self.out / "samples" / f"step-{step:06d}" / f"{number:02d}.mid")
-            if number < 4:
-                log.image(f"samples/{number}", piano_roll(piece.midi), step)
+            try:
+                if number < DRAWN:
+                    title = f"step {step:,}, seed {piece.seed}"
+                    log.image(f"samples/{number}", *picture(piece.midi, title), step)
+                if number < HEARD and (sound := self._clips.clip(piece.midi, log.say)) is not None:
+                    log.audio(f"samples/{number}", sound, RATE, step)
+            except MidiError as error:  # nothing but drums, say
+                log.say(f"step {step}: sample {number}: {error.reason}")
         names = pieces[0].statistics
         means = {
             name: float(np.mean([piece.statistics[name] for piece in pieces])) for name in names

@@ -25,7 +25,7 @@ COMMANDS = [
     (), ("data",), ("data", "check"), ("data", "build"), ("data", "practice"),
     ("data", "audit"), ("data", "list"), ("data", "fetch"),
     ("pretrain-disc",), ("train",), ("generate",), ("score",), ("curate",),
-    ("explain",), ("ensemble",), ("ray-score",), ("render",),
+    ("explain",), ("ensemble",), ("evaluate",), ("compare",), ("ray-score",), ("render",),
 ]  # fmt: skip
 
 

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import miditoolkit
 import numpy as np
 import pytest
 import torch
@@ -13,12 +12,10 @@ from torch import nn
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
-from data_tools.midi import HIGHEST_PITCH, LOWEST_PITCH
 from data_tools.representation import BOS, PAD, Representation, TokenType
 from gan.adversarial.trainer import Trainer
 from gan.engine import engine
 from gan.evaluation.language import by_label, summary, token_bits
-from gan.evaluation.pictures import ROW, piano_roll
 from gan.logbook import Logbook
 from gan.settings import TrainSettings
 from generator.settings import TransformerSettings
@@ -100,37 +97,6 @@ def test_summary_counts_notes_tokens_and_hits(representation: Representation) ->
     }
     parts = by_label(bits, hits, targets, ["jazz", "not_jazz"], representation)
     assert parts == whole | {"bits_per_note_jazz": 3.0, "bits_per_note_not_jazz": 6.0}
-
-
-def music(*notes: tuple[int, int, int, int]) -> miditoolkit.MidiFile:
-    """A piano track of (velocity, pitch, start, end)."""
-    midi = miditoolkit.MidiFile(ticks_per_beat=480)
-    midi.instruments.append(miditoolkit.Instrument(0, False, "piano"))
-    midi.instruments[0].notes += [miditoolkit.Note(*note) for note in notes]
-    return midi
-
-
-def test_a_piano_roll_draws_each_note_in_its_place() -> None:
-    blank = piano_roll(music((0, 60, 0, 3840)), 400)
-    picture = piano_roll(music((127, 61, 960, 1920), (10, 72, 1920, 2880), (0, 60, 0, 3840)), 400)
-    assert picture.dtype == np.uint8
-    assert picture.shape == ((HIGHEST_PITCH - LOWEST_PITCH + 1) * ROW, 400, 3)
-    rows, columns = np.nonzero((picture != blank).any(-1))
-    place = {pitch: (HIGHEST_PITCH - pitch) * ROW for pitch in (61, 72)}
-    assert set(rows) == {row + i for row in place.values() for i in range(ROW)}
-    for pitch, left, right in ((61, 100, 200), (72, 200, 300)):
-        drawn = columns[(rows >= place[pitch]) & (rows < place[pitch] + ROW)]
-        assert abs(drawn.min() - left) <= 1
-        assert abs(drawn.max() + 1 - right) <= 1
-    loud, soft = picture[place[61], 150].astype(int), picture[place[72], 250].astype(int)
-    assert loud.sum() < soft.sum(), "louder is darker"
-
-
-def test_a_piano_roll_of_nothing_and_of_the_outermost_keys() -> None:
-    assert piano_roll(music()).shape[1] == 900
-    picture = piano_roll(music((127, LOWEST_PITCH, 0, 10), (127, HIGHEST_PITCH, 0, 10)), 50)
-    assert (picture[0] != picture[ROW]).any()
-    assert (picture[-1] != picture[-ROW - 1]).any()
 
 
 def test_a_report_is_the_same_whenever_it_is_asked_for(

@@ -245,7 +245,7 @@ def test_everything_adversarial_stopped_and_resumed_is_the_same(
     states = [torch.load(folder / "optimizer.pt", weights_only=True) for folder in (one, two)]
     assert states[0]["term"]["realism"]["optimizer"]["state"]
     assert states[0]["term"]["ranks"][0]["old"]
-    assert states[0]["term"]["watch"]["returns"] == (3 if changes else 0)
+    assert bool(states[0]["term"]["watch"]["returns"]) == bool(changes)
     assert states[0]["good"]["kept"]
     assert equal(*states)
     for name in ("checkpoints/step-000007", "generator"):

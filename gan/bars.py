@@ -1,0 +1,104 @@
+"""How far a long command is: a bar with rate and time left, for every command the same.
+
+On a terminal the bar is drawn in place and gone when the work is done. In a log file a bar would be
+nothing but empty lines, so a plain line comes now and then instead.
+"""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+PLAIN_SECONDS = 30.0  # between two lines where there is no terminal
+
+
+class RateColumn(ProgressColumn):
+    """Things a second, or seconds a thing where they are slow."""
+
+    def render(self, task: Task) -> Text:
+        """See `rate`."""
+        return Text(rate(task.finished_speed or task.speed), style="progress.data.speed")
+
+
+class ProgressBar:
+    """Shows how much is done; a context manager.
+
+    Args:
+        what: a word or two before the bar.
+        total: how many there are; None where nobody knows yet.
+        done: how many were done before.
+        quiet: show nothing.
+        console: whose lines the bar stays below; standard error's own where None.
+        plain: print lines where there is no terminal.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int | None = None,
+        done: int = 0,
+        quiet: bool = False,
+        console: Console | None = None,
+        plain: bool = True,
+    ) -> None:
+        self._console = console or Console(stderr=True, quiet=quiet, highlight=False)
+        drawn = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._plain = plain and not drawn and not quiet
+        self._what, self._total, self._first = what, total, done
+        self._began = self._told = time.monotonic()
+        self._bar = Progress(
+            "{task.description}",
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self._console,
+            transient=True,
+            disable=quiet or not drawn,
+        )
+        self._task = self._bar.add_task(what, total=total, completed=done)
+
+    def update(self, done: int, total: int | None = None, what: str | None = None) -> None:
+        """Moves on to so many done; `total` and `what` as far as they have changed."""
+        self._total = self._total if total is None else total
+        self._what = self._what if what is None else what
+        self._bar.update(
+            self._task, completed=done, total=self._total, description=self._what
+        )  # fmt: skip
+        now = time.monotonic()
+        if self._plain and now - self._told >= PLAIN_SECONDS:
+            self._told = now
+            self._console.print(self._line(done, now), soft_wrap=True)
+
+    def _line(self, done: int, now: float) -> str:
+        speed = (done - self._first) / max(now - self._began, 1e-9)
+        whole = f" of {self._total:,}" if self._total else ""
+        left = ""
+        if self._total and speed:
+            minutes, seconds = divmod(round((self._total - done) / speed), 60)
+            left = f", {minutes}:{seconds:02d} left"
+        return f"{self._what}: {done:,}{whole}, {rate(speed)}{left}"
+
+    def __enter__(self) -> "ProgressBar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._bar.stop()
+
+
+def rate(speed: float | None) -> str:
+    """A speed in words."""
+    if not speed:
+        return ""
+    return f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s" if speed >= 1 \
+        else f"{1 / speed:.1f} s each"  # fmt: skip
