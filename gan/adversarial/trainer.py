@@ -197,12 +197,12 @@ class Trainer:
                 self.updater.backward(outputs, gradients)
         return metrics | self.updater.apply(step)
 
-    def _after_step(self, log: Logbook) -> bool:
-        """Validates and saves where it is time to; whether the run should go on."""
+    def _after_step(self, log: Logbook) -> None:
+        """Validates and saves where it is time to."""
         settings, step = self.settings, self.step
         last = step == settings.steps
         handover = self.term is not None and step == settings.adv_start
-        better, goes_on = False, True
+        better, ended = False, False
         if step % settings.evaluate_every == 0 or last or handover:
             found = self.progress.report(step, log)
             bits = found["bits_per_note"]
@@ -213,19 +213,18 @@ class Trainer:
             elif self.term is not None and not self._sound(found, log):
                 # Back at the last good weights, whose figures these are not.
                 better, self.best = False, self._good["best"]
-                goes_on = not self.term.watch.ended
-        saves = step % settings.checkpoint_every == 0 or last or better or not goes_on
+                ended = self.term.watch.ended
+        saves = step % settings.checkpoint_every == 0 or last or better or ended
         moving = {"updater": self.updater.state_dict()} if saves else {}
         if saves and self.term is not None:  # of all ranks, so all come here
             moving |= {"term": self.term.state_dict(), "good": self._good}
         if not self.ranks.main:
-            return goes_on
+            return
         if handover:
             self.composer.save(self.out / "cross_entropy")
         if saves:
             state = {"optimizer": moving, "best": self.best}
             self.run.save(step, self.composer.save, state, settings.keep, better)
-        return goes_on
 
     def _sound(self, found: dict[str, float], log: Logbook) -> bool:
         """Looks for damage and reward hacking; if there is any, takes the run back, or ends it."""
