@@ -114,18 +114,24 @@ class Logbook:
             vectors, metadata, global_step=step, tag=name, metadata_header=header
         )
 
-    def conclude(self, step: int, metrics: Sequence[str]) -> None:
+    def conclude(
+        self, step: int, metrics: Sequence[str], found: Mapping[str, float] | None = None
+    ) -> None:
         """The settings and the final values of some metrics, for comparison over runs.
 
         Args:
             step: the run's last.
             metrics: names logged as scalars; the tab shows the last value of each.
+            found: more of them, which are known at the end alone.
         """
         assert self._settings is not None
+        found = found or {}
+        table = flat(self._settings.model_dump(mode="json"))
         # Not `add_hparams`: it opens a run of its own, apart from the charts it belongs to.
-        summaries = hparams(flat(self._settings.model_dump(mode="json")), dict.fromkeys(metrics, 0))
-        for summary in summaries:
+        for summary in hparams(table, dict.fromkeys([*metrics, *found], 0)):
             self._board._get_file_writer().add_summary(summary, step + 1)
+        for name, value in found.items():
+            self._board.add_scalar(name, value, step + 1)
 
     def close(self) -> None:
         """Flushes everything to disk."""
@@ -155,7 +161,9 @@ class Silence(Logbook):
     def say(self, text: str) -> None:
         """Nothing."""
 
-    def conclude(self, step: int, metrics: Sequence[str]) -> None:
+    def conclude(
+        self, step: int, metrics: Sequence[str], found: Mapping[str, float] | None = None
+    ) -> None:
         """Nothing."""
 
     def close(self) -> None:

@@ -320,5 +320,7 @@ def _finish(
     log.text("test", result.table(), step + 1)  # see `gan.logbook` for why behind the last step
     vectors, rows = embeddings(classifier, corpus, splits["validation"])
     log.embedding("validation", vectors, rows, step + 1)
-    log.conclude(step, COMPARED)
+    overall = {"auc": result.overall.auc, "average_precision": result.overall.average_precision}
+    found = {f"test/{name}": value for name, value in overall.items() if value is not None}
+    log.conclude(step, COMPARED, found)
     return result

@@ -128,9 +128,9 @@ class Progress:
             try:
                 if number < DRAWN:
                     title = f"step {step:,}, seed {piece.seed}"
-                    log.image(f"samples/{number}", *picture(piece.midi, title), step)
+                    log.image(f"roll/{number}", *picture(piece.midi, title), step)
                 if number < HEARD and (sound := self._clips.clip(piece.midi, log.say)) is not None:
-                    log.audio(f"samples/{number}", sound, RATE, step)
+                    log.audio(f"sound/{number}", sound, RATE, step)
             except MidiError as error:  # nothing but drums, say
                 log.say(f"step {step}: sample {number}: {error.reason}")
         names = pieces[0].statistics
