@@ -111,7 +111,8 @@ def test_tensorboard_shows_the_same(place: Path) -> None:
     assert {"samples/0", "samples/1"} <= set(tags["images"])
     assert [event.step for event in board.Images("samples/0")] == [0, 6, STEPS]
     picture = board.Images("samples/0")[0]
-    assert (picture.width, picture.height) == (900, 264)
+    assert picture.width == 1240
+    assert picture.height > 200
     discriminator = EventAccumulator(str(place / "disc" / "tensorboard"))
     discriminator.Reload()
     assert "validation/loss" in discriminator.Tags()["scalars"]
