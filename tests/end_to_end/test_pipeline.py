@@ -108,9 +108,9 @@ def test_tensorboard_shows_the_same(place: Path) -> None:
     assert logged == set(tags["scalars"])
     ce = {event.step: event.value for event in board.Scalars("loss/ce")}
     assert ce == pytest.approx({n["step"]: n["loss/ce"] for n in lines if "loss/ce" in n}, abs=1e-5)
-    assert {"samples/0", "samples/1"} <= set(tags["images"])
-    assert [event.step for event in board.Images("samples/0")] == [0, 6, STEPS]
-    picture = board.Images("samples/0")[0]
+    assert {"roll/0", "roll/1"} <= set(tags["images"])
+    assert [event.step for event in board.Images("roll/0")] == [0, 6, STEPS]
+    picture = board.Images("roll/0")[0]
     assert picture.width == 1240
     assert picture.height > 200
     discriminator = EventAccumulator(str(place / "disc" / "tensorboard"))
