@@ -77,12 +77,20 @@ def verdict(systems: Sequence[Measured], real: Measured) -> str:
             higher = [judge for judge, gap in system.beside.items() if gap.low > 0]
             lower = [judge for judge, gap in system.beside.items() if gap.high < 0]
             if higher:
-                sentence += f" Jazzier than {first.name} by {' and '.join(higher)}."
+                sentence += f" Called jazz more often than {first.name} by {' and '.join(higher)}."
             if lower:
-                sentence += f" Less so by {' and '.join(lower)}."
+                sentence += f" Less often by {' and '.join(lower)}."
             if not higher and not lower:
                 sentence += f" No difference from {first.name} that these pieces could show."
+        if "frechet" in system.figures:
+            sentence += f" Fréchet distance {system.figures['frechet'].value:.0f}."
         sentences.append(sentence)
+    if "frechet" in real.figures:
+        # The judges have never met noise, and take much of it for jazz.
+        sentences.append(
+            f"Real jazz lies {real.figures['frechet'].value:.0f} from itself: a rate above real "
+            "jazz's, at a greater distance, is no gain."
+        )
     return " ".join(sentences)
 
 
