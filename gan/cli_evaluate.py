@@ -40,7 +40,8 @@ def _shared(command: Command) -> Command:
                          type=click.FloatRange(0, 10)),
             click.option("--top-p", default=0.98, show_default=True, type=click.FloatRange(0, 1)),
             click.option("--frontier", is_flag=True, help="Also sweep temperature and top-p."),
-            click.option("--shown", default=8, show_default=True, help="Samples on the page."),
+            click.option("--shown", default=8, show_default=True, type=click.IntRange(0),
+                         help="Samples on the page."),
             click.option("--out", required=True, type=Path, help="Folder for what was found."),
             click.option("--device", default="auto", show_default=True),
             click.option("--quiet", is_flag=True, help="Print nothing but errors."),
@@ -91,7 +92,7 @@ def _run(
     from data_tools.files import write_json, write_text
     from gan.engine import engine
     from gan.evaluation import comparison, narration, systems
-    from gan.evaluation.judging import Judges
+    from gan.evaluation.judging import SHIPPED, Judges
     from gan.evaluation.report import REAL, read_ratings, write_report
     from gan.evaluation.report.ratings import ratings_table
 
@@ -99,11 +100,21 @@ def _run(
         if not quiet:
             click.echo(text)
 
+    # What is quickly refused comes first: sampling may take an hour.
+    wanted = systems.named(words)
+    rates = read_ratings(*ratings) if ratings else []
     compute = engine(device, "fp32")
-    panel = None if no_judges else Judges.load(judges)
-    pieces, representation, corpus = systems.real_music(
+    panel = None
+    if judges is None and not SHIPPED.is_dir() and not no_judges:
+        click.echo(f"no judges in {SHIPPED}: going without; --judges names others", err=True)
+    elif not no_judges:
+        panel = Judges.load(judges)
+    real_jazz, representation, corpus = systems.real_music(
         real, split, exclude_sources, length, max(count, 64)
     )
+    pieces = real_jazz.pieces
+    for path, reason in real_jazz.refused:
+        say(f"  left out {path}: {reason}")
     known = None
     if train:
         learnt = Corpus(train)
@@ -115,7 +126,7 @@ def _run(
     truth = reference.judged(REAL, pieces)
     found, measured = [], []
     sweeps: dict[str, dict[str, comparison.Measured]] = {}
-    for name, where in systems.named(words):
+    for name, where in wanted:
         system = systems.written(
             name, where, representation, count, length, seed, str(compute.device),
             SWEEP if frontier else (), temperature=temperature, top_p=top_p, opening=8,
@@ -136,8 +147,12 @@ def _run(
         found.append(system)
         measured.append(result)
         say(f"{name}: {len(system.pieces)} pieces")
+        if "frechet" not in result.figures:
+            say(f"  too few pieces for distances and novelty: {comparison.FEWEST} of each needed")
     comparison.beside_first(measured)
-    extra = [ratings_table(read_ratings(*ratings))] if ratings else []
+    extra = [ratings_table(rates)] if rates else []
+    if differences := narration.differences(measured):
+        extra.insert(0, differences)
     note = f"real jazz: {len(pieces)} pieces of {real}; seed {seed}; {length} tokens a piece"
     content = narration.report(
         "Evaluation" if len(words) == 1 else "Comparison", found, measured, truth, pieces,
@@ -149,7 +164,7 @@ def _run(
             midi.write(representation.decode(ids), folder / f"{number:03d}.mid")
     summary = narration.table(measured, truth)
     write_report(content, out / "report.html")
-    write_text(out / "table.md", f"{content.verdict}\n\n{summary}")
+    write_text(out / "table.md", f"{content.verdict}\n\n{summary}{narration.markdown(extra)}")
     write_json(
         out / "evaluation.json",
         {
@@ -160,7 +175,7 @@ def _run(
                 name: {setting: _numbers(each) for setting, each in sweep.items()}
                 for name, sweep in sweeps.items()
             },
-            "ratings": [asdict(rate) for rate in read_ratings(*ratings)] if ratings else [],
+            "ratings": [asdict(rate) for rate in rates],
         },
     )
     say(f"\n{content.verdict}\n\n{summary}\n{out / 'report.html'}")

@@ -12,7 +12,7 @@ import numpy as np
 from data_tools.corpus import Corpus
 from data_tools.representation import Representation
 from gan.adversarial.guards import variety
-from gan.adversarial.rewards import Bounds, bounds_of
+from gan.adversarial.rewards import PARTS, Bounds, bounds_of
 from gan.data import validation_windows
 from gan.engine import Engine
 from gan.evaluation.distances import Interval, interval
@@ -22,6 +22,7 @@ from gan.evaluation.summary import NEIGHBOURS, describe
 from gan.evaluation.systems import Written
 
 LOOPS = ("run", "phrases", "bars", "rhythm")  # of the reward's parts, what is a run or a loop
+FEWEST = 2 * (NEIGHBOURS + 1)  # pieces that `describe` can measure
 WINDOWS, WINDOW = 128, 512  # of held-out jazz, for bits a note
 
 
@@ -33,7 +34,7 @@ class Measured:
         name: of the system.
         figures: by name, with intervals where they were drawn.
         p_jazz: of its pieces, by judge.
-        beside: the judges' rates less the first system's.
+        beside: the judges' rates and mean p(jazz) less the first system's.
     """
 
     name: str
@@ -79,13 +80,16 @@ class Reference:
         beyond = [self.bounds.beyond(ids, self.representation) for ids in pieces]
         loops = np.array([any(each[part] for part in LOOPS) for each in beyond], dtype=float)
         result.figures["runs and loops beyond real"] = interval([loops])
+        for part in PARTS:
+            over = np.array([each[part] for each in beyond], dtype=float)
+            result.figures[f"beyond real, {part}"] = interval([over])
         result.figures["variety"] = plain(variety(pieces))
         return result
 
     def measured(self, system: Written) -> Measured:
         """All of a system's figures."""
         result = self.judged(system.name, system.pieces)
-        if min(len(system.pieces), len(self.pieces)) >= 2 * (NEIGHBOURS + 1):
+        if min(len(system.pieces), len(self.pieces)) >= FEWEST:
             figures = describe(system.pieces, self.pieces, self.representation, self.train)
             result.figures |= {name: plain(value) for name, value in figures.items()}
         return result
@@ -107,10 +111,11 @@ def bits_of(
 
 
 def beside_first(systems: Sequence[Measured]) -> None:
-    """Adds each system's difference from the first one, in every judge's jazz rate."""
+    """Adds each system's difference from the first one, in jazz rate and mean p(jazz)."""
     for system in systems[1:]:
         for judge, p in system.p_jazz.items():
             first = systems[0].p_jazz[judge]
             system.beside[judge] = interval(
                 [(p >= 0.5).astype(float)], against=[(first >= 0.5).astype(float)]
             )
+            system.beside[f"p(jazz), {judge}"] = interval([p], against=[first])

@@ -74,14 +74,19 @@ def verdict(systems: Sequence[Measured], real: Measured) -> str:
         )
         sentence = f"{system.name}: {rates}."
         if system is not first:
-            higher = [judge for judge, gap in system.beside.items() if gap.low > 0]
-            lower = [judge for judge, gap in system.beside.items() if gap.high < 0]
+            gaps = {judge: system.beside[judge] for judge in system.p_jazz}
+            higher = [judge for judge, gap in gaps.items() if gap.low > 0]
+            lower = [judge for judge, gap in gaps.items() if gap.high < 0]
+            unsure = [judge for judge in gaps if judge not in higher + lower]
             if higher:
                 sentence += f" Called jazz more often than {first.name} by {' and '.join(higher)}."
             if lower:
                 sentence += f" Less often by {' and '.join(lower)}."
             if not higher and not lower:
                 sentence += f" No difference from {first.name} that these pieces could show."
+            elif unsure:
+                sentence += f" No difference that shows by {' and '.join(unsure)}."
+            sentence += _cost(system, first)
         if "frechet" in system.figures:
             sentence += f" Fréchet distance {system.figures['frechet'].value:.0f}."
         sentences.append(sentence)
@@ -92,6 +97,47 @@ def verdict(systems: Sequence[Measured], real: Measured) -> str:
             "jazz's, at a greater distance, is no gain."
         )
     return " ".join(sentences)
+
+
+def _cost(system: Measured, first: Measured) -> str:
+    """What a system pays in variety and bits beside the first; these have no intervals."""
+    told_costs = [
+        f"{name} {told(system.figures[name], digits)} against {told(first.figures[name], digits)}"
+        for name, digits in (("variety", 3), ("bits a note", 2))
+        if name in system.figures and name in first.figures
+    ]
+    return f" Without intervals: {', '.join(told_costs)}." if told_costs else ""
+
+
+def differences(systems: Sequence[Measured]) -> Table | None:
+    """Every system less the first by each judge, None where there is nothing to tell."""
+    rows = []
+    for system in systems[1:]:
+        for judge in system.p_jazz:
+            rate, mean = system.beside[judge], system.beside[f"p(jazz), {judge}"]
+            apart = "yes" if rate.low > 0 or rate.high < 0 else "no"
+            rows.append((f"{system.name}, {judge}", told(rate), told(mean), apart))
+    if not rows:
+        return None
+    columns = ("system, judge", "jazz rate", "mean p(jazz)", "rates apart")
+    return Table(
+        f"Less {systems[0].name}", columns, rows,
+        "95% intervals over pieces; rates are apart where their difference's interval has no zero.",
+    )  # fmt: skip
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """The same tables for table.md."""
+    parts = []
+    for each in tables:
+        lines = [
+            f"\n**{each.title}**\n",
+            "| " + " | ".join(each.columns) + " |",
+            "|---" * len(each.columns) + "|",
+            *("| " + " | ".join(str(value) for value in row) + " |" for row in each.rows),
+        ]
+        parts.append("\n".join(lines) + "\n" + (f"\n{each.note}\n" if each.note else ""))
+    return "".join(parts)
 
 
 def table(systems: Sequence[Measured], real: Measured) -> str:

@@ -16,6 +16,7 @@ from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.representation import EOS, Representation
 from discriminator.reading import read_piece
+from gan.evaluation.report.content import REAL
 from gan.run import generator_folder
 from generator.compose import Composer
 from generator.folder import SHIPPED
@@ -51,14 +52,21 @@ def named(words: Sequence[str]) -> list[tuple[str, str]]:
     """NAME=WHERE or WHERE, as (name, where).
 
     Raises:
-        UserError: a name is given twice.
+        UserError: a name is given twice, is taken, or is no name for a folder; nothing is named.
     """
     found = []
     for word in words:
         name, _, where = word.rpartition("=")
-        found.append((name or Path(where).name or where, where))
+        if not where:
+            raise UserError(f"'{word}': nothing after the name; give NAME=WHERE")
+        found.append((name or Path(where).absolute().name, where))
     names = [name for name, _ in found]
     for name in names:
+        # Samples are written to a folder of the name.
+        if name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise UserError(f"'{name}' cannot name a folder of samples; give another NAME=WHERE")
+        if name == REAL:
+            raise UserError(f"'{name}' is what the music of --real is called; give another name")
         if names.count(name) > 1:
             raise UserError(f"two systems are called '{name}'; name them: A={name} B={name}")
     return found
@@ -97,7 +105,7 @@ def written(
         composer = Composer.load(None, device)
     elif where in SHIPPED and not place.exists():
         composer = Composer.load(where, device)
-    elif place.is_dir():
+    elif place.is_dir() and _is_generator(place):
         composer = Composer.load(generator_folder(place), device)
     else:
         raise UserError(f"{where}: no run, generator's folder or folder of MIDI; or say 'shipped'")
@@ -117,12 +125,13 @@ def written(
 
 def real_music(
     where: Path, split: str, exclude: Sequence[str], length: int, most: int
-) -> tuple[list[np.ndarray], Representation, Corpus | None]:
+) -> tuple[Written, Representation, Corpus | None]:
     """Real jazz to hold everything against: a corpus's split, or the files of a folder.
 
     Raises:
-        UserError: none there.
+        UserError: fewer than two pieces, of which no bounds can be drawn.
     """
+    corpus = None
     if (where / "corpus.json").is_file():
         corpus = Corpus(where)
         numbers = np.random.default_rng(0).permutation(corpus.select(split, "jazz", exclude))
@@ -130,10 +139,13 @@ def real_music(
         pieces = [piece for piece in pieces if len(piece) >= FEWEST][:most]
         if not pieces:
             raise UserError(f"{where}: no jazz in its split '{split}'")
-        return pieces, corpus.representation, corpus
-    representation = Representation()
-    found = _read("real", where, representation, most, length)
-    return found.pieces, representation, None
+        representation, found = corpus.representation, Written(REAL, "", pieces)
+    else:
+        representation = Representation()
+        found = _read(REAL, where, representation, most, length)
+    if len(found.pieces) < 2:
+        raise UserError(f"{where}: one piece of real jazz is too few to compare with; give more")
+    return found, representation, corpus
 
 
 def _is_generator(place: Path) -> bool:
@@ -179,7 +191,10 @@ def _curves(place: Path) -> dict[str, list[tuple[float, float]]]:
     metrics = place / "metrics.jsonl"
     if metrics.is_file():
         for line in metrics.read_text().splitlines():
-            point = json.loads(line)
+            try:
+                point = json.loads(line)
+            except ValueError:
+                continue  # a run that is writing, or was killed: half a line
             for key, says in names.items():
                 if key in point:
                     found.setdefault(says, []).append((point["step"], point[key]))

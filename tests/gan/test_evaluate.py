@@ -8,12 +8,17 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from data_tools.corpus import Corpus
 from gan.cli import main
+from gan.evaluation import narration
+from gan.evaluation.comparison import Measured, beside_first
+from gan.evaluation.distances import interval
 from gan.evaluation.judging import JUDGES, Judges
+from gan.evaluation.systems import written
 
 FEW = ("--count", "12", "--length", "96", "--device", "cpu", "--shown", "2")
 
@@ -55,6 +60,8 @@ def test_the_numbers_are_all_there(found: Path) -> None:
         )
         assert gap["value"] == pytest.approx(difference, abs=1e-4)
     assert net["beside_first"] == {}
+    assert {"p(jazz), harmony", "roll"} <= files["beside_first"].keys()
+    assert "beyond real, silence" in net["figures"]
     assert net["figures"]["bits a note"]["value"] > 0
     assert "bits a note" not in files["figures"], "files have no likelihood"
     assert {"frechet", "copied", "variety", "pitch_class_entropy_4"} <= net["figures"].keys()
@@ -68,6 +75,9 @@ def test_the_music_and_the_page_are_there(found: Path) -> None:
     table = (found / "table.md").read_text()
     assert table.startswith(json.loads((found / "evaluation.json").read_text())["verdict"])
     assert "| figure | net | files | real jazz |" in table
+    assert "**Less net**" in table
+    assert "| files, harmony |" in table
+    assert "Less net" in page
 
 
 def test_one_system_and_a_sweep(practice_corpus: Corpus, tmp_path: Path) -> None:
@@ -111,6 +121,11 @@ def test_listeners_come_back(found: Path, practice_corpus: Corpus, tmp_path: Pat
         (("compare", "ce", "ce"), "two systems are called 'ce'"),
         (("evaluate", "ce", "--split", "nought"), "no jazz"),
         (("evaluate", "ce", "--judges", "."), "no judge"),
+        (("evaluate", "nothing"), "nothing: no run, generator's folder or folder of MIDI"),
+        (("evaluate", "a="), "nothing after the name"),
+        (("evaluate", "../up=ce"), "cannot name a folder"),
+        (("evaluate", "..=ce"), "cannot name a folder"),
+        (("compare", "real jazz=ce", "b=ce"), "is what the music of --real is called"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -118,6 +133,7 @@ def test_mistakes_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "nothing").mkdir()
     given = words if "--split" in words else (*words, "--split", "train")
     result = gan(*given, "--real", practice_corpus.folder, "--out", tmp_path / "out", *FEW)
     assert result.exit_code == 1
@@ -136,3 +152,82 @@ def test_the_judges_tell_composed_music_apart(practice_corpus: Corpus) -> None:
     found = judges.p_jazz(pieces[:6], practice_corpus.representation)
     assert set(found) == set(JUDGES)
     assert all(((p > 0) & (p < 1)).all() and len(p) == 6 for p in found.values())
+
+
+def test_bad_ratings_are_refused_before_the_music_is_written(
+    practice_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("sampled first")
+
+    monkeypatch.setattr("gan.evaluation.systems.written", never)
+    export = tmp_path / "choices.json"
+    export.write_text("no choices")
+    result = gan("compare", "ce", "adv", "--real", practice_corpus.folder, "--out",
+                 tmp_path / "out", "--ratings", export, *FEW)  # fmt: skip
+    assert result.exit_code == 1
+    assert "not an export" in result.output
+
+
+def test_real_files_left_out_are_named_and_one_is_too_few(
+    practice_music: Path, tmp_path: Path
+) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    (real / "0-broken.mid").write_bytes(b"MThd and nothing else")
+    whole = sorted(practice_music.rglob("*.mid"))[:2]
+    (real / "1.mid").write_bytes(whole[0].read_bytes())
+    few = ("--no-judges", "--count", 2, "--length", 64, "--device", "cpu")
+    result = gan("evaluate", "ce", "--real", real, "--out", tmp_path / "out", *few)
+    assert result.exit_code == 1
+    assert "too few to compare with" in result.output
+    (real / "2.mid").write_bytes(whole[1].read_bytes())
+    result = gan("evaluate", "ce", "--real", real, "--out", tmp_path / "out", *few)
+    assert result.exit_code == 0, result.output
+    assert "left out" in result.output
+    assert "0-broken.mid" in result.output
+    assert "too few pieces for distances" in result.output
+
+
+def test_no_shipped_judges_go_without(
+    practice_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gan.evaluation.judging.SHIPPED", tmp_path / "none")
+    result = gan("evaluate", "ce", "--real", practice_corpus.folder, "--split", "train", "--out",
+                 tmp_path / "out", "--count", 2, "--length", 64, "--device", "cpu")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "going without" in result.output
+    assert "No judges were asked" in result.output
+
+
+def test_a_run_that_is_being_written_has_its_curves(
+    practice_corpus: Corpus, tmp_path: Path
+) -> None:
+    from generator.folder import SHIPPED
+
+    (tmp_path / "generator").symlink_to(SHIPPED["ce"])
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss/ce": 2.5}\n{"step": 2, "loss/c')
+    system = written("run", str(tmp_path), practice_corpus.representation, 1, 64, 0, "cpu")
+    assert system.curves == {"cross-entropy, nats a token": [(1, 2.5)]}
+
+
+def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
+    def made(name: str, harmony: float, roll: float, bits: float) -> Measured:
+        place = np.arange(100) / 100
+        p = {"harmony": (place < harmony) * 1.0, "roll": (place < roll) * 1.0}
+        rates = {f"jazz rate, {judge}": interval([each]) for judge, each in p.items()}
+        return Measured(name, rates | {"bits a note": interval([np.full(9, bits)])}, p)
+
+    one, other, real = (
+        made("one", 0.2, 0.5, 9),
+        made("other", 0.8, 0.52, 11),
+        made("r", 0.9, 0.9, 0),
+    )
+    beside_first([one, other])
+    told = narration.verdict([one, other], real)
+    assert "Called jazz more often than one by harmony." in told
+    assert "No difference that shows by roll." in told
+    assert "bits a note 11.00" in told
+    found = narration.differences([one, other])
+    assert found is not None
+    assert [row[-1] for row in found.rows] == ["yes", "no"]
