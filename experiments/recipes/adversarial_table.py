@@ -20,14 +20,14 @@ from data_tools.corpus import Corpus
 from data_tools.files import write_json, write_text
 from experiments.recipes.adversarial_arms import ARMS, EXCLUDED, LENGTH, Arm
 from gan.adversarial import guards, rewards
+from gan.evaluation.comparison import LOOPS
 from gan.evaluation.distances import Interval, interval
+from gan.evaluation.judging import JUDGES, Judges
 from gan.evaluation.overlap import longest_overlaps
 from gan.evaluation.summary import describe
 from gan.plain import PlainCommand
 
-JUDGES = ("harmony", "rhythm", "roll")
 FINAL = ("harmony", "rhythm")
-LOOPS = ("run", "phrases", "bars", "rhythm")  # parts of the reward that are runs or loops
 COPIES = 40  # pieces a seed whose longest run in the training set is looked for
 PLAIN, COOL = "t1-p1", "t0.9-p1"
 MUSICAL = (
@@ -46,12 +46,8 @@ class Bench:
     """
 
     def __init__(self, corpus: Corpus, judges: Path) -> None:
-        from discriminator.feature_judge import FeatureJudge
-        from gan.evaluation.roll_judge import RollJudge
-
         self.corpus, self.representation = corpus, corpus.representation
-        self.trees = {name: FeatureJudge.load(judges / name) for name in FINAL}
-        self.roll = RollJudge.load(judges / "roll.safetensors")
+        self.judges = Judges.load(judges)
         self.real = self._openings("test", "jazz")
         self.bounds = rewards.bounds_of(self._openings("train", "jazz"), self.representation)
 
@@ -61,12 +57,7 @@ class Bench:
 
     def called(self, pieces: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """p(jazz) (N,) of pieces by each judge."""
-        found = {
-            name: judge.probability(judge.measure(pieces, self.representation))
-            for name, judge in self.trees.items()
-        }
-        logits = self.roll.logits(pieces, self.representation)
-        return found | {"roll": 1 / (1 + np.exp(-logits))}
+        return self.judges.p_jazz(pieces, self.representation)
 
     def beyond(self, pieces: Sequence[np.ndarray]) -> np.ndarray:
         """(N,) whether a piece has runs or loops beyond the corpus's 98th percentile."""

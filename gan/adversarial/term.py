@@ -345,9 +345,13 @@ class AdversarialTerm:
 def judge_of(folder: Path) -> Callable[[list[np.ndarray], Representation], np.ndarray]:
     """A judge's p(jazz) of pieces: a piano-roll network (.safetensors) or trees (a folder).
 
+    Of a folder of judges the piano-roll one is asked: the others are for the end.
+
     Raises:
-        UserError: neither.
+        UserError: none of these.
     """
+    if (folder / "roll.safetensors").is_file():
+        folder = folder / "roll.safetensors"
     if folder.suffix == ".safetensors":
         from gan.evaluation.roll_judge import RollJudge
 

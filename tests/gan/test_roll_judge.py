@@ -184,6 +184,8 @@ def test_it_says_the_same_after_it_is_saved(
     asked = judge_of(tmp_path / "roll.safetensors")
     p = asked(pieces, practice_corpus.representation)
     np.testing.assert_allclose(p, 1 / (1 + np.exp(-expected)), rtol=1e-5)
+    # Of a folder of judges, the one that may look on while a generator trains.
+    np.testing.assert_array_equal(judge_of(tmp_path)(pieces, practice_corpus.representation), p)
     RollJudge(RollNetwork(8)).save(tmp_path / "narrow.safetensors")
     assert RollJudge.load(tmp_path / "narrow.safetensors").network.head.in_features == 64
 
