@@ -234,7 +234,7 @@ class TrainSettings(Settings):
         0.0,
         ge=0,
         description="Weight of the self-referential reward: runs, loops, copied bars, stuck "
-        "rhythm and silence beyond the corpus's own cost.",
+        "rhythm and silence beyond the corpus's own 98th percentile cost.",
     )
     kl_weight: float = Field(
         0.0, ge=0, description="Weight of the divergence from the generator it started from."

@@ -3,8 +3,8 @@
 It owns its model, its optimizer and a store of what the generator wrote before (Shrivastava et al.
 2017), and learns only while it is not already winning: a critic that is sure teaches nothing. Real
 music goes on from the very prompts the rollouts went on from, so place, length and opening tell
-nothing. A critic that learns along with the generator kept its diversity where a frozen one alone
-did not (see the project's results).
+nothing. Elsewhere a critic learning along kept a generator's diversity (GAPT, ICLR 2026); in this
+project's results it and the frozen one are level.
 
 Shapes: B pieces, S tokens, V the discriminator's vocabulary.
 """
