@@ -379,7 +379,7 @@ class DiscriminatorWindows:
                 crop = self._drawn(int(generator.integers(2)), length, generator)
                 crop = corrupt(crop, generator)[:length]
             else:
-                crop = self._drawn(label, length, generator)
+                crop = self._drawn(int(label), length, generator)
             row[: len(crop)] = crop
         return torch.from_numpy(rows), torch.from_numpy(labels.astype(np.float32))
 

@@ -159,8 +159,13 @@ def quality(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 @click.command(cls=PlainCommand)
 @click.option("--corpus", "folder", type=Path, required=True, help="From 'gan data build'.")
 @click.option("--out", type=Path, required=True, help="The judges' folder.")
-@click.option("--strange", "strangers", type=Path, multiple=True,
-              help="Samples of half-trained generators, ids (N, T) in .npz, to be tried on.")  # fmt: skip
+@click.option(
+    "--strange",
+    "strangers",
+    type=Path,
+    multiple=True,
+    help="Samples of half-trained generators to be tried on: ids (N, T) in .npz.",
+)
 @click.option("--seed", default=11, show_default=True)
 def judges(folder: Path, out: Path, strangers: tuple[Path, ...], seed: int) -> None:
     """Fit the three judges, and say how they do on the test split, and on what is no music."""
@@ -175,9 +180,9 @@ def judges(folder: Path, out: Path, strangers: tuple[Path, ...], seed: int) -> N
             judge = fit_trees(corpus, name, seed)
             judge.save(out / name)
         logits = _logits_of(judge, corpus)
-        strange = {
-            kind: corrupted(corpus, held, (kind,), seed + 1) for kind in CORRUPTIONS
-        } | {path.stem: _samples(path) for path in strangers}
+        strange = {kind: corrupted(corpus, held, (kind,), seed + 1) for kind in CORRUPTIONS} | {
+            path.stem: _samples(path) for path in strangers
+        }
         result[name] = quality(logits(held), labels) | {
             "no_music_called_jazz": {
                 kind: round(float((logits(music) > 0).mean()), 3) for kind, music in strange.items()

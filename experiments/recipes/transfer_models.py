@@ -85,7 +85,7 @@ def _base(model: str, view: str) -> OneModel:
 
 _CNN = CNNSettings(view="harmony", blocks=4)
 _DEEP: dict[str, Any] = {"width": 384, "layers": 2, "dropout": 0.4}
-NOISE = 0.2  # share of the not-jazz crops that are corrupted music
+NOISE = 0.1  # share of the not-jazz crops that are corrupted music
 _CONV_TRANSFORMER = TransformerSettings(view="harmony")
 # One source at a time: the baseline and what is shipped. In folds: what is compared with it.
 MODELS = {

@@ -2,8 +2,8 @@
 
     python -m experiments.recipes.unlabelled --out bases/none-0
 
-It met a tenth of its windows without a label, so it also writes from nothing: jazz and other music
-mixed. Here the label tokens themselves are cut from its vocabulary, and nothing can bring them back.
+It met a tenth of its windows without a label, so it also writes from nothing: jazz and other
+music mixed. Here the label tokens themselves are cut from its vocabulary, for good.
 """
 
 from pathlib import Path

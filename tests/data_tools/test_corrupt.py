@@ -44,9 +44,11 @@ def test_what_comes_out_is_music_in_canonical_order(
     result = corrupt(ids, np.random.default_rng(seed), name)
     assert ids.tolist() == before.tolist(), "the window itself is left alone"
     assert result.tolist() == corrupt(ids, np.random.default_rng(seed), name).tolist()
-    assert len(result) and result.dtype == np.int64
+    assert len(result)
+    assert result.dtype == np.int64
     events = representation.events(result)
-    assert len(events.notes) and (events.notes.end > events.notes.start).all()
+    assert len(events.notes)
+    assert (events.notes.end > events.notes.start).all()
     assert representation.encode_events(events).tolist() == result.tolist()
 
 
@@ -102,7 +104,8 @@ def test_a_repeated_figure_is_one() -> None:
             if (result.pitch[size:] == result.pitch[:-size]).all()
         )  # fmt: skip
         distance = result.start[period:] - result.start[:-period]
-        assert (distance == distance[0]).all() and distance[0] > 0
+        assert distance[0] > 0
+        assert (distance == distance[0]).all()
         assert len(result) > 80
 
 
