@@ -139,7 +139,7 @@ class Corruptor:
         if representation.settings.preset == "raw":
             raise UserError(
                 "corrupting is for one piano, not for 'raw'; build the corpus with --preset "
-                "duration, or leave --corrupt-share at 0"
+                "duration, or give --corrupt-share 0"
             )
         self.representation, self.names = representation, tuple(names)
 

@@ -61,7 +61,7 @@ class PretrainSettings(Settings):
         "from music without a label.",
     )
     corrupt_share: float = Field(
-        0.0,
+        0.1,
         ge=0,
         le=1,
         description="Share of the not-jazz windows that are corrupted music of either label "
