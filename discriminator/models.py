@@ -51,7 +51,7 @@ def build(
             build_one(member, table, groups if member.view == "tokens" else None)
             for member in settings.members
         ]
-        return Ensemble(members)
+        return Ensemble(members, gate=build_one(settings.gate, table) if settings.gate else None)
     return build_one(settings, table, groups)
 
 

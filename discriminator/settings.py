@@ -78,6 +78,7 @@ class EnsembleSettings(_Settings):
 
     kind: Literal["ensemble"] = Field("ensemble", description="several models as one")
     members: tuple[OneModel, ...] = Field(min_length=1, description="the models")
+    gate: OneModel | None = Field(None, description="a model that tells music from noise")
 
 
 ModelSettings = Annotated[

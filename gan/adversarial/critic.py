@@ -131,11 +131,7 @@ class StyleCritic:
     def _judged(self, x: Tensor, real: Tensor | None) -> Tensor:
         if not self.caution:
             return self.model(x, real).float()
-        assert isinstance(self.model, Ensemble)
-        each = self.model.member_logits(x, real).float()  # (members, B)
-        # Where all agree the deviation has no slope; a trace keeps its root differentiable.
-        spread = (each.var(0, correction=0) + 1e-6).sqrt()
-        return each.mean(0) - self.caution * spread
+        return self.model(x, real, self.caution).float()
 
     def loss(self, logits: Tensor) -> Tensor:
         """The adversarial loss of the logits (B,) of generated music."""

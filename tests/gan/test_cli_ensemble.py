@@ -52,3 +52,23 @@ def test_an_ensemble_is_no_member(tiny_discriminator: Path, tmp_path: Path) -> N
     result = join(tmp_path / "two", tmp_path / "one", tiny_discriminator)
     assert result.exit_code == 1
     assert "give its members instead" in result.stderr
+
+
+def test_an_ensemble_is_given_a_gate_and_keeps_its_calibration(
+    tiny_discriminator: Path, tmp_path: Path
+) -> None:
+    facts = {"scale": 2.0, "bias": 0.5, "low": 0.2, "high": 0.7}
+    (tmp_path / "table.json").write_text(json.dumps({"calibration": facts}))
+    calibrated = ("--calibration", tmp_path / "table.json", "--most", 3)
+    join(tmp_path / "plain", tiny_discriminator, *calibrated)
+    gate = ("--gate", tiny_discriminator, "--music-odds", 5)
+    result = join(tmp_path / "later", tmp_path / "plain", *gate)
+    assert result.exit_code == 0, result.output
+    result = join(tmp_path / "once", tiny_discriminator, *calibrated, *gate)
+    assert result.exit_code == 0, result.output
+    later, once = (Classifier.load(tmp_path / name) for name in ("later", "once"))
+    assert later.settings == once.settings
+    assert later.settings.model.kind == "ensemble"
+    assert later.settings.model.gate is not None
+    assert {name: getattr(later.settings, name) for name in facts} == facts
+    assert later.settings.most == 3

@@ -1,0 +1,66 @@
+"""The gate: music, of whatever style, or noise.
+
+    python -m experiments.recipes.gate --corpus CORPUS --out runs/gate
+    gan ensemble runs/a runs/b runs/c --gate runs/gate --out runs/classifier
+
+Every piece of the corpus is there twice, as it is and corrupted (see `data_tools.corrupt`), and
+where a style discriminator learns jazz from other music this one learns the first from the second.
+In its report, and for its flags, "jazz" therefore stands for music.
+"""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from data_tools.corpus import Corpus
+from data_tools.corrupt import OF_PITCH, Corruptor
+from gan import options, settings
+from gan.engine import numpy_generator
+from gan.plain import PlainCommand
+
+LONGEST = 4096  # tokens of a piece that are corrupted
+
+
+class MusicAndNoise(Corpus):
+    """A corpus beside itself: pieces as they are, labelled jazz, and corrupted, labelled not_jazz.
+
+    Args:
+        folder: from `gan data build`.
+        seed: of the corruptions.
+    """
+
+    def __init__(self, folder: Path, seed: int = 0) -> None:
+        super().__init__(folder)
+        self._seed = seed
+        self._corrupt = Corruptor(self.representation, tuple(OF_PITCH))
+        self._music = len(self.rows)
+        self.rows = [row | {"label": "jazz"} for row in self.rows] + [
+            row | {"label": "not_jazz", "path": f"{row['path']} (corrupted)"} for row in self.rows
+        ]
+
+    def piece(self, number: int) -> np.ndarray:
+        """uint16 (T,) ids of a piece, or of what is left of it."""
+        if number < self._music:
+            return super().piece(number)
+        ids = super().piece(number - self._music)[:LONGEST].astype(np.int64)
+        chance = numpy_generator(self._seed, "noise", number)
+        return self._corrupt(ids, chance).astype(np.uint16)
+
+
+@click.command(cls=PlainCommand)
+@click.option("--corpus", type=Path, required=True, help="From 'gan data build'.")
+@click.option("--out", type=Path, required=True, help="The run's folder.")
+@click.option("--preset", default="disc-gate", show_default=True)
+@options.options(settings.PretrainSettings)
+def gate(corpus: Path, out: Path, preset: str, **flags: object) -> None:
+    """Learn music from noise; flags as for `gan pretrain-disc`."""
+    from gan.pretrain import pretrain
+
+    given = options.given(settings.PretrainSettings, flags)
+    chosen = settings.build(settings.PretrainSettings, settings.read_preset(preset), given)
+    pretrain(MusicAndNoise(corpus, chosen.seed), out, chosen, quiet=True)
+
+
+if __name__ == "__main__":
+    gate()
