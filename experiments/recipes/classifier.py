@@ -35,17 +35,26 @@ WINDOW, MOST = 768, 4
 
 @click.command(cls=PlainCommand)
 @click.option("--corpus", "folder", required=True, type=Path, help="From 'gan data build'.")
-@click.option("--work", required=True, type=Path, help="Where the members are trained.")
+@click.option("--work", type=Path, default=Path("runs/classifier"), show_default=True,
+              help="Where the members are trained.")  # fmt: skip
 @click.option("--transfer", type=Path, help="The transfer table's JSON, for the calibration.")
 @click.option("--out", required=True, type=Path, help="The classifier's folder.")
 @click.option("--report", "reported", type=Path, help="JSON of the test split's figures.")
+@click.option("--report-only", is_flag=True, help="Train nothing: report on what is in --out.")
 @click.option("--member", "only", type=click.Choice(MEMBERS), help="Train this one and stop.")
 def main(
     folder: Path, work: Path, transfer: Path | None, out: Path, reported: Path | None,
-    only: str | None,
+    report_only: bool, only: str | None,
 ) -> None:  # fmt: skip
     """Train, join, calibrate, report."""
     corpus = Corpus(folder)
+    if not report_only:
+        _train(corpus, work, transfer, out, only)
+    if not only:
+        _report(corpus, Classifier.load(out), reported)
+
+
+def _train(corpus: Corpus, work: Path, transfer: Path | None, out: Path, only: str | None) -> None:
     for name in (only,) if only else MEMBERS:
         if not (work / name / "report.json").is_file():
             settings = build(PretrainSettings, read_preset(name))
@@ -54,13 +63,16 @@ def main(
         return
     if not (work / GATE / "report.json").is_file():
         settings = build(PretrainSettings, read_preset(GATE))
-        pretrain(MusicAndNoise(folder), work / GATE, settings, resume=(work / GATE).is_dir())
+        pretrain(MusicAndNoise(corpus.folder), work / GATE, settings, resume=(work / GATE).is_dir())
     runs = [str(work / name) for name in MEMBERS]
     extra = ["--gate", str(work / GATE)]
     extra += ["--calibration", str(transfer)] if transfer else []
     shape = ["--window", str(WINDOW), "--most", str(MOST), "--half"]
     ensemble.main([*runs, "--out", str(out), *shape, *extra], standalone_mode=False)
-    classifier = Classifier.load(out)
+
+
+def _report(corpus: Corpus, classifier: Classifier, reported: Path | None) -> None:
+    """The test split's figures."""
     numbers = [n for n in corpus.select("test") if corpus.rows[n]["label"] in ("jazz", "not_jazz")]
     logits = classifier.logits(corpus.piece(number) for number in numbers)
     long = np.isfinite(logits)
