@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 from data_tools.corpus import Corpus
 from gan.cli import main
 from gan.evaluation import narration
-from gan.evaluation.comparison import Measured, beside_first
-from gan.evaluation.distances import interval
+from gan.evaluation.comparison import Measured, beside_first, per_note
+from gan.evaluation.confidence import share
+from gan.evaluation.distances import Interval
 from gan.evaluation.judging import JUDGES, Judges
 from gan.evaluation.systems import written
 
@@ -212,22 +213,44 @@ def test_a_run_that_is_being_written_has_its_curves(
 
 
 def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
-    def made(name: str, harmony: float, roll: float, bits: float) -> Measured:
+    def made(name: str, harmony: float, roll: float, bits: float, frechet: float) -> Measured:
         place = np.arange(100) / 100
         p = {"harmony": (place < harmony) * 1.0, "roll": (place < roll) * 1.0}
-        rates = {f"jazz rate, {judge}": interval([each]) for judge, each in p.items()}
-        return Measured(name, rates | {"bits a note": interval([np.full(9, bits)])}, p)
+        figures = {f"jazz rate, {judge}": share(each >= 0.5) for judge, each in p.items()}
+        windows = np.stack([np.full(9, 4 * bits), np.full(9, 4.0)], 1)
+        figures["bits a note"] = per_note(windows)
+        figures["frechet"] = Interval(frechet, frechet - 10, frechet + 10)
+        return Measured(name, figures, p, windows)
 
-    one, other, real = (
-        made("one", 0.2, 0.5, 9),
-        made("other", 0.8, 0.52, 11),
-        made("r", 0.9, 0.9, 0),
-    )
-    beside_first([one, other])
-    told = narration.verdict([one, other], real)
+    one = made("one", 0.2, 0.5, 9, 90)
+    other = made("other", 0.8, 0.52, 11, 50)
+    third = made("third", 0.2, 0.5, 9, 55)
+    real = made("real jazz", 0.9, 0.9, 0, 30)
+    beside_first([one, other, third])
+    told = narration.verdict([one, other, third], real)
+    assert told.startswith("Nearest to real jazz by Fréchet distance is other 50 (40–60), though")
+    assert "not surely nearer than third; then third 55 (45–65), one 90 (80–100)" in told
     assert "Called jazz more often than one by harmony." in told
     assert "No difference that shows by roll." in told
-    assert "bits a note 11.00" in told
-    found = narration.differences([one, other])
-    assert found is not None
-    assert [row[-1] for row in found.rows] == ["yes", "no"]
+    assert "Apart also in bits a note 11.00 (11.00–11.00) against 9.00" in told
+    assert "No difference from one that these pieces could show." in told
+    rates, others = narration.differences([one, other])
+    assert [row[-1] for row in rates.rows] == ["yes", "no"]
+    assert [row[-1] for row in others.rows] == ["yes", "yes"]
+    assert narration.differences([one]) == []
+
+
+def test_a_rerun_with_fewer_pieces_leaves_no_old_ones(
+    practice_corpus: Corpus, tmp_path: Path
+) -> None:
+    def evaluate(count: int) -> set[str]:
+        result = gan("evaluate", "ce", "--real", practice_corpus.folder, "--split", "train",
+                     "--out", tmp_path, "--no-judges", "--count", count, "--length", 64,
+                     "--device", "cpu", "--quiet")  # fmt: skip
+        assert result.exit_code == 0, result.output
+        return {path.name for path in (tmp_path / "samples" / "ce").iterdir()}
+
+    assert evaluate(4) == {"000.mid", "001.mid", "002.mid", "003.mid"}
+    (tmp_path / "samples" / "ce" / "mine.mid").write_bytes(b"a listener's own")
+    (tmp_path / "samples" / "ce" / "003.mid").write_bytes(b"changed by hand")
+    assert evaluate(2) == {"000.mid", "001.mid", "003.mid", "mine.mid"}

@@ -37,13 +37,13 @@ class Measure:
     """How to read the figures of one name; a name without one is printed as it is.
 
     Attributes:
-        better: which way is better; "" where neither is. Never is a winner marked whose interval
-            overlaps with another's.
+        better: which way is better; "match" where nearest to real jazz is; "" where nobody knows.
+            Never is a winner marked whose interval overlaps with another's.
         meaning: one sentence for an audience that has not met the figure.
         digits: decimals printed; three significant digits by default.
     """
 
-    better: Literal["lower", "higher", ""] = ""
+    better: Literal["lower", "higher", "match", ""] = ""
     meaning: str = ""
     digits: int | None = None
 
@@ -100,7 +100,7 @@ class Point:
     Attributes:
         system: whose; the points of one are joined in the order given. `REAL` for real jazz.
         setting: what was turned, as "temperature 0.9".
-        quality, diversity: higher is better, or `Frontier` says otherwise.
+        quality, diversity: real jazz's own are to be matched.
     """
 
     system: str
@@ -187,6 +187,7 @@ class Report:
         measures: how to read the figures, by their names; their order is the table's.
         frontier, histograms, confusion, tables: see there; empty where there is nothing.
         note: the last line: corpus, seeds, date, commit.
+        intervals: what the figures' intervals are, for the caption of their table.
     """
 
     title: str
@@ -198,3 +199,4 @@ class Report:
     confusion: Sequence[Confusion] = ()
     tables: Sequence[Table] = ()
     note: str = ""
+    intervals: str = ""
