@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from gan.evaluation.comparison import BITS, Measured
-from gan.evaluation.confidence import difference
+from gan.evaluation.confidence import difference, point
 from gan.evaluation.distances import Interval
 from gan.evaluation.report import Measure, Table
 
@@ -14,20 +14,24 @@ MEASURES = {
     "jazz rate, roll": Measure("match", "Share of pieces the piano-roll judge calls jazz.", 2),
     BITS: Measure("lower", "How surprised it is by held-out jazz.", 2),
     "runs and loops beyond real": Measure(
-        "lower", "Share of pieces with runs or loops that only one in fifty real pieces has.", 2
+        "lower",
+        "Share of pieces beyond 98% of real ones in any of four counts of runs and loops.",
+        2,
     ),
     "variety": Measure(
         "match", "Share of six-token sequences that are the first of their kind.", 3
     ),
     "pitch_class_entropy_4": Measure(
-        "match", "Bits of pitch classes in four bars: how far it moves.", 2
+        "match", "Bits of pitch classes in four bars: how far it moves.", 2, "pitch-class entropy"
     ),
-    "grooving": Measure("match", "Is one rhythm kept?", 3),
-    "note_density": Measure("match", "Notes a second.", 1),
+    "grooving": Measure("match", "Is one rhythm kept?", 3, "grooving similarity"),
+    "note_density": Measure("match", "How busy the music is.", 1, "notes a second"),
     "polyphony": Measure("match", "Notes sounding at once.", 1),
-    "frechet": Measure("lower", "Distance of the whole set from real jazz.", 0),
+    "frechet": Measure("lower", "Of the whole set from real jazz.", 0, "Fréchet distance"),
     "coverage": Measure("higher", "Real pieces with a generated one near.", 2),
-    "self_overlap_any_key": Measure("match", "How much material its pieces share.", 3),
+    "self_overlap_any_key": Measure(
+        "match", "How much material its pieces share, transposed or not.", 3, "self-overlap"
+    ),
     "degenerate": Measure("lower", "Share of pieces with a loop, a run, a silence.", 3),
     "copied": Measure("lower", "Share that copies more from training than 95% of real pieces.", 2),
 }
@@ -44,29 +48,27 @@ def told(figure: Interval, digits: int = 2) -> str:
     """A figure with its interval, where it has one."""
     if math.isnan(figure.value):
         return "–"
-    text = f"{figure.value:.{digits}f}"
+    value, low, high = (
+        f"{each:.{digits}f}".replace("-", "−") for each in (figure.value, figure.low, figure.high)
+    )
     if math.isnan(figure.low):
-        return text
-    return f"{text} ({figure.low:.{digits}f}–{figure.high:.{digits}f})"
+        return value
+    return f"{value} ({low} to {high})" if "−" in low else f"{value} ({low}–{high})"
 
 
 def verdict(systems: Sequence[Measured], real: Measured) -> str:
-    """What was found, in a paragraph; differences within their intervals are said to be none."""
-    sentences = [_nearest(systems, real)] if "frechet" in systems[0].figures else []
+    """What was found, a line a system; differences within their intervals are said to be none."""
+    sentences = [_nearest(systems, real)] if any("frechet" in s.figures for s in systems) else []
     if not systems[0].p_jazz:
         sentences.append(
             "No judges were asked; the figures below say how near each system comes to real jazz."
         )
-        return " ".join(sentences)
-    sentences.append(f"The judges call jazz, of real jazz: {_rates(real)}.")
-    for system in systems:
-        sentence = f"Of {system.name}: {_rates(system)}."
-        if system is not systems[0]:
-            sentence += _apart(system, systems[0])
-        sentences.append(sentence)
-    # The judges have never met noise, and take much of it for jazz.
-    sentences.append("A rate above real jazz's is no gain: these judges take much noise for jazz.")
-    return " ".join(sentences)
+        return "\n".join(sentences)
+    sentences += [_beside_real(system, real) for system in systems]
+    if any(_sides(system, real)["more"] for system in systems):
+        # They have never met it.
+        sentences.append("More often is no gain: these judges take much noise for jazz.")
+    return "\n".join(sentences + [_beside(system, systems[0]) for system in systems[1:]])
 
 
 def _nearest(systems: Sequence[Measured], real: Measured) -> str:
@@ -91,34 +93,50 @@ def _nearest(systems: Sequence[Measured], real: Measured) -> str:
     return f"{said}."
 
 
-def _rates(system: Measured) -> str:
-    return ", ".join(
-        f"{told(system.figures[f'jazz rate, {judge}'])} by {judge}" for judge in system.p_jazz
-    )
+def _sides(system: Measured, real: Measured) -> dict[str, list[str]]:
+    """Judges by whether they call the system's pieces jazz more or less often than real jazz."""
+    sides: dict[str, list[str]] = {"as": [], "more": [], "less": []}
+    for judge in system.p_jazz:
+        name = f"jazz rate, {judge}"
+        gap = difference(system.figures[name], real.figures[name])
+        sides["more" if gap.low > 0 else "less" if gap.high < 0 else "as"].append(judge)
+    return sides
 
 
-def _apart(system: Measured, first: Measured) -> str:
+def _beside_real(system: Measured, real: Measured) -> str:
+    """How often a system is called jazz beside real jazz, as far as these pieces show it."""
+    words = {"as": "about as often as real jazz", "more": "more often", "less": "less often"}
+    said = [
+        f"{words[side]} by {_listed(judges)}"
+        for side, judges in _sides(system, real).items()
+        if judges
+    ]
+    if "real jazz" not in said[0]:
+        said[0] = said[0].replace("often", "often than real jazz", 1)
+    return f"{system.name} is called jazz {', '.join(said)}."
+
+
+def _beside(system: Measured, first: Measured) -> str:
     """How a system differs from the first one, as far as these pieces show it."""
     gaps = {judge: system.beside[judge] for judge in system.p_jazz}
     higher = [judge for judge, gap in gaps.items() if gap.low > 0]
     lower = [judge for judge, gap in gaps.items() if gap.high < 0]
-    unsure = [judge for judge in gaps if judge not in higher + lower]
-    said = ""
-    if higher:
-        said += f" Called jazz more often than {first.name} by {' and '.join(higher)}."
-    if lower:
-        less = "Less often" if higher else f"Called jazz less often than {first.name}"
-        said += f" {less} by {' and '.join(lower)}."
-    if not higher and not lower:
-        said += f" No difference from {first.name} that these pieces could show."
-    elif unsure:
-        said += f" No difference that shows by {' and '.join(unsure)}."
+    said = [
+        f"is called jazz {side} often by {_listed(judges)}"
+        for side, judges in (("more", higher), ("less", lower))
+        if judges
+    ] or ["shows no difference to these judges"]
     further = [
-        f"{name} {told(system.figures[name], digits)} against {told(first.figures[name], digits)}"
+        f"{name} {told(point(system.figures[name].value), digits)} against "
+        f"{told(point(first.figures[name].value), digits)}"
         for name, digits in (("variety", 3), (BITS, 2))
         if is_apart(system.beside.get(name))
     ]
-    return said + (f" Apart also in {' and '.join(further)}." if further else "")
+    return f"Beside {first.name}, {system.name} {', '.join(said + further)}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def is_apart(gap: Interval | None) -> bool:
@@ -136,7 +154,8 @@ def differences(systems: Sequence[Measured]) -> list[Table]:
         for name, measure in MEASURES.items():
             gap = system.beside.get(name)
             if gap is not None and not math.isnan(gap.low):
-                others.append((f"{system.name}, {name}", told(gap, measure.digits or 2), _yes(gap)))
+                label = measure.label or name
+                others.append((f"{system.name}, {label}", told(gap, _digits(measure)), _yes(gap)))
     note = "95% intervals; apart where the difference's interval has no zero."
     first = systems[0].name
     columns = ("system, judge", "jazz rate", "mean p(jazz)", "rates apart")
@@ -145,6 +164,10 @@ def differences(systems: Sequence[Measured]) -> list[Table]:
         columns_of_others = ("system, figure", "difference", "apart")
         tables.append(Table(f"Less {first}, other figures", columns_of_others, others, note))
     return tables
+
+
+def _digits(measure: Measure) -> int:
+    return 2 if measure.digits is None else measure.digits
 
 
 def _yes(gap: Interval) -> str:
@@ -175,7 +198,7 @@ def table(systems: Sequence[Measured], real: Measured) -> str:
     for name, measure in MEASURES.items():
         if any(name in each.figures for each in systems):
             cells = [
-                told(each.figures[name], measure.digits or 2) if name in each.figures else ""
+                told(each.figures[name], _digits(measure)) if name in each.figures else ""
                 for each in columns
             ]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")

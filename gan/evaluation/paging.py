@@ -104,7 +104,13 @@ def _frontier(
     if not any(sweeps.values()) or judge not in real.figures:
         return None
     points = [
-        Point(name, setting, _figure(each.figures[judge]), _figure(each.figures["variety"]))
+        Point(
+            name,
+            setting,
+            _figure(each.figures[judge]),
+            _figure(each.figures["variety"]),
+            "top-p" if "top-p" in setting else "",
+        )
         for name, sweep in sweeps.items()
         for setting, each in sweep.items()
     ]
@@ -124,13 +130,32 @@ def _histograms(
     of_real, of_systems = counts(real), {each.name: counts(each.pieces) for each in written}
     return [
         Histogram(
-            name.replace("_", " "),
-            [str(number) for number in range(len(values))],
+            title,
+            bins,
             {system: found[name].tolist() for system, found in of_systems.items()},
-            values.tolist(),
+            of_real[name].tolist(),
+            unit,
         )
-        for name, values in of_real.items()
+        for name, (title, bins, unit) in _bins().items()
     ]
+
+
+def _bins() -> dict[str, tuple[str, list[str], str]]:
+    """Title, bins and unit of each of `musical.HISTOGRAMS`."""
+    leaps = [f"{step:+d}".replace("-", "−") for step in range(-musical.LEAP, musical.LEAP + 1)]
+    leaps[musical.LEAP] = "0"
+    spans = [str(step) for step in range(musical.SPAN + 1)]
+    times = ["0", *(f"{time:.2g}" for time in musical.TIMES)]
+    classes = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"]
+    return {
+        "pitch_class": ("pitch classes", classes, ""),
+        "top_interval": ("steps of the top line", leaps, "semitones"),
+        "bass_interval": ("steps of the lowest line", leaps, "semitones"),
+        "outer_interval": ("from the lowest to the highest note", spans, "semitones"),
+        "inter_onset": ("from onset to onset", times, "seconds, from"),
+        "duration": ("how long notes sound", times, "seconds, from"),
+        "velocity": ("velocity", [str(16 * place) for place in range(8)], "from"),
+    }
 
 
 def _confusion(system: Measured, jazz: bool) -> list[Confusion]:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -277,6 +278,46 @@ def test_the_best_is_named_only_where_intervals_lie_apart() -> None:
     assert leader(apart, Measure()) is None
     assert leader(apart | {"c": Figure(1.1, 1.0, 1.2)}, lower) is None
     assert leader(apart | {"c": Figure(9)}, lower) is None
+
+
+def test_where_real_jazz_is_to_be_matched_nobody_is_best() -> None:
+    apart = {"a": Figure(1, 0.9, 1.1), "b": Figure(2, 1.8, 2.2)}
+    assert leader(apart, Measure("match")) is None
+    systems = [
+        System(name, figures={"distance": Figure(value, value - 1, value + 1)})
+        for name, value in (("near", 5), ("far", 9), (REAL, 1))
+    ]
+    report = Report("x", systems=systems, measures={"distance": Measure("lower", label="Apart")},
+                    intervals="Over pieces.")  # fmt: skip
+    html = page(report)
+    cells = re.findall(r'<td data-column="([^"]*)"[^>]*>(.*?)</td>', html, re.DOTALL)
+    assert [name for name, cell in cells if 'class="best"' in cell] == ["near"]
+    seen = parsed(html).seen
+    assert "Over pieces." in seen
+    assert "Apart" in seen
+
+
+def test_the_frontier_marks_real_jazz_as_what_to_match() -> None:
+    points = [
+        Point("a", "t = 1", Figure(0.5), Figure(0.3)),
+        Point(REAL, "", Figure(0.4), Figure(1)),
+    ]
+    html = page(Report("x", frontier=Frontier(points)))
+    assert html.count('class="target"') == 1
+    assert "Nearest to real jazz's mark" in parsed(html).seen.replace("&#x27;", "'")
+    assert 'class="target"' not in page(Report("x", frontier=Frontier(points[:1])))
+
+
+def test_words_below_a_histogram_do_not_run_into_each_other() -> None:
+    words = [str(number) for number in range(49)]
+    html = page(Report("x", histograms=[Histogram("h", words, {"a": [1] * 49})]))
+    places = [
+        (float(x), word)
+        for x, word in re.findall(r'class="tick" x="([\d.]+)" y="269"[^>]*>([^<]*)<', html)
+    ]
+    assert len(places) > 5
+    for (left, word), (right, other) in pairwise(places):
+        assert right - left > 4 * (len(word) + len(other)) + 4
 
 
 @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))

@@ -75,10 +75,10 @@ def frontier(key: str, found: Frontier, inks: Mapping[str, str]) -> Markup:
     upwards = bounds(v for p in points for v in _ends(p.quality))
     frame = Frame(across, upwards)
     lines, whiskers, dots = [], [], []
-    by_system: dict[str, list[tuple[float, float]]] = {}
+    joined: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for point in points:
         x, y = frame.left(point.diversity.value), frame.top(point.quality.value)
-        by_system.setdefault(point.system, []).append((x, y))
+        joined.setdefault((point.system, point.line), []).append((x, y))
         ink = inks[point.system]
         whiskers.append(_whisker(ink, frame, point))
         dots.append(dot(ink, x, y, _told(point, found), 6.5 if ink == "real" else 5.5))
@@ -86,7 +86,7 @@ def frontier(key: str, found: Frontier, inks: Mapping[str, str]) -> Markup:
             across_all = f"M{axes.LEFT} {y}H{axes.WIDTH - axes.RIGHT}"
             upright = f"M{x} {axes.TOP}V{axes.HEIGHT - axes.BOTTOM}"
             lines.append(tag("path", class_="target", d=across_all + upright))
-    for system, places in by_system.items():
+    for (system, _), places in joined.items():
         path = "M" + "L".join(f"{x} {y}" for x, y in places)
         lines.append(tag("path", class_=f"line thin {inks[system]}", d=path))
     named = _settings(points, frame) if len(points) <= _MOST_NAMED else []

@@ -41,11 +41,13 @@ class Measure:
             Never is a winner marked whose interval overlaps with another's.
         meaning: one sentence for an audience that has not met the figure.
         digits: decimals printed; three significant digits by default.
+        label: what the figure is called on the page; its name by default.
     """
 
     better: Literal["lower", "higher", "match", ""] = ""
     meaning: str = ""
     digits: int | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,9 @@ class Point:
     """One setting of one system on the quality-diversity frontier.
 
     Attributes:
-        system: whose; the points of one are joined in the order given. `REAL` for real jazz.
+        system: whose; its points are joined in the order given. `REAL` for real jazz.
         setting: what was turned, as "temperature 0.9".
+        line: only points of one system and one line are joined.
         quality, diversity: real jazz's own are to be matched.
     """
 
@@ -107,6 +110,7 @@ class Point:
     setting: str
     quality: Figure
     diversity: Figure
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ class Report:
 
     Attributes:
         title: of the page.
-        verdict: one paragraph, shown first: what was found, for people who read no further.
+        verdict: a few lines, shown first: what was found, for people who read no further.
         systems: in the order shown; each has its colour by its place.
         measures: how to read the figures, by their names; their order is the table's.
         frontier, histograms, confusion, tables: see there; empty where there is nothing.

@@ -89,8 +89,8 @@ def frontier(report: Report, colours: Mapping[str, str]) -> Markup | None:
     lead = "Whiskers are 95% intervals."
     if REAL in names:
         lead = (
-            "Nearest to real jazz's mark, where the broken lines cross, is best: more variety than "
-            f"real jazz has is no gain, nor is a higher {found.quality}. {lead}"
+            "Nearest to real jazz's mark, where the broken lines cross, is best: to go beyond it "
+            f"is no gain, on either axis. {lead}"
         )
     return section(
         "frontier",

@@ -99,7 +99,7 @@ def leader(found: Mapping[str, Figure], measure: Measure) -> str | None:
 def _heading(name: str, measure: Measure) -> Markup:
     arrow, meaning = _ARROWS[measure.better], measure.meaning
     return join(
-        tag("span", name, class_="name"),
+        tag("span", measure.label or name, class_="name"),
         tag("span", arrow, class_="better") if arrow else None,
         tag("span", meaning, class_="meaning") if meaning else None,
     )
