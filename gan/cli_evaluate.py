@@ -115,7 +115,7 @@ def _run(
     )
     pieces = real_jazz.pieces
     for path, reason in real_jazz.refused:
-        say(f"  left out {path}: {reason}")
+        click.echo(f"left out {path}: {reason}", err=True)
     known = None
     if train:
         learnt = Corpus(train)
@@ -133,7 +133,7 @@ def _run(
             SWEEP if frontier else (), temperature=temperature, top_p=top_p, opening=8,
         )  # fmt: skip
         for path, reason in system.refused:
-            say(f"  left out {path}: {reason}")
+            click.echo(f"left out {path}: {reason}", err=True)
         result = reference.measured(system)
         if corpus is not None:
             bits = comparison.bits_of(system, corpus, exclude_sources, compute)
