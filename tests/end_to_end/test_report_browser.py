@@ -219,6 +219,8 @@ def test_blind_listening_hides_tallies_and_exports(page: Any, tmp_path: Path) ->
     shown = sum(int(cell) for cell in room.locator("#results td").all_inner_texts())
     assert shown == 4
     assert fits(page)
+    inside = "document.getElementById('results')"
+    assert page.evaluate(f"{inside}.scrollWidth <= {inside}.clientWidth"), "the table is cut off"
     # What was chosen is there after the page has been closed and opened.
     page.reload()
     page.locator("#blind-toggle").click()
