@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_tools.augment import Augmenter
 from data_tools.bytepair import MergedRepresentation
 from data_tools.corpus import Corpus
+from data_tools.corrupt import Corruptor
 from data_tools.errors import UserError
 from data_tools.neutralise import Neutraliser, reach
 from data_tools.representation import BOS, EOS, PAD, Representation
@@ -324,9 +325,12 @@ class DiscriminatorWindows:
         augment: how crops are changed.
         seed: of everything drawn.
         neutralise: how crops lose the marks of their making, before they are augmented.
+        corrupt_share: share of the not-jazz crops that are corrupted music of either label.
+        corruptions: names of what may be done to them; see `data_tools.corrupt`.
 
     Raises:
-        UserError: one of the labels is missing, or the time base cannot be neutralised.
+        UserError: one of the labels is missing, the time base cannot be neutralised, or the preset
+            cannot be corrupted.
     """
 
     def __init__(
@@ -339,12 +343,16 @@ class DiscriminatorWindows:
         augment: AugmentSettings,
         seed: int,
         neutralise: NeutraliseSettings | None = None,
+        corrupt_share: float = 0.0,
+        corruptions: Sequence[str] = (),
     ) -> None:
         self.corpus, self.batch, self.seed = corpus, batch, seed
         self.shortest, self.longest = shortest, longest
         self._augment = Augmenter(corpus.representation, augment)
         self._neutral = neutralise or NeutraliseSettings()
         self._neutralise = Neutraliser(corpus.representation, self._neutral)
+        self._corrupt_share = corrupt_share
+        self._corrupt = Corruptor(corpus.representation, corruptions) if corrupt_share else None
         self._pieces: list[list[np.ndarray]] = []
         self._shares: list[np.ndarray] = []
         for label in ("not_jazz", "jazz"):
@@ -366,10 +374,18 @@ class DiscriminatorWindows:
         rows = np.full((self.batch, length), PAD, dtype=np.int64)
         labels = np.arange(self.batch) % 2
         for row, label in zip(rows, labels, strict=True):
-            source = generator.choice(len(self._shares[label]), p=self._shares[label])
-            crop = self.crop(int(generator.choice(self._pieces[label][source])), length, generator)
+            corrupt = self._corrupt if label == 0 else None
+            if corrupt and generator.random() < self._corrupt_share:
+                crop = self._drawn(int(generator.integers(2)), length, generator)
+                crop = corrupt(crop, generator)[:length]
+            else:
+                crop = self._drawn(int(label), length, generator)
             row[: len(crop)] = crop
         return torch.from_numpy(rows), torch.from_numpy(labels.astype(np.float32))
+
+    def _drawn(self, label: int, length: int, generator: np.random.Generator) -> np.ndarray:
+        source = generator.choice(len(self._shares[label]), p=self._shares[label])
+        return self.crop(int(generator.choice(self._pieces[label][source])), length, generator)
 
     def drawn_length(self, generator: np.random.Generator) -> int:
         """Tokens in the crops of a batch, evenly on a logarithmic scale."""

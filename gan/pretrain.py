@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from data_tools.corpus import Corpus
+from data_tools.corrupt import heard_by
 from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
 from data_tools.representation import TokenType
@@ -197,6 +198,7 @@ def windows_of(
     return DiscriminatorWindows(
         corpus, _of_folds(corpus, numbers, settings), settings.batch, settings.shortest,
         settings.window, settings.augment, settings.seed, settings.neutralise,
+        settings.corrupt_share, tuple(heard_by(settings.model.view)),
     )  # fmt: skip
 
 

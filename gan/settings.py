@@ -60,6 +60,13 @@ class PretrainSettings(Settings):
         description="Steps of learning to spot replaced pitches before the labels; also learns "
         "from music without a label.",
     )
+    corrupt_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of the not-jazz windows that are corrupted music of either label "
+        "(shuffled, random or repeated notes), so that noise is not called jazz.",
+    )
     augment: AugmentSettings = AugmentSettings(stretch=0.25, jitter=0.3, loudness=4, transpose=6)
     neutralise: NeutraliseSettings = NeutraliseSettings()
     evaluate_every: int = Field(250, ge=1, description="Steps between validations.")
@@ -168,8 +175,10 @@ class TrainSettings(Settings):
     discriminator: str = Field(
         "", description="Style discriminator: a pretrain-disc run; empty takes the shipped one."
     )
-    adv_loss: Literal["hinge", "non_saturating"] = Field(
-        "hinge", description="hinge stops at the real pieces' median logit; the other never does."
+    adv_loss: Literal["matching", "hinge", "non_saturating"] = Field(
+        "hinge",
+        description="matching draws the logits to the distribution of real jazz's; hinge stops "
+        "when all are at its median; non_saturating never stops.",
     )
     adv_start: int = Field(0, ge=0, description="First step with the adversarial term.")
     adv_ramp: int = Field(50, ge=0, description="Steps over which its weight rises from zero.")

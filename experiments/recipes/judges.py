@@ -5,11 +5,12 @@
 Three of them, each of passages of 512 tokens: a piano-roll network, which may choose checkpoints
 and settings (the validation judge), and two final judges that nobody looks at before the end,
 boosted trees over features of harmony and, apart, of rhythm. All learn from the training groups
-that discriminators pretrained with `--folds 2 --fold 0` leave out.
+that discriminators pretrained with `--folds 2 --fold 0` leave out, and that corrupted music is
+no jazz. `--strange` adds samples of half-trained generators to what they are tried on.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import click
 import numpy as np
 
 from data_tools.corpus import Corpus
+from data_tools.corrupt import CORRUPTIONS, OF_PITCH, OF_TIME, Corruptor
 from data_tools.files import write_json
+from data_tools.representation import EOS
 from discriminator.calibration import calibrate
 from discriminator.feature_judge import FeatureJudge, JudgeSettings, passages, weights
 from discriminator.features import PITCH
@@ -28,6 +31,12 @@ LENGTH = 512  # tokens of a passage
 PER_PIECE = 4
 EXCLUDED = ("wjazzd", "leadsheet-chordmelody", "leadsheet-openewld", "nottingham", "bimmuda")
 GROUPS = {"harmony": PITCH, "rhythm": ("rhythm",)}
+# What each can hear: to a judge of rhythm a piece with other pitches is the piece.
+HEARD = {
+    "harmony": tuple(OF_PITCH),
+    "rhythm": (*OF_TIME, "shuffled notes", "repeated figure", "sparse"),
+    "roll": tuple(CORRUPTIONS),
+}
 STEPS, BATCH = 1500, 48  # of the piano-roll network
 
 
@@ -57,11 +66,38 @@ def excerpts(
     return found, labels, np.array([corpus.rows[number]["source"] for number in owners])
 
 
-def fit_trees(corpus: Corpus, groups: Sequence[str], seed: int) -> FeatureJudge:
+def taught(
+    corpus: Corpus, names: Sequence[str], seed: int
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Passages to learn from: real ones, and of every piece a corrupted one that is no jazz."""
+    numbers = left_out(corpus)
+    music, labels, sources = excerpts(corpus, numbers, PER_PIECE, seed)
+    one, _, _ = excerpts(corpus, numbers, 1, seed)
+    spoilt = corrupted(corpus, one, names, seed)
+    return (
+        music + spoilt,
+        np.concatenate([labels, np.zeros(len(spoilt), dtype=bool)]),
+        np.concatenate([sources, np.full(len(spoilt), "corrupted")]),
+    )
+
+
+def corrupted(
+    corpus: Corpus, music: Sequence[np.ndarray], names: Sequence[str], seed: int
+) -> list[np.ndarray]:
+    """Passages (T,), each corrupted in one of some ways."""
+    corrupt = Corruptor(corpus.representation, names)
+    return [
+        corrupt(ids.astype(np.int64), numpy_generator(seed, "corrupted", place))[:LENGTH]
+        for place, ids in enumerate(music)
+    ]
+
+
+def fit_trees(corpus: Corpus, name: str, seed: int) -> FeatureJudge:
     """A judge of named features of passages, calibrated on the validation split."""
+    groups = GROUPS[name]
     settings = JudgeSettings(groups=tuple(groups), bags=2)
     judge = FeatureJudge.fit(
-        *_measured(corpus, excerpts(corpus, left_out(corpus), PER_PIECE, seed), groups),
+        *_measured(corpus, taught(corpus, HEARD[name], seed), groups),
         seed=seed,
         settings=settings,
         representation=corpus.representation,
@@ -92,7 +128,7 @@ def fit_roll(corpus: Corpus, seed: int) -> Any:
     """The piano-roll network, calibrated on the validation split."""
     from gan.evaluation.roll_judge import RollJudge, fit, roll
 
-    music, labels, sources = excerpts(corpus, left_out(corpus), PER_PIECE, seed)
+    music, labels, sources = taught(corpus, HEARD["roll"], seed)
     pictures = np.packbits(np.stack([roll(ids, corpus.representation) for ids in music]), axis=-1)
     share = weights(labels, sources)
     share /= share.sum()
@@ -123,22 +159,51 @@ def quality(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 @click.command(cls=PlainCommand)
 @click.option("--corpus", "folder", type=Path, required=True, help="From 'gan data build'.")
 @click.option("--out", type=Path, required=True, help="The judges' folder.")
+@click.option(
+    "--strange",
+    "strangers",
+    type=Path,
+    multiple=True,
+    help="Samples of half-trained generators to be tried on: ids (N, T) in .npz.",
+)
 @click.option("--seed", default=11, show_default=True)
-def judges(folder: Path, out: Path, seed: int) -> None:
-    """Fit the three judges, and say how they do on the test split."""
+def judges(folder: Path, out: Path, strangers: tuple[Path, ...], seed: int) -> None:
+    """Fit the three judges, and say how they do on the test split, and on what is no music."""
     corpus, result = Corpus(folder), {}
     held, labels, _ = _held_out(corpus, "test")
-    for name, groups in GROUPS.items():
-        judge = fit_trees(corpus, groups, seed)
-        judge.save(out / name)
-        rows = judge.measure(held, corpus.representation)
-        result[name] = quality(judge.scale * judge.logits(rows) + judge.bias, labels)
+    for name in HEARD:
+        judge: Any
+        if name == "roll":
+            judge = fit_roll(corpus, seed)
+            judge.save(out / "roll.safetensors")
+        else:
+            judge = fit_trees(corpus, name, seed)
+            judge.save(out / name)
+        logits = _logits_of(judge, corpus)
+        strange = {kind: corrupted(corpus, held, (kind,), seed + 1) for kind in CORRUPTIONS} | {
+            path.stem: _samples(path) for path in strangers
+        }
+        result[name] = quality(logits(held), labels) | {
+            "no_music_called_jazz": {
+                kind: round(float((logits(music) > 0).mean()), 3) for kind, music in strange.items()
+            }
+        }
         click.echo(f"{name}: {json.dumps(result[name])}")
-    network = fit_roll(corpus, seed)
-    network.save(out / "roll.safetensors")
-    result["roll"] = quality(network.logits(held, corpus.representation), labels)
-    click.echo(f"roll: {json.dumps(result['roll'])}")
     write_json(out / "judges.json", result)
+
+
+def _logits_of(judge: Any, corpus: Corpus) -> Callable[[list[np.ndarray]], np.ndarray]:
+    """Calibrated logits (N,) of passages, over 0 for jazz."""
+    if isinstance(judge, FeatureJudge):
+        return lambda music: (
+            judge.scale * judge.logits(judge.measure(music, corpus.representation)) + judge.bias
+        )
+    return lambda music: judge.logits(music, corpus.representation)
+
+
+def _samples(path: Path) -> list[np.ndarray]:
+    with np.load(path) as arrays:
+        return [ids[ids > EOS] for ids in arrays["ids"].astype(np.int64)]
 
 
 if __name__ == "__main__":

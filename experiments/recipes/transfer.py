@@ -45,6 +45,8 @@ class Task:
 @click.option("--corpus", "folder", required=True, type=Path, help="From 'gan data build'.")
 @click.option("--work", required=True, type=Path, help="Where finished fits are kept.")
 @click.option("--out", type=Path, help="The table as JSON, and beside it as markdown.")
+@click.option("--keep", type=click.Path(exists=True, path_type=Path),
+              help="An earlier table: its rows stay where fits are missing here.")  # fmt: skip
 @click.option("--models", multiple=True, help="Names of the table's lines; all where none given.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
@@ -56,8 +58,8 @@ class Task:
     help="Largest share of wrong ones among the ensemble's sure verdicts, with 95% confidence.",
 )
 def main(
-    folder: Path, work: Path, out: Path | None, models: tuple[str, ...], seeds: int, jobs: int,
-    error: float,
+    folder: Path, work: Path, out: Path | None, keep: Path | None, models: tuple[str, ...],
+    seeds: int, jobs: int, error: float,
 ) -> None:  # fmt: skip
     """Fits what is missing, then writes the table of all that is there."""
     corpus = Corpus(folder)
@@ -75,6 +77,10 @@ def main(
         folder, work, jobs)  # fmt: skip
     if out:
         rows = table(corpus, work, seeds)
+        if keep:
+            here = {row["model"] for row in rows}
+            earlier = json.loads(keep.read_text(encoding="utf-8"))["rows"]
+            rows = [row for row in earlier if row["model"] not in here] + rows
         facts: dict[str, Any] = {"seeds": seeds, "rows": rows}
         if any(row["model"] == SHIPPED for row in rows):
             facts["calibration"] = calibration(corpus, work, ENSEMBLES[SHIPPED], seeds, error)

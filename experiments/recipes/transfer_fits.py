@@ -9,7 +9,7 @@ Shapes: N pieces of the corpus, C crops, D statistics, F features.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from data_tools.augment import Augmenter
 from data_tools.corpus import Corpus
+from data_tools.corrupt import Corruptor, heard_by
 from data_tools.neutralise import Neutraliser, reach
 from data_tools.settings import NeutraliseSettings
 from discriminator import features
@@ -35,6 +36,7 @@ from gan.settings import PretrainSettings
 from gan.spotting import spot_replaced
 
 CROPS = 10  # of a piece, their lengths drawn evenly on a logarithmic scale
+CORRUPTED = 2  # of a piece
 READ, MOST = 2048, 4  # tokens of a window and windows of a piece, when judged
 BATCH = 32
 
@@ -48,12 +50,14 @@ class Kept:
     Attributes:
         crops: (C, D) float16, CROPS of each piece in order, changed as training changes them.
         lengths: (C,) tokens of each.
+        corrupted: (N * CORRUPTED, D) float16, crops of each piece in order, corrupted.
         windows: (W, D) float16, of the windows in which pieces are judged.
         owner: (W,) the piece of each.
     """
 
     crops: np.ndarray
     lengths: np.ndarray
+    corrupted: np.ndarray
     windows: np.ndarray
     owner: np.ndarray
 
@@ -89,7 +93,7 @@ def kept_statistics(corpus: Corpus, view: str, settings: PretrainSettings, file:
         np.savez(temporary, **vars(found))
         temporary.replace(file)
     with np.load(file) as arrays:
-        return Kept(*(arrays[name] for name in ("crops", "lengths", "windows", "owner")))
+        return Kept(**{part.name: arrays[part.name] for part in fields(Kept)})
 
 
 @torch.inference_mode()
@@ -98,7 +102,8 @@ def _statistics(corpus: Corpus, view: str, settings: PretrainSettings) -> Kept:
     augment = Augmenter(corpus.representation, settings.augment)
     neutral: NeutraliseSettings = settings.neutralise
     neutralise = Neutraliser(corpus.representation, neutral)
-    crops, lengths, windows, owner = [], [], [], []
+    corrupt = Corruptor(corpus.representation, tuple(heard_by(view)))
+    crops, lengths, corrupted, windows, owner = [], [], [], [], []
     for number in range(len(corpus)):
         piece = corpus.piece(number).astype(np.int64)
         generator = numpy_generator(settings.seed, "kept crops", number)
@@ -112,6 +117,8 @@ def _statistics(corpus: Corpus, view: str, settings: PretrainSettings) -> Kept:
                 crop = neutralise(crop, generator, corpus.rows[number]["timing"])[:length]
             mine.append(augment(crop, generator))
             lengths.append(len(crop))
+        for place in generator.choice(CROPS, CORRUPTED, replace=False):
+            mine.append(corrupt(mine[place], generator)[: settings.window])
         starts = [0]
         if len(piece) > READ:
             count = min(MOST, -(-len(piece) // READ))
@@ -120,8 +127,12 @@ def _statistics(corpus: Corpus, view: str, settings: PretrainSettings) -> Kept:
         owner += [number] * len(starts)
         raw = model.view(_padded(mine)).statistics.half().numpy()
         crops.append(raw[:CROPS])
-        windows.append(raw[CROPS:])
-    return Kept(np.concatenate(crops), np.array(lengths), np.concatenate(windows), np.array(owner))
+        corrupted.append(raw[CROPS : CROPS + CORRUPTED])
+        windows.append(raw[CROPS + CORRUPTED :])
+    return Kept(
+        np.concatenate(crops), np.array(lengths), np.concatenate(corrupted),
+        np.concatenate(windows), np.array(owner),
+    )  # fmt: skip
 
 
 def perceptron(
@@ -136,6 +147,7 @@ def perceptron(
     inside[numbers] = True
     rows = np.flatnonzero(np.repeat(inside, CROPS) & (kept.lengths >= least))
     piece = rows // CROPS
+    noise = np.flatnonzero(np.repeat(inside, CORRUPTED))
     labels = np.array([row["label"] == "jazz" for row in corpus.rows], dtype=np.float32)
     cumulative = np.cumsum(_shares(corpus, piece, labels[piece]))
     sample = numpy_generator(settings.seed, "scale").permutation(rows)[:4096]
@@ -145,8 +157,10 @@ def perceptron(
         generator = numpy_generator(settings.seed, "rows", step)
         drawn = np.searchsorted(cumulative, generator.random(settings.batch) * cumulative[-1])
         drawn = drawn.clip(max=len(rows) - 1)
-        raw = torch.from_numpy(kept.crops[rows[drawn]].astype(np.float32))
-        learner.step(raw, torch.from_numpy(labels[piece[drawn]]), step)
+        raw, truth = kept.crops[rows[drawn]].astype(np.float32), labels[piece[drawn]]
+        spoilt = (truth == 0) & (generator.random(len(truth)) < settings.corrupt_share)
+        raw[spoilt] = kept.corrupted[generator.choice(noise, spoilt.sum())]
+        learner.step(torch.from_numpy(raw), torch.from_numpy(truth), step)
     averaged = learner.averaged.eval()
 
     @torch.inference_mode()

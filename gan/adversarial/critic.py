@@ -23,6 +23,7 @@ from gan.adversarial import losses
 from gan.engine import numpy_generator
 from gan.run import classifier_folder
 
+AdversarialLoss = Literal["matching", "hinge", "non_saturating"]
 FEW = 2.0  # percentile of real jazz's notes; with far fewer, a piece loses logits
 SLACK = 0.7  # how far: at the percentile itself a corpus of one density would forbid every other
 HOLLOW = 10.0  # logits that a piece without a note loses
@@ -40,7 +41,8 @@ class StyleCritic:
         corpus: the generator's corpus; real jazz is drawn from its training split.
         exclude_sources: sources the real jazz is not drawn from.
         length: tokens of a generated piece, so that real pieces are judged at the same length.
-        loss: "hinge" stops at the real median, "non_saturating" does not.
+        loss: "matching" draws the logits to the distribution of real jazz's, "hinge" stops at
+            its median, "non_saturating" does not stop.
         device: where to run.
         caution: of an ensemble, standard deviations of its members' logits taken from their mean:
             what only some of them like is no gain (Coste et al. 2024).
@@ -56,7 +58,7 @@ class StyleCritic:
         corpus: Corpus,
         exclude_sources: Sequence[str],
         length: int,
-        loss: Literal["hinge", "non_saturating"],
+        loss: AdversarialLoss,
         device: torch.device,
         caution: float = 0.0,
         hollow: bool = True,
@@ -78,6 +80,7 @@ class StyleCritic:
         self.caution = caution if isinstance(self.model, Ensemble) else 0.0
         real, counts = self._real(corpus, exclude_sources, length, device)
         self.fewest = hollow * SLACK * float(np.percentile(counts, FEW))
+        self.real_logits = torch.from_numpy(np.sort(real)).to(device)
         self.real_median = float(np.median(real))
         self.real_p = float(self.probability(torch.from_numpy(real)).mean())
 
@@ -135,10 +138,27 @@ class StyleCritic:
         return each.mean(0) - self.caution * spread
 
     def loss(self, logits: Tensor) -> Tensor:
-        """The adversarial loss of the logits of generated music."""
+        """The adversarial loss of the logits (B,) of generated music."""
+        if self._loss == "matching":
+            return losses.matching(logits, self.real_logits)
         if self._loss == "hinge":
             return losses.hinge(logits, self.real_median)
         return losses.non_saturating(logits)
+
+    def pull(self, loss: float) -> float:
+        """The share of its full weight that a loss is worth, 0 to 1, where gradients are scaled.
+
+        A gradient brought to a fixed norm pulls as hard where hardly anything is wrong. Matching
+        says how far there is to go: a distance of one deviation of real jazz, or more, is worth
+        all of it.
+        """
+        return min(1.0, (2 * loss) ** 0.5) if self._loss == "matching" else 1.0
+
+    def score(self, logits: Tensor) -> Tensor:
+        """Logits (B,) as a reward (B,), which stops growing where the loss stops."""
+        if self._loss == "matching":
+            return -losses.gaps(logits, self.real_logits).square()
+        return logits.clamp(max=self.real_median) if self._loss == "hinge" else logits
 
     def probability(self, logits: Tensor) -> Tensor:
         """Calibrated p(jazz)."""

@@ -199,13 +199,16 @@ class AdversarialTerm:
                 "discriminator/p_jazz_real": self.critic.real_p,
             }
             if settings.adv_estimator == "reinforce":
-                score = logits.detach()
-                if settings.adv_loss == "hinge":
-                    score = score.clamp(max=self.critic.real_median)
+                score = self.critic.score(logits.detach())
                 loss = policy_gradient(drawn, leave_one_out(score))
             else:
                 loss = self.critic.loss(logits)
-            found["adversarial"] = loss, settings.adv_weight
+            pull = 1.0
+            if settings.adv_scale == "gradient":
+                worth = self.critic.loss(logits.detach())
+                pull = self.critic.pull(float(self.ranks.total(worth)) / self.ranks.world)
+                measured["adversarial/pull"] = pull
+            found["adversarial"] = loss, settings.adv_weight * pull
         heard = step >= settings.adv_start + settings.realism_warmup
         if self.realism is not None and heard:
             if settings.adv_estimator == "reinforce":

@@ -353,6 +353,34 @@ def test_the_loader_tells_how_a_piece_was_timed(
     assert (ids != PAD).all(), "more is read than a crop needs, and cut to its length"
 
 
+def test_corrupted_crops_take_their_share_of_not_jazz_and_nothing_of_jazz(
+    practice_corpus: Corpus, train: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw(share: float, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        args = (practice_corpus, train, 8, 32, LENGTH, STILL, 0, None)
+        return DiscriminatorWindows(*args, share, ("shuffled pitches",))(step)
+
+    assert torch.equal(draw(0.0, 3)[0], draw(0.0, 3)[0])
+    from data_tools.corrupt import Corruptor
+
+    seen: list[int] = []
+
+    def spy(self: object, ids: np.ndarray, generator: object) -> np.ndarray:
+        seen.append(len(ids))
+        return np.full(10 * len(ids), EOS + 1)
+
+    monkeypatch.setattr(Corruptor, "__call__", spy)
+    for share, least, most in ((1.0, 1.0, 1.0), (0.25, 0.1, 0.4)):
+        marked = []
+        for step in range(30):
+            ids, labels = draw(share, step)
+            spoilt = (ids == EOS + 1).all(1)
+            assert not (spoilt & (labels == 1)).any()
+            marked.append(spoilt[labels == 0].float().mean().item())
+        assert least <= np.mean(marked) <= most
+    assert seen, "and they are cut to the batch's length"
+
+
 def test_short_pieces_are_padded_at_the_right(practice_corpus: Corpus, train: list[int]) -> None:
     long = int(np.diff(practice_corpus.index).max()) + 10
     ids, _ = DiscriminatorWindows(practice_corpus, train, 4, long, long, STILL, seed=0)(0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data_tools.representation import PAD
 from gan.adversarial.balance import balance
-from gan.adversarial.losses import cross_entropy, hinge, non_saturating
+from gan.adversarial.losses import cross_entropy, gaps, hinge, matching, non_saturating
 
 
 def test_cross_entropy_is_the_mean_over_real_targets() -> None:
@@ -37,6 +37,37 @@ def test_hinge_stops_at_the_target() -> None:
     assert loss.item() == pytest.approx((2 + 0.5 + 0) / 3)
     (gradient,) = torch.autograd.grad(loss, logit)
     torch.testing.assert_close(gradient, torch.tensor([-1 / 3, -1 / 3, 0]))
+
+
+def test_matching_pairs_the_sorted_logits_with_real_quantiles() -> None:
+    real = torch.linspace(-2, 6, 401)  # evenly spread: quantile q is -2 + 8 q
+    logit = torch.tensor([9.0, -1.0, 2.0, -5.0], requires_grad=True)
+    goal = torch.tensor([5.0, 1.0, 3.0, -1.0])  # quantiles 7/8, 3/8, 5/8, 1/8
+    torch.testing.assert_close(gaps(logit.detach(), real), logit.detach() - goal)
+    loss = matching(logit, real)
+    gap, spread = logit.detach() - goal, real.std()
+    torch.testing.assert_close(loss, (gap / spread).square().mean() / 2)
+    (gradient,) = torch.autograd.grad(loss, logit)
+    torch.testing.assert_close(gradient, gap / spread.square() / 4, rtol=1e-5, atol=1e-6)
+    assert gradient[0] > 0 > gradient[3], "too jazzy is pushed down, too little up"
+
+
+def test_matching_rests_where_hinge_pushes_on() -> None:
+    """Half of real jazz lies below its own median, so a hinge there never leaves it alone."""
+    real = torch.sort(torch.randn(1000, generator=torch.Generator().manual_seed(0))).values
+    alike = torch.quantile(real, (torch.arange(50) + 0.5) / 50).requires_grad_()
+    assert matching(alike, real).item() < 1e-6
+    assert hinge(alike, float(real.median())).item() > 0.3
+
+
+@given(st.floats(0.1, 50), st.floats(-20, 20))
+def test_matching_does_not_depend_on_how_steep_a_discriminator_is(slope: float, by: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    real, logit = torch.randn(300, generator=generator).sort().values, torch.randn(24)
+    plain = matching(logit, real)
+    torch.testing.assert_close(
+        matching(slope * logit + by, slope * real + by), plain, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_non_saturating_is_minus_log_p() -> None:
