@@ -30,6 +30,9 @@ WINDOWS, WINDOW = 128, 512  # of held-out jazz, for bits a note
 
 
 BITS = "bits a note"
+RATE = "jazz rate, "  # before a judge's name
+BOTH = "both"  # called jazz by two judges of which neither hears what the other does
+TOGETHER = ("harmony", "rhythm")
 _DIFFERENCES = ("runs and loops beyond real", "variety", "frechet", "coverage")
 
 
@@ -79,8 +82,11 @@ class Reference:
         if self.judges is not None:
             result.p_jazz = self.judges.p_jazz(pieces, self.representation)
             for judge, p in result.p_jazz.items():
-                result.figures[f"jazz rate, {judge}"] = share(p >= 0.5)
+                result.figures[RATE + judge] = share(p >= 0.5)
                 result.figures[f"p(jazz), {judge}"] = interval([p])
+            if all(judge in result.p_jazz for judge in TOGETHER):
+                called = [result.p_jazz[judge] >= 0.5 for judge in TOGETHER]
+                result.figures[RATE + BOTH] = share(np.all(called, axis=0))
         beyond = [self.bounds.beyond(ids, self.representation) for ids in pieces]
         loops = np.array([any(each[part] for part in LOOPS) for each in beyond])
         result.figures["runs and loops beyond real"] = share(loops)
@@ -135,13 +141,19 @@ def per_note(bits: np.ndarray, against: np.ndarray | None = None) -> Interval:
     return interval([bits], lambda drawn: float(drawn[:, 0].sum() / max(1.0, drawn[:, 1].sum())))
 
 
+def judges_of(system: Measured) -> list[str]:
+    """Who has a rate: the judges, and `BOTH`."""
+    return [name.removeprefix(RATE) for name in system.figures if name.startswith(RATE)]
+
+
 def beside_first(systems: Sequence[Measured]) -> None:
     """Adds each system's difference from the first one, in all that has an interval and a way."""
     first = systems[0]
     for system in systems[1:]:
-        for judge, p in system.p_jazz.items():
-            name = f"jazz rate, {judge}"
+        for judge in judges_of(system):
+            name = RATE + judge
             system.beside[judge] = difference(system.figures[name], first.figures[name])
+        for judge, p in system.p_jazz.items():
             system.beside[f"p(jazz), {judge}"] = interval([p], against=[first.p_jazz[judge]])
         if system.bits is not None and first.bits is not None:
             # Windows of other lengths, as merged tokens have them, are no pairs.

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from gan.evaluation.comparison import BITS, Measured
+from gan.evaluation.comparison import BITS, BOTH, RATE, TOGETHER, Measured, judges_of
 from gan.evaluation.confidence import difference, point
 from gan.evaluation.distances import Interval
 from gan.evaluation.report import Measure, Table
 
 MEASURES = {
+    "jazz rate, both": Measure("match", "Share of pieces harmony and rhythm both call jazz.", 2),
     "jazz rate, harmony": Measure("match", "Share of pieces the judge of harmony calls jazz.", 2),
     "jazz rate, rhythm": Measure("match", "Share of pieces the judge of rhythm calls jazz.", 2),
     "jazz rate, roll": Measure("match", "Share of pieces the piano-roll judge calls jazz.", 2),
@@ -66,8 +67,8 @@ def verdict(systems: Sequence[Measured], real: Measured) -> str:
         return "\n".join(sentences)
     sentences += [_beside_real(system, real) for system in systems]
     if any(_sides(system, real)["more"] for system in systems):
-        # They have never met it.
-        sentences.append("More often is no gain: these judges take much noise for jazz.")
+        # Judges can be pleased by what is not music: chromaticism, noise.
+        sentences.append("More often is no gain: real jazz's own rate is what to match.")
     return "\n".join(sentences + [_beside(system, systems[0]) for system in systems[1:]])
 
 
@@ -93,13 +94,21 @@ def _nearest(systems: Sequence[Measured], real: Measured) -> str:
     return f"{said}."
 
 
+def _asked(system: Measured) -> dict[str, str]:
+    """The judges a verdict tells of, in words; two that are believed together count as one."""
+    judges = judges_of(system)
+    if BOTH not in judges:
+        return {judge: judge for judge in judges}
+    others = {judge: judge for judge in judges if judge not in (BOTH, *TOGETHER)}
+    return {BOTH: f"{' with '.join(TOGETHER)}"} | others
+
+
 def _sides(system: Measured, real: Measured) -> dict[str, list[str]]:
     """Judges by whether they call the system's pieces jazz more or less often than real jazz."""
     sides: dict[str, list[str]] = {"as": [], "more": [], "less": []}
-    for judge in system.p_jazz:
-        name = f"jazz rate, {judge}"
-        gap = difference(system.figures[name], real.figures[name])
-        sides["more" if gap.low > 0 else "less" if gap.high < 0 else "as"].append(judge)
+    for judge, words in _asked(system).items():
+        gap = difference(system.figures[RATE + judge], real.figures[RATE + judge])
+        sides["more" if gap.low > 0 else "less" if gap.high < 0 else "as"].append(words)
     return sides
 
 
@@ -118,7 +127,7 @@ def _beside_real(system: Measured, real: Measured) -> str:
 
 def _beside(system: Measured, first: Measured) -> str:
     """How a system differs from the first one, as far as these pieces show it."""
-    gaps = {judge: system.beside[judge] for judge in system.p_jazz}
+    gaps = {words: system.beside[judge] for judge, words in _asked(system).items()}
     higher = [judge for judge, gap in gaps.items() if gap.low > 0]
     lower = [judge for judge, gap in gaps.items() if gap.high < 0]
     said = [
@@ -148,9 +157,10 @@ def differences(systems: Sequence[Measured]) -> list[Table]:
     """Every system less the first: by each judge, and in the other figures that have intervals."""
     rates, others = [], []
     for system in systems[1:]:
-        for judge in system.p_jazz:
-            rate, mean = system.beside[judge], system.beside[f"p(jazz), {judge}"]
-            rates.append((f"{system.name}, {judge}", told(rate), told(mean), _yes(rate)))
+        for judge in judges_of(system):
+            rate, mean = system.beside[judge], system.beside.get(f"p(jazz), {judge}")
+            shown = told(mean) if mean else ""
+            rates.append((f"{system.name}, {judge}", told(rate), shown, _yes(rate)))
         for name, measure in MEASURES.items():
             gap = system.beside.get(name)
             if gap is not None and not math.isnan(gap.low):

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_tools.representation import Representation
 from gan.evaluation import musical
-from gan.evaluation.comparison import Measured
+from gan.evaluation.comparison import BOTH, RATE, Measured
 from gan.evaluation.distances import Interval
 from gan.evaluation.narration import INTERVALS, MEASURES, verdict
 from gan.evaluation.report import (
@@ -100,7 +100,7 @@ def _figure(value: Interval) -> Figure:
 def _frontier(
     systems: Sequence[Measured], real: Measured, sweeps: dict[str, dict[str, Measured]]
 ) -> Frontier | None:
-    judge = "jazz rate, harmony"
+    judge = RATE + BOTH
     if not any(sweeps.values()) or judge not in real.figures:
         return None
     points = [

@@ -61,6 +61,12 @@ def test_the_numbers_are_all_there(found: Path) -> None:
         )
         assert gap["value"] == pytest.approx(difference, abs=1e-4)
     assert net["beside_first"] == {}
+    for system in (net, files, content["real"]):
+        both = system["figures"]["jazz rate, both"]["value"]
+        pairs = zip(system["p_jazz"]["harmony"], system["p_jazz"]["rhythm"], strict=True)
+        called = [harmony >= 0.5 and rhythm >= 0.5 for harmony, rhythm in pairs]
+        assert both == pytest.approx(sum(called) / len(called), abs=1e-4)
+    assert "harmony with rhythm" in content["verdict"]
     assert {"p(jazz), harmony", "roll"} <= files["beside_first"].keys()
     assert "beyond real, silence" in net["figures"]
     assert net["figures"]["bits a note"]["value"] > 0
