@@ -145,7 +145,8 @@ def _beside(system: Measured, first: Measured) -> str:
 
 
 def _listed(words: Sequence[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    """Who says so: "A", "A and by B", "A, by B and by C"."""
+    return " and by ".join([", by ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def is_apart(gap: Interval | None) -> bool:

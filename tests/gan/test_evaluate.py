@@ -237,7 +237,7 @@ def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
     assert told.startswith("Nearest to real jazz by Fréchet distance is other 50 (40–60), though")
     assert "not surely nearer than third; then third 55 (45–65), one 90 (80–100)" in told
     lines = told.splitlines()
-    assert "one is called jazz less often than real jazz by harmony and roll." in lines
+    assert "one is called jazz less often than real jazz by harmony and by roll." in lines
     assert (
         "other is called jazz about as often as real jazz by harmony, less often by roll." in lines
     )
