@@ -215,13 +215,16 @@ def _add(sound: np.ndarray, start: int, hold: int, voice: Voice) -> None:
     """Adds a note to (2, n): as long as its key is held, then fading."""
     wave = voice.wave[: hold + len(voice.fade)]
     faded = len(wave) - hold
-    for channel, gain in enumerate((voice.left, voice.right)):
+    left, right = np.float32(voice.left), np.float32(voice.right)
+    # Most samples stand in the middle and are scaled once.
+    gains = [(slice(2), left)] if left == right else [(slice(1), left), (slice(1, 2), right)]
+    for channels, gain in gains:
         if gain < SILENCE:
             continue
-        part = wave * np.float32(gain)
+        part = wave * gain
         if faded > 0:
             part[hold:] *= voice.fade[:faded]
-        sound[channel, start : start + len(part)] += part
+        sound[channels, start : start + len(part)] += part
 
 
 class _Encoder:

@@ -84,9 +84,10 @@ class ProgressBar:
         whole = f" of {self._total:,}" if self._total else ""
         left = ""
         if self._total and speed:
-            minutes, seconds = divmod(round((self._total - done) / speed), 60)
+            minutes, seconds = divmod(round(max(0, self._total - done) / speed), 60)
             left = f", {minutes}:{seconds:02d} left"
-        return f"{self._what}: {done:,}{whole}, {rate(speed)}{left}"
+        speed_in_words = f", {rate(speed)}" if speed else ""
+        return f"{self._what}: {done:,}{whole}{speed_in_words}{left}"
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()

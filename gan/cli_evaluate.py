@@ -89,12 +89,13 @@ def _run(
 
     from data_tools import midi
     from data_tools.corpus import Corpus
-    from data_tools.files import write_json, write_text
+    from data_tools.files import sole_writer, write_json, write_text
     from gan.engine import engine
-    from gan.evaluation import comparison, narration, systems
+    from gan.evaluation import comparison, narration, paging, systems
     from gan.evaluation.judging import SHIPPED, Judges
     from gan.evaluation.report import REAL, read_ratings, write_report
     from gan.evaluation.report.ratings import ratings_table
+    from gan.evaluation.samples import write_samples
 
     def say(text: str) -> None:
         if not quiet:
@@ -114,7 +115,7 @@ def _run(
     )
     pieces = real_jazz.pieces
     for path, reason in real_jazz.refused:
-        say(f"  left out {path}: {reason}")
+        click.echo(f"left out {path}: {reason}", err=True)
     known = None
     if train:
         learnt = Corpus(train)
@@ -132,12 +133,13 @@ def _run(
             SWEEP if frontier else (), temperature=temperature, top_p=top_p, opening=8,
         )  # fmt: skip
         for path, reason in system.refused:
-            say(f"  left out {path}: {reason}")
+            click.echo(f"left out {path}: {reason}", err=True)
         result = reference.measured(system)
         if corpus is not None:
             bits = comparison.bits_of(system, corpus, exclude_sources, compute)
             if bits is not None:
-                result.figures["bits a note"] = comparison.plain(bits)
+                result.bits = bits
+                result.figures[comparison.BITS] = comparison.per_note(bits)
         for key in narration.MEASURES:
             if f"{key}_real" in result.figures:
                 truth.figures.setdefault(key, result.figures[f"{key}_real"])
@@ -150,34 +152,34 @@ def _run(
         if "frechet" not in result.figures:
             say(f"  too few pieces for distances and novelty: {comparison.FEWEST} of each needed")
     comparison.beside_first(measured)
-    extra = [ratings_table(rates)] if rates else []
-    if differences := narration.differences(measured):
-        extra.insert(0, differences)
+    extra = narration.differences(measured) + ([ratings_table(rates)] if rates else [])
     note = f"real jazz: {len(pieces)} pieces of {real}; seed {seed}; {length} tokens a piece"
-    content = narration.report(
+    content = paging.report(
         "Evaluation" if len(words) == 1 else "Comparison", found, measured, truth, pieces,
         representation, sweeps, shown, extra, note,
     )  # fmt: skip
-    for system in found:
-        for number, ids in enumerate(system.pieces):
-            folder = out / "samples" / system.name
-            midi.write(representation.decode(ids), folder / f"{number:03d}.mid")
+    music = {
+        system.name: [
+            midi.to_bytes(representation.decode(ids), system.name) for ids in system.pieces
+        ]
+        for system in found
+    }
     summary = narration.table(measured, truth)
-    write_report(content, out / "report.html")
-    write_text(out / "table.md", f"{content.verdict}\n\n{summary}{narration.markdown(extra)}")
-    write_json(
-        out / "evaluation.json",
-        {
-            "verdict": content.verdict,
-            "real": _numbers(truth),
-            "systems": [_numbers(each) for each in measured],
-            "frontier": {
-                name: {setting: _numbers(each) for setting, each in sweep.items()}
-                for name, sweep in sweeps.items()
-            },
-            "ratings": [asdict(rate) for rate in rates],
+    figures = {
+        "verdict": content.verdict,
+        "real": _numbers(truth),
+        "systems": [_numbers(each) for each in measured],
+        "frontier": {
+            name: {setting: _numbers(each) for setting, each in sweep.items()}
+            for name, sweep in sweeps.items()
         },
-    )
+        "ratings": [asdict(rate) for rate in rates],
+    }
+    with sole_writer(out.absolute()):
+        write_samples(out / "samples", music)
+        write_report(content, out / "report.html")
+        write_text(out / "table.md", f"{content.verdict}\n\n{summary}{narration.markdown(extra)}")
+        write_json(out / "evaluation.json", figures)
     say(f"\n{content.verdict}\n\n{summary}\n{out / 'report.html'}")
 
 

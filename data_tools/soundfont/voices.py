@@ -17,6 +17,10 @@ FILTERED = 64 * 2**20  # bytes of filtered samples
 LONGEST = 30.0  # seconds a note sounds; a piano has long faded, an organ is cut
 _SHORTEST_RELEASE, _LONGEST_RELEASE = 0.03, 1.0  # seconds to silence: no click, and no blur
 _STEP = 3  # cutoffs an octave; an ear tells no more
+_STRETCH = 2**14  # frames resampled at once
+_STRIDE = 2**10  # frames of a decay that are computed; the others are multiples of them
+_FURTHEST = 9600.0  # cents from its sample that a note is played; damaged soundfonts say more
+_OFF_PITCH = 5e-5  # share, a tenth of a cent: what a loop may be off pitch
 _ROUND = 0.5  # seconds: voices are made so much longer than needed, and may do for the next note
 
 
@@ -118,16 +122,29 @@ class Voices:
         """A region at a pitch: (N,) with its envelope, N up to `length`; ends in 0 if all of it."""
         sample = self.font.sample(region)
         step = sample.rate / self.rate
-        step *= 2 ** (((pitch - region.root) * region.scale + region.tune) / 1200)
+        cents = (pitch - region.root) * region.scale + region.tune
+        step *= 2 ** (min(_FURTHEST, max(-_FURTHEST, cents)) / 1200)
         envelope = self._envelope(region, pitch, length)
-        begin, end = sample.loop
-        reach = int(len(envelope) * step) + 4
+        begin, end = sample.loop if region.loops else (0, 0)
+        made, turn = len(envelope), 0
+        if end:
+            turns, turn = _whole_turns((end - begin) / step)
+            once = int(end / step) + 1  # frames until the loop has begun again
+            made = min(made, once + turn)
+        reach = int((made + 1) * step) + 8
         top = 0.5 / max(1.0, step)
         source = self._low_passed(region, cutoff / (self.rate * step), top, reach)
-        if region.loops and end and reach > end:
-            turns = -(-(reach - end) // (end - begin))
-            source = np.concatenate([source[:end], np.tile(source[begin:end], turns)])
-        wave = _resampled(source[:reach], step, len(envelope))
+        if end and reach > end:
+            copies = -(-(reach - end) // (end - begin))
+            source = np.concatenate([source[:end], np.tile(source[begin:end], copies)])
+        if made == len(envelope):
+            wave = _resampled(source[:reach], step, made)
+        else:
+            # From the second turn on a loop is made once, a hair off pitch, so that a whole number
+            # of frames later it is where it was: its copies follow each other without a seam.
+            first = _resampled(source, step, once)
+            loop = _resampled(source, turns * (end - begin) / turn, turn, once * step)
+            wave = np.concatenate([first, np.resize(loop, len(envelope) - once)])
         wave *= envelope[: len(wave)]
         if len(wave) < length:  # died away, or the sample is over
             wave[-1] = 0
@@ -142,11 +159,16 @@ class Voices:
         if region.sustain >= 80:
             length = min(length, round((times[2] + 0.8 * decay) * self.rate) + 1)
         quiet, risen, held, fallen = (min(length, round(t * self.rate)) for t in times)
-        envelope = np.ones(length, dtype=np.float32)
+        envelope = np.empty(length, dtype=np.float32)
         envelope[:quiet] = 0
         envelope[quiet:risen] = np.linspace(0, 1, risen - quiet, endpoint=False)
-        per = 5 / max(1.0, decay * self.rate)  # powers of ten a sample
-        envelope[held:fallen] = 10 ** (-per * np.arange(fallen - held, dtype=np.float32))
+        envelope[risen:held] = 1
+        # 100 dB over the decay; powers of a power are products, which are quicker made.
+        per = 5 * np.log(10) / max(1.0, decay * self.rate)
+        coarse = np.exp(-per * _STRIDE * np.arange(-(-(fallen - held) // _STRIDE)))
+        fine = np.exp(-per * np.arange(_STRIDE))
+        falling = np.multiply.outer(coarse.astype(np.float32), fine.astype(np.float32))
+        envelope[held:fallen] = falling.ravel()[: fallen - held]
         envelope[fallen:] = 10 ** (-region.sustain / 20)
         return envelope
 
@@ -200,19 +222,40 @@ def _quick(size: int) -> int:
     return power * 3 // 4 if power * 3 // 4 >= size else power
 
 
-def _resampled(source: np.ndarray, step: float, length: int) -> np.ndarray:
-    """(N,) every `step`-th place of a wave, N up to `length`, by cubics through four points."""
-    count = min(length, int((len(source) - 3) / step))
+def _whole_turns(period: float) -> tuple[int, int]:
+    """Turns of a loop of so many frames that take nearly a whole number of frames, and that one."""
+    turns = np.arange(1, 2 + int(0.5 / (_OFF_PITCH * period)))
+    frames = np.round(turns * period)
+    found = int(np.flatnonzero(np.abs(frames / (turns * period) - 1) <= _OFF_PITCH)[0])
+    return int(turns[found]), int(frames[found])
+
+
+def _resampled(source: np.ndarray, step: float, length: int, begin: float = 0.0) -> np.ndarray:
+    """(N,) every `step`-th place of a wave, N up to `length`, by cubics through four points.
+
+    Args:
+        source: the wave.
+        step: of its frames to the next place.
+        length: places.
+        begin: the first of them, in frames of the wave.
+    """
+    count = min(length, int((len(source) - 3 - begin) / step))
     if count < 2:
         return np.zeros(2, dtype=np.float32)
-    place = np.arange(count) * step
-    whole = place.astype(np.int32)
-    t = (place - whole).astype(np.float32)
     # The first point stands before its place: a wave begins with one more.
     padded = np.concatenate([source[:1], source])
-    a, b, c, d = (padded[whole + shift] for shift in range(4))
+    wave = np.empty(count, dtype=np.float32)
     half = np.float32(0.5)
-    cubic = half * (d - a) + np.float32(1.5) * (b - c)
-    square = a - np.float32(2.5) * b + 2 * c - half * d
-    slope = half * (c - a)
-    return ((cubic * t + square) * t + slope) * t + b
+    # In stretches that stay in the processor's cache, which makes it three times as fast.
+    for first in range(0, count, _STRETCH):
+        place = begin + np.arange(first, min(first + _STRETCH, count)) * step
+        whole = place.astype(np.intp)
+        t = (place - whole).astype(np.float32)
+        near = padded[whole[0] : whole[-1] + 4]
+        whole -= whole[0]
+        a, b, c, d = (near[shift:].take(whole, mode="clip") for shift in range(4))
+        cubic = half * (d - a) + np.float32(1.5) * (b - c)
+        square = a - np.float32(2.5) * b + 2 * c - half * d
+        slope = half * (c - a)
+        wave[first : first + len(t)] = ((cubic * t + square) * t + slope) * t + b
+    return wave

@@ -1,7 +1,8 @@
 """The numbers of an evaluation: every system against real jazz, and against the first system.
 
-Judges' rates and means carry bootstrap intervals over pieces; with one trained model a system, they
-say nothing of other seeds.
+Intervals are over pieces (of bits a note, over windows of held-out jazz): Wilson's for shares of
+pieces, the bootstrap's for means and bits, the jackknife's for figures of whole sets. With one
+trained model a system, they say nothing of other seeds.
 """
 
 from collections.abc import Sequence
@@ -10,20 +11,29 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data_tools.corpus import Corpus
-from data_tools.representation import Representation
-from gan.adversarial.guards import variety
+from data_tools.representation import EOS, PAD, Representation
+from gan.adversarial.guards import GRAM, variety
 from gan.adversarial.rewards import PARTS, Bounds, bounds_of
 from gan.data import validation_windows
 from gan.engine import Engine
+from gan.evaluation import diversity
+from gan.evaluation.confidence import clipped, difference, jackknife, point, share
 from gan.evaluation.distances import Interval, interval
 from gan.evaluation.judging import Judges
-from gan.evaluation.language import summary, token_bits
-from gan.evaluation.summary import NEIGHBOURS, describe
+from gan.evaluation.language import token_bits
+from gan.evaluation.summary import NEIGHBOURS, described
 from gan.evaluation.systems import Written
 
 LOOPS = ("run", "phrases", "bars", "rhythm")  # of the reward's parts, what is a run or a loop
 FEWEST = 2 * (NEIGHBOURS + 1)  # pieces that `describe` can measure
 WINDOWS, WINDOW = 128, 512  # of held-out jazz, for bits a note
+
+
+BITS = "bits a note"
+RATE = "jazz rate, "  # before a judge's name
+BOTH = "both"  # called jazz by two judges of which neither hears what the other does
+TOGETHER = ("harmony", "rhythm")
+_DIFFERENCES = ("runs and loops beyond real", "variety", "frechet", "coverage")
 
 
 @dataclass
@@ -32,20 +42,17 @@ class Measured:
 
     Attributes:
         name: of the system.
-        figures: by name, with intervals where they were drawn.
+        figures: by name, with intervals where they can be had.
         p_jazz: of its pieces, by judge.
-        beside: the judges' rates and mean p(jazz) less the first system's.
+        bits: (W, 2) bits and notes of windows of held-out jazz; None for what has no likelihood.
+        beside: less the first system's: the judges' rates and mean p(jazz), and other figures.
     """
 
     name: str
     figures: dict[str, Interval] = field(default_factory=dict)
     p_jazz: dict[str, np.ndarray] = field(default_factory=dict)
+    bits: np.ndarray | None = None
     beside: dict[str, Interval] = field(default_factory=dict)
-
-
-def plain(value: float) -> Interval:
-    """A number without an interval."""
-    return Interval(value, float("nan"), float("nan"))
 
 
 class Reference:
@@ -75,47 +82,85 @@ class Reference:
         if self.judges is not None:
             result.p_jazz = self.judges.p_jazz(pieces, self.representation)
             for judge, p in result.p_jazz.items():
-                result.figures[f"jazz rate, {judge}"] = interval([(p >= 0.5).astype(float)])
+                result.figures[RATE + judge] = share(p >= 0.5)
                 result.figures[f"p(jazz), {judge}"] = interval([p])
+            if all(judge in result.p_jazz for judge in TOGETHER):
+                called = [result.p_jazz[judge] >= 0.5 for judge in TOGETHER]
+                result.figures[RATE + BOTH] = share(np.all(called, axis=0))
         beyond = [self.bounds.beyond(ids, self.representation) for ids in pieces]
-        loops = np.array([any(each[part] for part in LOOPS) for each in beyond], dtype=float)
-        result.figures["runs and loops beyond real"] = interval([loops])
+        loops = np.array([any(each[part] for part in LOOPS) for each in beyond])
+        result.figures["runs and loops beyond real"] = share(loops)
         for part in PARTS:
-            over = np.array([each[part] for each in beyond], dtype=float)
-            result.figures[f"beyond real, {part}"] = interval([over])
-        result.figures["variety"] = plain(variety(pieces))
+            over = np.array([each[part] for each in beyond])
+            result.figures[f"beyond real, {part}"] = share(over)
+        result.figures["variety"] = _variety(pieces)
         return result
 
     def measured(self, system: Written) -> Measured:
         """All of a system's figures."""
         result = self.judged(system.name, system.pieces)
         if min(len(system.pieces), len(self.pieces)) >= FEWEST:
-            figures = describe(system.pieces, self.pieces, self.representation, self.train)
-            result.figures |= {name: plain(value) for name, value in figures.items()}
+            result.figures |= described(system.pieces, self.pieces, self.representation, self.train)
         return result
+
+
+def _variety(pieces: Sequence[np.ndarray]) -> Interval:
+    """`variety`, its interval from leaving pieces out: drawn twice, a piece would repeat itself."""
+    value = variety(pieces)
+    music = [ids[ids > EOS] for ids in map(np.asarray, pieces)]
+    if len(music) < 2 or max(map(len, music)) < GRAM:
+        return point(value)
+    found = jackknife(
+        lambda places: {"": diversity.distinct([music[place] for place in places], GRAM)[1]},
+        len(music),
+    )[""]
+    return clipped(Interval(value, found.low, found.high), 0.0, 1.0)
 
 
 def bits_of(
     system: Written, corpus: Corpus, exclude: Sequence[str], compute: Engine
-) -> float | None:
-    """Bits a note on a corpus's held-out jazz; None for what is no generator of its tokens."""
+) -> np.ndarray | None:
+    """Bits and notes (W, 2) of windows of held-out jazz; None for no generator of its tokens."""
     if system.composer is None:
         return None
     numbers = corpus.select("validation", "jazz", exclude)
     if not numbers:
         return None
     representation = system.composer.representation
-    pair = validation_windows(corpus, numbers, representation, WINDOW, WINDOWS)
-    bits, hits = token_bits(system.composer.model, *pair, compute)
-    return summary(bits, hits, pair[1].numpy(), representation)["bits_per_note"]
+    inputs, targets = validation_windows(corpus, numbers, representation, WINDOW, WINDOWS)
+    bits, _ = token_bits(system.composer.model, inputs, targets, compute)
+    wanted = targets.numpy()
+    notes = (representation.strikes[wanted] * (wanted != PAD)).sum(1)
+    return np.stack([bits.sum(1), notes], axis=1)
+
+
+def per_note(bits: np.ndarray, against: np.ndarray | None = None) -> Interval:
+    """Bits a note of windows (W, 2), less another model's on the same windows; they are drawn."""
+    if against is not None:
+        bits = np.stack([bits[:, 0] - against[:, 0], bits[:, 1]], axis=1)
+    return interval([bits], lambda drawn: float(drawn[:, 0].sum() / max(1.0, drawn[:, 1].sum())))
+
+
+def judges_of(system: Measured) -> list[str]:
+    """Who has a rate: the judges, and `BOTH`."""
+    return [name.removeprefix(RATE) for name in system.figures if name.startswith(RATE)]
 
 
 def beside_first(systems: Sequence[Measured]) -> None:
-    """Adds each system's difference from the first one, in jazz rate and mean p(jazz)."""
+    """Adds each system's difference from the first one, in all that has an interval and a way."""
+    first = systems[0]
     for system in systems[1:]:
+        for judge in judges_of(system):
+            name = RATE + judge
+            system.beside[judge] = difference(system.figures[name], first.figures[name])
         for judge, p in system.p_jazz.items():
-            first = systems[0].p_jazz[judge]
-            system.beside[judge] = interval(
-                [(p >= 0.5).astype(float)], against=[(first >= 0.5).astype(float)]
-            )
-            system.beside[f"p(jazz), {judge}"] = interval([p], against=[first])
+            system.beside[f"p(jazz), {judge}"] = interval([p], against=[first.p_jazz[judge]])
+        if system.bits is not None and first.bits is not None:
+            # Windows of other lengths, as merged tokens have them, are no pairs.
+            if np.array_equal(system.bits[:, 1], first.bits[:, 1]):
+                system.beside[BITS] = per_note(system.bits, first.bits)
+            else:
+                system.beside[BITS] = difference(system.figures[BITS], first.figures[BITS])
+        for name in _DIFFERENCES:
+            if name in system.figures and name in first.figures:
+                system.beside[name] = difference(system.figures[name], first.figures[name])

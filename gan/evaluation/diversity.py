@@ -39,9 +39,12 @@ def distinct(sequences: Sequence[np.ndarray], length: int) -> tuple[float, float
     grams, owner, _ = _grams(sequences, length)
     if not len(grams):
         return float("nan"), float("nan")
-    pairs = np.unique(np.stack([owner.astype(np.uint64), grams], 1), axis=0)
+    order = np.lexsort((grams, owner))
+    sorted_grams, sorted_owner = grams[order], owner[order]
+    first = np.ones(len(grams), dtype=bool)
+    first[1:] = (sorted_grams[1:] != sorted_grams[:-1]) | (sorted_owner[1:] != sorted_owner[:-1])
     count = np.bincount(owner)
-    within = np.bincount(pairs[:, 0].astype(np.int64), minlength=len(count))[count > 0]
+    within = np.bincount(sorted_owner[first], minlength=len(count))[count > 0]
     over = len(np.unique(grams)) / len(grams)
     return float((within / count[count > 0]).mean()), over
 

@@ -1,129 +1,188 @@
-"""An evaluation put into words, tables and the report's content."""
+"""An evaluation put into words and tables."""
 
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from data_tools.representation import Representation
-from gan.evaluation import musical
-from gan.evaluation.comparison import Measured
+from gan.evaluation.comparison import BITS, BOTH, RATE, TOGETHER, Measured, judges_of
+from gan.evaluation.confidence import difference, point
 from gan.evaluation.distances import Interval
-from gan.evaluation.report import (
-    REAL,
-    Confusion,
-    Figure,
-    Frontier,
-    Histogram,
-    Measure,
-    Point,
-    Report,
-    Sample,
-    System,
-    Table,
-)
-from gan.evaluation.systems import Written
+from gan.evaluation.report import Measure, Table
 
 MEASURES = {
-    "jazz rate, harmony": Measure("higher", "Share of pieces the judge of harmony calls jazz.", 2),
-    "jazz rate, rhythm": Measure("higher", "Share of pieces the judge of rhythm calls jazz.", 2),
-    "jazz rate, roll": Measure("higher", "Share of pieces the piano-roll judge calls jazz.", 2),
-    "bits a note": Measure("lower", "How surprised it is by held-out jazz.", 2),
+    "jazz rate, both": Measure("match", "Share of pieces harmony and rhythm both call jazz.", 2),
+    "jazz rate, harmony": Measure("match", "Share of pieces the judge of harmony calls jazz.", 2),
+    "jazz rate, rhythm": Measure("match", "Share of pieces the judge of rhythm calls jazz.", 2),
+    "jazz rate, roll": Measure("match", "Share of pieces the piano-roll judge calls jazz.", 2),
+    BITS: Measure("lower", "How surprised it is by held-out jazz.", 2),
     "runs and loops beyond real": Measure(
-        "lower", "Share of pieces with runs or loops that only one in fifty real pieces has.", 2
+        "lower",
+        "Share of pieces beyond 98% of real ones in any of four counts of runs and loops.",
+        2,
     ),
-    "variety": Measure("", "Share of six-token sequences that are the first of their kind.", 3),
+    "variety": Measure(
+        "match", "Share of six-token sequences that are the first of their kind.", 3
+    ),
     "pitch_class_entropy_4": Measure(
-        "", "Bits of pitch classes in four bars: how far it moves.", 2
+        "match", "Bits of pitch classes in four bars: how far it moves.", 2, "pitch-class entropy"
     ),
-    "grooving": Measure("", "Is one rhythm kept? To match, not to maximise.", 3),
-    "note_density": Measure("", "Notes a second.", 1),
-    "polyphony": Measure("", "Notes sounding at once.", 1),
-    "frechet": Measure("lower", "Distance of the whole set from real jazz.", 0),
+    "grooving": Measure("match", "Is one rhythm kept?", 3, "grooving similarity"),
+    "note_density": Measure("match", "How busy the music is.", 1, "notes a second"),
+    "polyphony": Measure("match", "Notes sounding at once.", 1),
+    "frechet": Measure("lower", "Of the whole set from real jazz.", 0, "Fréchet distance"),
     "coverage": Measure("higher", "Real pieces with a generated one near.", 2),
-    "self_overlap_any_key": Measure("", "How much material its pieces share.", 3),
+    "self_overlap_any_key": Measure(
+        "match", "How much material its pieces share, transposed or not.", 3, "self-overlap"
+    ),
     "degenerate": Measure("lower", "Share of pieces with a loop, a run, a silence.", 3),
     "copied": Measure("lower", "Share that copies more from training than 95% of real pieces.", 2),
 }
+
+INTERVALS = (
+    "Intervals are 95%, over pieces: Wilson's for shares of pieces, the jackknife's for other "
+    "figures, with the real pieces taken as given; of bits a note the bootstrap's, over windows of "
+    "held-out jazz. Self-overlap and real jazz's own distances have none. One trained model a "
+    "system: another seed may differ by more."
+)
 
 
 def told(figure: Interval, digits: int = 2) -> str:
     """A figure with its interval, where it has one."""
     if math.isnan(figure.value):
         return "–"
-    text = f"{figure.value:.{digits}f}"
+    value, low, high = (
+        f"{each:.{digits}f}".replace("-", "−") for each in (figure.value, figure.low, figure.high)
+    )
     if math.isnan(figure.low):
-        return text
-    return f"{text} ({figure.low:.{digits}f}–{figure.high:.{digits}f})"
+        return value
+    return f"{value} ({low} to {high})" if "−" in low else f"{value} ({low}–{high})"
 
 
 def verdict(systems: Sequence[Measured], real: Measured) -> str:
-    """What was found, in a paragraph; differences within their intervals are said to be none."""
+    """What was found, a line a system; differences within their intervals are said to be none."""
+    sentences = [_nearest(systems, real)] if any("frechet" in s.figures for s in systems) else []
     if not systems[0].p_jazz:
-        return (
+        sentences.append(
             "No judges were asked; the figures below say how near each system comes to real jazz."
         )
-    first, sentences = systems[0], []
-    rates = ", ".join(
-        f"{told(real.figures[f'jazz rate, {judge}'])} by {judge}" for judge in real.p_jazz
+        return "\n".join(sentences)
+    sentences += [_beside_real(system, real) for system in systems]
+    if any(_sides(system, real)["more"] for system in systems):
+        # Judges can be pleased by what is not music: chromaticism, noise.
+        sentences.append("More often is no gain: real jazz's own rate is what to match.")
+    return "\n".join(sentences + [_beside(system, systems[0]) for system in systems[1:]])
+
+
+def _nearest(systems: Sequence[Measured], real: Measured) -> str:
+    """Who lies nearest to real jazz, and whether these pieces can tell."""
+    order = sorted(
+        (each for each in systems if "frechet" in each.figures),
+        key=lambda each: each.figures["frechet"].value,
     )
-    sentences.append(f"Of real jazz the judges call this share jazz: {rates}.")
-    for system in systems:
-        rates = ", ".join(
-            f"{told(system.figures[f'jazz rate, {judge}'])} by {judge}" for judge in system.p_jazz
+    listed = [f"{each.name} {told(each.figures['frechet'], 0)}" for each in order]
+    if len(order) == 1:
+        said = f"Fréchet distance from real jazz: {listed[0]}"
+    else:
+        gap = difference(order[1].figures["frechet"], order[0].figures["frechet"])
+        sure = "" if gap.low > 0 else f", though not surely nearer than {order[1].name}"
+        said = (
+            f"Nearest to real jazz by Fréchet distance is {listed[0]}{sure}; "
+            f"then {', '.join(listed[1:])}"
         )
-        sentence = f"{system.name}: {rates}."
-        if system is not first:
-            gaps = {judge: system.beside[judge] for judge in system.p_jazz}
-            higher = [judge for judge, gap in gaps.items() if gap.low > 0]
-            lower = [judge for judge, gap in gaps.items() if gap.high < 0]
-            unsure = [judge for judge in gaps if judge not in higher + lower]
-            if higher:
-                sentence += f" Called jazz more often than {first.name} by {' and '.join(higher)}."
-            if lower:
-                sentence += f" Less often by {' and '.join(lower)}."
-            if not higher and not lower:
-                sentence += f" No difference from {first.name} that these pieces could show."
-            elif unsure:
-                sentence += f" No difference that shows by {' and '.join(unsure)}."
-            sentence += _cost(system, first)
-        if "frechet" in system.figures:
-            sentence += f" Fréchet distance {system.figures['frechet'].value:.0f}."
-        sentences.append(sentence)
     if "frechet" in real.figures:
-        # The judges have never met noise, and take much of it for jazz.
-        sentences.append(
-            f"Real jazz lies {real.figures['frechet'].value:.0f} from itself: a rate above real "
-            "jazz's, at a greater distance, is no gain."
-        )
-    return " ".join(sentences)
+        # Fewer pieces make any such distance larger.
+        said += f"; real jazz's own halves lie {real.figures['frechet'].value:.0f} apart"
+    return f"{said}."
 
 
-def _cost(system: Measured, first: Measured) -> str:
-    """What a system pays in variety and bits beside the first; these have no intervals."""
-    told_costs = [
-        f"{name} {told(system.figures[name], digits)} against {told(first.figures[name], digits)}"
-        for name, digits in (("variety", 3), ("bits a note", 2))
-        if name in system.figures and name in first.figures
+def _asked(system: Measured) -> dict[str, str]:
+    """The judges a verdict tells of, in words; two that are believed together count as one."""
+    judges = judges_of(system)
+    if BOTH not in judges:
+        return {judge: judge for judge in judges}
+    others = {judge: judge for judge in judges if judge not in (BOTH, *TOGETHER)}
+    return {BOTH: f"{' with '.join(TOGETHER)}"} | others
+
+
+def _sides(system: Measured, real: Measured) -> dict[str, list[str]]:
+    """Judges by whether they call the system's pieces jazz more or less often than real jazz."""
+    sides: dict[str, list[str]] = {"as": [], "more": [], "less": []}
+    for judge, words in _asked(system).items():
+        gap = difference(system.figures[RATE + judge], real.figures[RATE + judge])
+        sides["more" if gap.low > 0 else "less" if gap.high < 0 else "as"].append(words)
+    return sides
+
+
+def _beside_real(system: Measured, real: Measured) -> str:
+    """How often a system is called jazz beside real jazz, as far as these pieces show it."""
+    words = {"as": "about as often as real jazz", "more": "more often", "less": "less often"}
+    said = [
+        f"{words[side]} by {_listed(judges)}"
+        for side, judges in _sides(system, real).items()
+        if judges
     ]
-    return f" Without intervals: {', '.join(told_costs)}." if told_costs else ""
+    if "real jazz" not in said[0]:
+        said[0] = said[0].replace("often", "often than real jazz", 1)
+    return f"{system.name} is called jazz {', '.join(said)}."
 
 
-def differences(systems: Sequence[Measured]) -> Table | None:
-    """Every system less the first by each judge, None where there is nothing to tell."""
-    rows = []
+def _beside(system: Measured, first: Measured) -> str:
+    """How a system differs from the first one, as far as these pieces show it."""
+    gaps = {words: system.beside[judge] for judge, words in _asked(system).items()}
+    higher = [judge for judge, gap in gaps.items() if gap.low > 0]
+    lower = [judge for judge, gap in gaps.items() if gap.high < 0]
+    said = [
+        f"is called jazz {side} often by {_listed(judges)}"
+        for side, judges in (("more", higher), ("less", lower))
+        if judges
+    ] or ["shows no difference to these judges"]
+    further = [
+        f"{name} {told(point(system.figures[name].value), digits)} against "
+        f"{told(point(first.figures[name].value), digits)}"
+        for name, digits in (("variety", 3), (BITS, 2))
+        if is_apart(system.beside.get(name))
+    ]
+    return f"Beside {first.name}, {system.name} {', '.join(said + further)}."
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Who says so: "A", "A and by B", "A, by B and by C"."""
+    return " and by ".join([", by ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def is_apart(gap: Interval | None) -> bool:
+    """Whether a difference's interval has no zero in it."""
+    return gap is not None and (gap.low > 0 or gap.high < 0)
+
+
+def differences(systems: Sequence[Measured]) -> list[Table]:
+    """Every system less the first: by each judge, and in the other figures that have intervals."""
+    rates, others = [], []
     for system in systems[1:]:
-        for judge in system.p_jazz:
-            rate, mean = system.beside[judge], system.beside[f"p(jazz), {judge}"]
-            apart = "yes" if rate.low > 0 or rate.high < 0 else "no"
-            rows.append((f"{system.name}, {judge}", told(rate), told(mean), apart))
-    if not rows:
-        return None
+        for judge in judges_of(system):
+            rate, mean = system.beside[judge], system.beside.get(f"p(jazz), {judge}")
+            shown = told(mean) if mean else ""
+            rates.append((f"{system.name}, {judge}", told(rate), shown, _yes(rate)))
+        for name, measure in MEASURES.items():
+            gap = system.beside.get(name)
+            if gap is not None and not math.isnan(gap.low):
+                label = measure.label or name
+                others.append((f"{system.name}, {label}", told(gap, _digits(measure)), _yes(gap)))
+    note = "95% intervals; apart where the difference's interval has no zero."
+    first = systems[0].name
     columns = ("system, judge", "jazz rate", "mean p(jazz)", "rates apart")
-    return Table(
-        f"Less {systems[0].name}", columns, rows,
-        "95% intervals over pieces; rates are apart where their difference's interval has no zero.",
-    )  # fmt: skip
+    tables = [Table(f"Less {first}", columns, rates, note)] if rates else []
+    if others:
+        columns_of_others = ("system, figure", "difference", "apart")
+        tables.append(Table(f"Less {first}, other figures", columns_of_others, others, note))
+    return tables
+
+
+def _digits(measure: Measure) -> int:
+    return 2 if measure.digits is None else measure.digits
+
+
+def _yes(gap: Interval) -> str:
+    return "yes" if is_apart(gap) else "no"
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -150,125 +209,8 @@ def table(systems: Sequence[Measured], real: Measured) -> str:
     for name, measure in MEASURES.items():
         if any(name in each.figures for each in systems):
             cells = [
-                told(each.figures[name], measure.digits or 2) if name in each.figures else ""
+                told(each.figures[name], _digits(measure)) if name in each.figures else ""
                 for each in columns
             ]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def report(
-    title: str,
-    written: Sequence[Written],
-    systems: Sequence[Measured],
-    real: Measured,
-    real_pieces: Sequence[np.ndarray],
-    representation: Representation,
-    sweeps: dict[str, dict[str, Measured]],
-    shown: int,
-    extra: Sequence[Table] = (),
-    note: str = "",
-) -> Report:
-    """The page's content.
-
-    Args:
-        title: of the page.
-        written, systems: their music and their figures, in one order.
-        real, real_pieces: the same of real jazz.
-        representation: what the pieces mean.
-        sweeps: figures at other settings, by system and setting.
-        shown: samples a system.
-        extra: more tables.
-        note: the last line.
-    """
-    wanted = [*written, Written(REAL, "", list(real_pieces))]
-    return Report(
-        title,
-        verdict(systems, real),
-        [
-            _system(music, figures, representation, shown)
-            for music, figures in zip(wanted, [*systems, real], strict=True)
-        ],
-        MEASURES,
-        _frontier(systems, real, sweeps),
-        _histograms(written, real_pieces, representation),
-        [row for each in (*systems, real) for row in _confusion(each, each is real)],
-        list(extra),
-        note,
-    )
-
-
-def _system(
-    music: Written, measured: Measured, representation: Representation, shown: int
-) -> System:
-    figures = {
-        name: _figure(measured.figures[name]) for name in MEASURES if name in measured.figures
-    }
-    unit = representation.grid_seconds or 0.02
-    samples = []
-    for number, ids in enumerate(music.pieces[:shown], start=1):
-        notes = representation.events(ids, close=True).notes
-        start, end = notes.start * unit, notes.end * unit
-        rows = np.stack([start, end - start, notes.pitch, notes.velocity], 1)
-        # No judge's opinion in the title: it is read before the piece is heard.
-        samples.append(Sample(f"No. {number}", rows))
-    return System(
-        music.name,
-        f"{len(music.pieces)} pieces" + (f" of {music.where}" if music.where else ""),
-        "\n".join(f"{path}: {reason}" for path, reason in music.refused),
-        figures,
-        music.curves,
-        samples,
-    )
-
-
-def _figure(value: Interval) -> Figure:
-    if math.isnan(value.low):
-        return Figure(value.value)
-    return Figure(value.value, value.low, value.high)
-
-
-def _frontier(
-    systems: Sequence[Measured], real: Measured, sweeps: dict[str, dict[str, Measured]]
-) -> Frontier | None:
-    judge = "jazz rate, harmony"
-    if not any(sweeps.values()) or judge not in real.figures:
-        return None
-    points = [
-        Point(name, setting, _figure(each.figures[judge]), _figure(each.figures["variety"]))
-        for name, sweep in sweeps.items()
-        for setting, each in sweep.items()
-    ]
-    points.append(Point(REAL, "", _figure(real.figures[judge]), _figure(real.figures["variety"])))
-    return Frontier(points, judge, "variety")
-
-
-def _histograms(
-    written: Sequence[Written], real: Sequence[np.ndarray], representation: Representation
-) -> list[Histogram]:
-    bar = None if representation.settings.time_base == "beat" else musical.BAR
-
-    def counts(pieces: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        found = [musical.of_tokens(ids, representation, bar).histograms for ids in pieces]
-        return {name: np.sum([each[name] for each in found], 0) for name in found[0]}
-
-    of_real, of_systems = counts(real), {each.name: counts(each.pieces) for each in written}
-    return [
-        Histogram(
-            name.replace("_", " "),
-            [str(number) for number in range(len(values))],
-            {system: found[name].tolist() for system, found in of_systems.items()},
-            values.tolist(),
-        )
-        for name, values in of_real.items()
-    ]
-
-
-def _confusion(system: Measured, jazz: bool) -> list[Confusion]:
-    rows = []
-    for judge, p in system.p_jazz.items():
-        called = int((p >= 0.5).sum())
-        rows.append(
-            Confusion(f"{system.name}, {judge}", "jazz" if jazz else "", called, len(p) - called)
-        )
-    return rows
+    return "\n".join(lines) + f"\n\n{INTERVALS}\n"

@@ -99,11 +99,20 @@ def test_two_hands_share_a_pedal(renderer: Renderer) -> None:
     assert loudness(renderer.render(score), 2.0, 2.5) > 0.05
 
 
-def test_the_loop_goes_on_without_a_seam(renderer: Renderer) -> None:
-    sound = renderer.render(piece((0, 3000, 60, 100)))[:, 0]
+@pytest.mark.parametrize("pitch", [37, 60, 61, 98])
+def test_a_long_loop_has_no_seam_and_stays_in_tune(renderer: Renderer, pitch: int) -> None:
+    sound = renderer.render(piece((0, 20_000, pitch, 100)))
     # A sine's second difference is small everywhere; a seam would stand out.
-    steps = np.abs(np.diff(sound[2000 : round(2.9 * RATE)], 2))
+    steps = np.abs(np.diff(sound[2000 : round(19.9 * RATE), 0], 2))
     assert steps.max() < 3 * np.median(steps)
+    early, late = frequency(sound, 0.05, 0.5), frequency(sound, 15, 19.9)
+    assert abs(1200 * np.log2(late / early)) < 1  # cents; the early stretch tells them to half
+
+
+def test_a_long_loop_ends_with_its_note(renderer: Renderer) -> None:
+    sound = renderer.render(piece((0, 20_000, 60, 100), (22_000, 200, 60, 100)))
+    assert loudness(sound, 19.5, 19.9) == pytest.approx(loudness(sound, 0.5, 0.9), rel=0.01)
+    assert loudness(sound, 21.5, 21.9) < 1e-4
 
 
 @pytest.mark.parametrize("kind", ["made", "real"])

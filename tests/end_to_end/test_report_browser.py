@@ -8,6 +8,8 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +82,14 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(params=WIDTHS)
 def page(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Any]:
     """The page at both widths; whatever its console or the network says is a failure."""
+    with opened(browser, address, request.param) as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Any, address: str, width: int) -> Iterator[Any]:
     context = browser.new_context(
-        viewport={"width": request.param, "height": 900}, offline=True, accept_downloads=True
+        viewport={"width": width, "height": 900}, offline=True, accept_downloads=True
     )
     page = context.new_page()
     said: list[str] = []
@@ -211,6 +219,8 @@ def test_blind_listening_hides_tallies_and_exports(page: Any, tmp_path: Path) ->
     shown = sum(int(cell) for cell in room.locator("#results td").all_inner_texts())
     assert shown == 4
     assert fits(page)
+    inside = "document.getElementById('results')"
+    assert page.evaluate(f"{inside}.scrollWidth <= {inside}.clientWidth"), "the table is cut off"
     # What was chosen is there after the page has been closed and opened.
     page.reload()
     page.locator("#blind-toggle").click()
@@ -219,6 +229,47 @@ def test_blind_listening_hides_tallies_and_exports(page: Any, tmp_path: Path) ->
     assert "No choices yet." in room.inner_text()
     page.locator("#blind-toggle").click()
     assert page.locator("#listen").is_visible()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("samples", [None, 0, 1])
+def test_one_system_or_none_makes_a_page_that_works(
+    browser: Any, tmp_path: Path, samples: int | None, width: int
+) -> None:
+    heard = [Sample("only", some_notes(30, 5, 1))][: samples or 0]
+    figures = {"bits": Figure(12, 11, 13), "rate": Figure(1.0, 0.93, 1.0)}
+    systems = [] if samples is None else [System("alone", figures=figures, samples=heard)]
+    path = write_report(Report("Few", "Little to see.", systems), tmp_path / "page.html")
+    with opened(browser, path.as_uri(), width) as page:
+        assert fits(page)
+        assert page.locator("#blind-toggle").is_disabled()
+        assert page.locator("#listen .play").count() == (samples or 0)
+        if samples:
+            page.locator("#listen .play").click()
+            wait(page, f"({LOUD})() > 0.01")
+        else:
+            words = page.locator("main").inner_text()
+            assert "No system to show." in words or "no samples" in words
+
+
+def test_the_words_of_a_roll_are_not_cut_off_and_stand_apart(page: Any) -> None:
+    """What the canvas is told to write, from the lowest note to the highest and in seconds."""
+    page.evaluate("""() => {
+      window.written = [];
+      const fillText = CanvasRenderingContext2D.prototype.fillText;
+      CanvasRenderingContext2D.prototype.fillText = function (words, x, y) {
+        written.push([words, x, y, x + this.measureText(words).width]);
+        return fillText.call(this, words, x, y);
+      };
+      dispatchEvent(new Event('themechange'));
+    }""")
+    written = page.evaluate("written")
+    assert len(written) > 20
+    assert all(y >= 10 for _, _, y, _ in written)
+    seconds = [row for row in written if ":" in row[0]]
+    pairs = [(one, other) for one, other in pairwise(seconds) if other[1] > one[1]]
+    assert pairs
+    assert all(other[1] > one[3] + 2 for one, other in pairs)
 
 
 def test_it_prints(page: Any, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 from data_tools.corpus import Corpus
 from gan.cli import main
 from gan.evaluation import narration
-from gan.evaluation.comparison import Measured, beside_first
-from gan.evaluation.distances import interval
+from gan.evaluation.comparison import Measured, beside_first, per_note
+from gan.evaluation.confidence import share
+from gan.evaluation.distances import Interval
 from gan.evaluation.judging import JUDGES, Judges
 from gan.evaluation.systems import written
 
@@ -60,6 +61,12 @@ def test_the_numbers_are_all_there(found: Path) -> None:
         )
         assert gap["value"] == pytest.approx(difference, abs=1e-4)
     assert net["beside_first"] == {}
+    for system in (net, files, content["real"]):
+        both = system["figures"]["jazz rate, both"]["value"]
+        pairs = zip(system["p_jazz"]["harmony"], system["p_jazz"]["rhythm"], strict=True)
+        called = [harmony >= 0.5 and rhythm >= 0.5 for harmony, rhythm in pairs]
+        assert both == pytest.approx(sum(called) / len(called), abs=1e-4)
+    assert "harmony with rhythm" in content["verdict"]
     assert {"p(jazz), harmony", "roll"} <= files["beside_first"].keys()
     assert "beyond real, silence" in net["figures"]
     assert net["figures"]["bits a note"]["value"] > 0
@@ -212,22 +219,54 @@ def test_a_run_that_is_being_written_has_its_curves(
 
 
 def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
-    def made(name: str, harmony: float, roll: float, bits: float) -> Measured:
+    def made(name: str, harmony: float, roll: float, bits: float, frechet: float) -> Measured:
         place = np.arange(100) / 100
         p = {"harmony": (place < harmony) * 1.0, "roll": (place < roll) * 1.0}
-        rates = {f"jazz rate, {judge}": interval([each]) for judge, each in p.items()}
-        return Measured(name, rates | {"bits a note": interval([np.full(9, bits)])}, p)
+        figures = {f"jazz rate, {judge}": share(each >= 0.5) for judge, each in p.items()}
+        windows = np.stack([np.full(9, 4 * bits), np.full(9, 4.0)], 1)
+        figures["bits a note"] = per_note(windows)
+        figures["frechet"] = Interval(frechet, frechet - 10, frechet + 10)
+        return Measured(name, figures, p, windows)
 
-    one, other, real = (
-        made("one", 0.2, 0.5, 9),
-        made("other", 0.8, 0.52, 11),
-        made("r", 0.9, 0.9, 0),
+    one = made("one", 0.2, 0.5, 9, 90)
+    other = made("other", 0.8, 0.52, 11, 50)
+    third = made("third", 0.2, 0.5, 9, 55)
+    real = made("real jazz", 0.85, 0.9, 0, 30)
+    beside_first([one, other, third])
+    told = narration.verdict([one, other, third], real)
+    assert told.startswith("Nearest to real jazz by Fréchet distance is other 50 (40–60), though")
+    assert "not surely nearer than third; then third 55 (45–65), one 90 (80–100)" in told
+    lines = told.splitlines()
+    assert "one is called jazz less often than real jazz by harmony and by roll." in lines
+    assert (
+        "other is called jazz about as often as real jazz by harmony, less often by roll." in lines
     )
-    beside_first([one, other])
-    told = narration.verdict([one, other], real)
-    assert "Called jazz more often than one by harmony." in told
-    assert "No difference that shows by roll." in told
-    assert "bits a note 11.00" in told
-    found = narration.differences([one, other])
-    assert found is not None
-    assert [row[-1] for row in found.rows] == ["yes", "no"]
+    assert "More often is no gain" not in told
+    assert (
+        "Beside one, other is called jazz more often by harmony, bits a note 11.00 against 9.00."
+        in lines
+    )
+    assert "Beside one, third shows no difference to these judges." in lines
+    above = narration.verdict([made("high", 1.0, 0.9, 9, 40)], real)
+    assert "high is called jazz about as often as real jazz by roll, more often by harmony" in above
+    assert "More often is no gain" in above
+    rates, others = narration.differences([one, other])
+    assert [row[-1] for row in rates.rows] == ["yes", "no"]
+    assert [row[-1] for row in others.rows] == ["yes", "yes"]
+    assert narration.differences([one]) == []
+
+
+def test_a_rerun_with_fewer_pieces_leaves_no_old_ones(
+    practice_corpus: Corpus, tmp_path: Path
+) -> None:
+    def evaluate(count: int) -> set[str]:
+        result = gan("evaluate", "ce", "--real", practice_corpus.folder, "--split", "train",
+                     "--out", tmp_path, "--no-judges", "--count", count, "--length", 64,
+                     "--device", "cpu", "--quiet")  # fmt: skip
+        assert result.exit_code == 0, result.output
+        return {path.name for path in (tmp_path / "samples" / "ce").iterdir()}
+
+    assert evaluate(4) == {"000.mid", "001.mid", "002.mid", "003.mid"}
+    (tmp_path / "samples" / "ce" / "mine.mid").write_bytes(b"a listener's own")
+    (tmp_path / "samples" / "ce" / "003.mid").write_bytes(b"changed by hand")
+    assert evaluate(2) == {"000.mid", "001.mid", "003.mid", "mine.mid"}

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from data_tools.errors import UserError
 from data_tools.practice import compose
+from gan.evaluation.confidence import wilson
 from gan.evaluation.report import (
     REAL,
     Confusion,
@@ -34,7 +36,7 @@ from gan.evaluation.report.axes import bounds, number, ticks
 from gan.evaluation.report.charts import thinned
 from gan.evaluation.report.music import played
 from gan.evaluation.report.page import MOST_BYTES, page
-from gan.evaluation.report.ratings import read_choices, wilson, win_rates
+from gan.evaluation.report.ratings import read_choices, win_rates
 from gan.evaluation.report.tables import leader
 
 EVIL = (
@@ -278,6 +280,46 @@ def test_the_best_is_named_only_where_intervals_lie_apart() -> None:
     assert leader(apart | {"c": Figure(9)}, lower) is None
 
 
+def test_where_real_jazz_is_to_be_matched_nobody_is_best() -> None:
+    apart = {"a": Figure(1, 0.9, 1.1), "b": Figure(2, 1.8, 2.2)}
+    assert leader(apart, Measure("match")) is None
+    systems = [
+        System(name, figures={"distance": Figure(value, value - 1, value + 1)})
+        for name, value in (("near", 5), ("far", 9), (REAL, 1))
+    ]
+    report = Report("x", systems=systems, measures={"distance": Measure("lower", label="Apart")},
+                    intervals="Over pieces.")  # fmt: skip
+    html = page(report)
+    cells = re.findall(r'<td data-column="([^"]*)"[^>]*>(.*?)</td>', html, re.DOTALL)
+    assert [name for name, cell in cells if 'class="best"' in cell] == ["near"]
+    seen = parsed(html).seen
+    assert "Over pieces." in seen
+    assert "Apart" in seen
+
+
+def test_the_frontier_marks_real_jazz_as_what_to_match() -> None:
+    points = [
+        Point("a", "t = 1", Figure(0.5), Figure(0.3)),
+        Point(REAL, "", Figure(0.4), Figure(1)),
+    ]
+    html = page(Report("x", frontier=Frontier(points)))
+    assert html.count('class="target"') == 1
+    assert "Nearest to real jazz's mark" in parsed(html).seen.replace("&#x27;", "'")
+    assert 'class="target"' not in page(Report("x", frontier=Frontier(points[:1])))
+
+
+def test_words_below_a_histogram_do_not_run_into_each_other() -> None:
+    words = [str(number) for number in range(49)]
+    html = page(Report("x", histograms=[Histogram("h", words, {"a": [1] * 49})]))
+    places = [
+        (float(x), word)
+        for x, word in re.findall(r'class="tick" x="([\d.]+)" y="269"[^>]*>([^<]*)<', html)
+    ]
+    assert len(places) > 5
+    for (left, word), (right, other) in pairwise(places):
+        assert right - left > 4 * (len(word) + len(other)) + 4
+
+
 @given(st.floats(-1e9, 1e9), st.floats(-1e9, 1e9))
 def test_ticks_are_few_and_within(one: float, other: float) -> None:
     low, high = bounds([one, other])
@@ -344,13 +386,6 @@ def test_both_exports_read_alike_and_count_once(tmp_path: Path) -> None:
     assert rate.rate == 2.5 / 4
     assert (rate.low, rate.high) == wilson(2.5 / 4, 4)
     assert read_choices([table])[0].left_rating == 4
-
-
-def test_wilsons_interval_is_the_one_in_the_books() -> None:
-    # 8 of 10, as in Brown, Cai & DasGupta (2001) and every statistics package.
-    assert wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson(0.0, 10)[0] == 0.0
-    assert wilson(1.0, 10)[1] == pytest.approx(1.0)
 
 
 def test_listeners_who_differ_widen_the_interval(tmp_path: Path) -> None:

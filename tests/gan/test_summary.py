@@ -44,6 +44,28 @@ def test_jazz_is_nearer_to_jazz_than_other_music(
     assert not any(math.isnan(value) for value in same.values())
 
 
+def test_intervals_lie_around_the_same_figures(
+    music: dict[str, list[np.ndarray]], practice_corpus: Corpus
+) -> None:
+    sets = music["jazz0"], music["jazz1"], practice_corpus.representation
+    train = music["not_jazz0"]
+    found, plain = summary.described(*sets, train), summary.describe(*sets, train)
+    assert {name: figure.value for name, figure in found.items()} == plain
+    for name, figure in found.items():
+        known = not math.isnan(figure.low)
+        assert known == (figure.low <= figure.value <= figure.high), name
+        if name in ("degenerate", "degenerate_real", "coverage", "precision", "copied"):
+            assert figure.low < figure.high, "shares of pieces are never certain"
+        if name.endswith("_overlap_area") or name.startswith("distinct"):
+            assert 0 <= figure.low <= figure.high <= 1
+    without = {name for name, figure in found.items() if math.isnan(figure.low)}
+    assert without == {
+        "pieces", "pieces_real", "self_overlap", "self_overlap_real", "self_overlap_any_key",
+        "self_overlap_any_key_real", "frechet_real", "precision_real", "recall_real",
+        "density_real", "coverage_real", "copied_run_bound",
+    }  # fmt: skip
+
+
 def test_equal_sets_are_equal(music: dict[str, list[np.ndarray]], practice_corpus: Corpus) -> None:
     jazz = music["jazz0"]
     found = summary.describe(jazz, jazz, practice_corpus.representation)

@@ -21,7 +21,7 @@ from data_tools.errors import UserError
 from data_tools.soundfont import places
 from gan.adversarial.trainer import Trainer
 from gan.engine import engine
-from gan.evaluation import clips
+from gan.evaluation import clips, progress
 from gan.evaluation.inside import attention_entropy, gradient_norms, group_of
 from gan.logbook import flat
 from gan.pretrain import pretrain
@@ -140,10 +140,23 @@ def test_the_same_seeds_are_heard_at_every_evaluation(trained: Path) -> None:
     for tag in found.Tags()["audio"]:
         assert [event.step for event in found.Audio(tag)] == [0, 2, 4, 6]
         with wave.open(io.BytesIO(found.Audio(tag)[-1].encoded_audio_string)) as sound:
-            assert (sound.getnchannels(), sound.getframerate()) == (1, 22_050)
-            assert 0 < sound.getnframes() <= 10 * 22_050
+            assert (sound.getnchannels(), sound.getframerate()) == (1, clips.RATE)
+            assert 0 < sound.getnframes() <= clips.SECONDS * clips.RATE
             data = np.frombuffer(sound.readframes(sound.getnframes()), dtype="<i2")
         assert np.abs(data.astype(int)).max() > 1000
+
+
+def test_a_long_sample_is_heard_at_little_cost(practice_music: Path) -> None:
+    try:
+        places.find()
+    except UserError:
+        pytest.skip("no soundfont on this machine")
+    path = sorted(practice_music.rglob("*.mid"))[0]
+    sound = clips.Clips().clip(path, pytest.fail)
+    assert sound is not None
+    assert len(sound) == 6 * clips.RATE
+    assert progress.HEARD * 2 * len(sound) < 300_000  # bytes an evaluation, at 16 bits
+    assert abs(float(sound[-1])) < 1e-6, "it fades"
 
 
 def test_without_a_soundfont_it_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:

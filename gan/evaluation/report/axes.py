@@ -112,7 +112,8 @@ class Frame:
             return [(self.left(value), compact(value)) for value in ticks(*self.x)]
         room = (WIDTH - LEFT - RIGHT) / max(len(words), 1)
         longest = max((len(word) for word in words), default=1)
-        every = max(1, math.ceil(7.5 * min(longest, 12) / room))
+        # Wide enough for the larger words of a narrow screen, and some air between them.
+        every = max(1, math.ceil((10 * min(longest, 12) + 8) / room))
         return [
             (self.left(n + 0.5), shortened(word, 12))
             for n, word in enumerate(words)

@@ -69,24 +69,28 @@ def dot(ink: str, x: float, y: float, title: str | None = None, size: float = 4.
 
 
 def frontier(key: str, found: Frontier, inks: Mapping[str, str]) -> Markup:
-    """Quality upwards, diversity to the right, with the intervals of both."""
+    """Quality upwards, diversity to the right, with intervals; lines cross at real jazz's own."""
     points = [p for p in found.points if _finite(p.quality) and _finite(p.diversity)]
     across = bounds(v for p in points for v in _ends(p.diversity))
     upwards = bounds(v for p in points for v in _ends(p.quality))
     frame = Frame(across, upwards)
     lines, whiskers, dots = [], [], []
-    by_system: dict[str, list[tuple[float, float]]] = {}
+    joined: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for point in points:
         x, y = frame.left(point.diversity.value), frame.top(point.quality.value)
-        by_system.setdefault(point.system, []).append((x, y))
+        joined.setdefault((point.system, point.line), []).append((x, y))
         ink = inks[point.system]
         whiskers.append(_whisker(ink, frame, point))
         dots.append(dot(ink, x, y, _told(point, found), 6.5 if ink == "real" else 5.5))
-    for system, places in by_system.items():
+        if point.system == REAL:
+            across_all = f"M{axes.LEFT} {y}H{axes.WIDTH - axes.RIGHT}"
+            upright = f"M{x} {axes.TOP}V{axes.HEIGHT - axes.BOTTOM}"
+            lines.append(tag("path", class_="target", d=across_all + upright))
+    for (system, _), places in joined.items():
         path = "M" + "L".join(f"{x} {y}" for x, y in places)
         lines.append(tag("path", class_=f"line thin {inks[system]}", d=path))
     named = _settings(points, frame) if len(points) <= _MOST_NAMED else []
-    labels = frame.drawn(f"{found.diversity} →", f"{found.quality} →")
+    labels = frame.drawn(found.diversity, found.quality)
     story = "; ".join(_told(point, found) for point in points) or "no points"
     title = f"{found.quality} against {found.diversity}"
     return picture(key, title, story, labels, *lines, *whiskers, *dots, *named)

@@ -37,15 +37,17 @@ class Measure:
     """How to read the figures of one name; a name without one is printed as it is.
 
     Attributes:
-        better: which way is better; "" where neither is. Never is a winner marked whose interval
-            overlaps with another's.
+        better: which way is better; "match" where nearest to real jazz is; "" where nobody knows.
+            Never is a winner marked whose interval overlaps with another's.
         meaning: one sentence for an audience that has not met the figure.
         digits: decimals printed; three significant digits by default.
+        label: what the figure is called on the page; its name by default.
     """
 
-    better: Literal["lower", "higher", ""] = ""
+    better: Literal["lower", "higher", "match", ""] = ""
     meaning: str = ""
     digits: int | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,17 @@ class Point:
     """One setting of one system on the quality-diversity frontier.
 
     Attributes:
-        system: whose; the points of one are joined in the order given. `REAL` for real jazz.
+        system: whose; its points are joined in the order given. `REAL` for real jazz.
         setting: what was turned, as "temperature 0.9".
-        quality, diversity: higher is better, or `Frontier` says otherwise.
+        line: only points of one system and one line are joined.
+        quality, diversity: real jazz's own are to be matched.
     """
 
     system: str
     setting: str
     quality: Figure
     diversity: Figure
+    line: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,11 +186,12 @@ class Report:
 
     Attributes:
         title: of the page.
-        verdict: one paragraph, shown first: what was found, for people who read no further.
+        verdict: a few lines, shown first: what was found, for people who read no further.
         systems: in the order shown; each has its colour by its place.
         measures: how to read the figures, by their names; their order is the table's.
         frontier, histograms, confusion, tables: see there; empty where there is nothing.
         note: the last line: corpus, seeds, date, commit.
+        intervals: what the figures' intervals are, for the caption of their table.
     """
 
     title: str
@@ -198,3 +203,4 @@ class Report:
     confusion: Sequence[Confusion] = ()
     tables: Sequence[Table] = ()
     note: str = ""
+    intervals: str = ""

@@ -220,9 +220,10 @@ def _figures(report: Report, colours: dict[str, str]) -> Markup | None:
     if table is None:
         return None
     lead = (
-        "Below each figure its 95% interval. “Best” is said only where that interval lies clear of "
-        "all others."
+        "Below each figure its 95% interval. “Best” is said of a system only where that interval "
+        "lies clear of all other systems'."
     )
+    lead = f"{lead} {report.intervals}" if report.intervals else lead
     return sections.section("figures", "Figures", table, lead=lead)
 
 

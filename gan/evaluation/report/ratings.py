@@ -8,7 +8,6 @@ replacement give, where that is wider.
 
 import csv
 import json
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from typing import Literal, TypeGuard
 import numpy as np
 
 from data_tools.errors import UserError
+from gan.evaluation.confidence import wilson
 from gan.evaluation.report.content import Table
 
 Answer = Literal["left", "right", "tie"]
-_Z = 1.959964  # two sides of 95%
 _FEWEST_LISTENERS = 5  # fewer cannot say how listeners differ
 _DRAWS = 2000
 
@@ -192,16 +191,6 @@ def _win_rate(names: tuple[str, str], made: Sequence[Choice], seed: int) -> WinR
         low, high = min(low, float(ends[0])), max(high, float(ends[1]))
     wins, ties = every.count(1.0), every.count(0.5)
     return WinRate(*names, wins, ties, count - wins - ties, rate, low, high, len(points))
-
-
-def wilson(rate: float, count: int) -> tuple[float, float]:
-    """The 95% score interval of a share of `count` choices."""
-    if count < 1:
-        return 0.0, 1.0
-    square = _Z * _Z / count
-    middle = (rate + square / 2) / (1 + square)
-    half = _Z * math.sqrt(rate * (1 - rate) / count + square / (4 * count)) / (1 + square)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def ratings_table(rates: Sequence[WinRate]) -> Table:

@@ -86,13 +86,18 @@ def frontier(report: Report, colours: Mapping[str, str]) -> Markup | None:
     columns = ("system", "setting", found.quality, found.diversity)
     numbers = tag("details", tag("summary", "The numbers"), simple(Table("", columns, rows)))
     drawing = charts.frontier("frontier-chart", found, colours)
+    lead = "Whiskers are 95% intervals."
+    if REAL in names:
+        lead = (
+            "Nearest to real jazz's mark, where the broken lines cross, is best: to go beyond it "
+            f"is no gain, on either axis. {lead}"
+        )
     return section(
         "frontier",
         "Quality and diversity",
         figure(drawing, f"{found.quality} against {found.diversity}",
                *(chip(name, colours) for name in names), more=numbers),
-        lead="Up and to the right is better. A system that is only ever good by repeating itself "
-        "lies up and to the left. Whiskers are 95% intervals.",
+        lead=lead,
     )  # fmt: skip
 
 

@@ -9,11 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gan.evaluation.report import charts
 from gan.evaluation.report.axes import number
-from gan.evaluation.report.content import Confusion, Figure, Measure, Report, Table
+from gan.evaluation.report.content import REAL, Confusion, Figure, Measure, Report, Table
 from gan.evaluation.report.legend import chip
 from gan.evaluation.report.markup import Markup, join, tag
 
-_ARROWS = {"lower": "↓ lower is better", "higher": "↑ higher is better", "": ""}
+_ARROWS = {
+    "lower": "↓ lower is better", "higher": "↑ higher is better",
+    "match": "◇ nearest to real jazz is best", "": "",
+}  # fmt: skip
 
 
 def grid(columns: Iterable[object], rows: Iterable[Sequence[Markup]], label: str) -> Markup:
@@ -62,7 +65,7 @@ def figures(report: Report, colours: Mapping[str, str]) -> Markup | None:
     for name in names:
         measure = report.measures.get(name, Measure())
         found = {s.name: s.figures[name] for s in systems if name in s.figures}
-        first = leader(found, measure)
+        first = leader({name: found[name] for name in found if name != REAL}, measure)
         row = [cell(_heading(name, measure), "", True)]
         for system in systems:
             shown = _figure(found.get(system.name), measure, system.name == first)
@@ -74,14 +77,19 @@ def figures(report: Report, colours: Mapping[str, str]) -> Markup | None:
 
 
 def leader(found: Mapping[str, Figure], measure: Measure) -> str | None:
-    """The system whose interval lies on the better side of all others', if there is one."""
+    """The system whose interval lies on the better side of all others', if there is one.
+
+    None where real jazz is to be matched: which interval lies nearest to another one is not said.
+    """
+    if measure.better in ("match", ""):
+        return None
     intervals = {}
     for name, figure in found.items():
         if figure.low is None or figure.high is None or not math.isfinite(figure.value):
             return None
         sign = -1 if measure.better == "lower" else 1
         intervals[name] = sorted((sign * figure.low, sign * figure.high))
-    if not measure.better or len(intervals) < 2:
+    if len(intervals) < 2:
         return None
     best = max(intervals, key=lambda name: intervals[name][0])
     others = [high for name, (_, high) in intervals.items() if name != best]
@@ -91,7 +99,7 @@ def leader(found: Mapping[str, Figure], measure: Measure) -> str | None:
 def _heading(name: str, measure: Measure) -> Markup:
     arrow, meaning = _ARROWS[measure.better], measure.meaning
     return join(
-        tag("span", name, class_="name"),
+        tag("span", measure.label or name, class_="name"),
         tag("span", arrow, class_="better") if arrow else None,
         tag("span", meaning, class_="meaning") if meaning else None,
     )

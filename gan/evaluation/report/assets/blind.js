@@ -198,7 +198,7 @@ function results() {
     else if ((choice === 'left') !== swapped) row.wins++;
     else row.losses++;
   }
-  const head = ['', 'better', 'no difference', 'worse', ''];
+  const head = ['', 'better', 'tie', 'worse', ''];
   const lines = [...rows.values()].map(({ one, other, wins, ties, losses }) =>
     make('tr', {}, ...[one, wins, ties, losses, other].map((value, n) =>
       make(n % 4 ? 'td' : 'th', n % 4 ? { class: 'number' } : { scope: 'row' }, String(value)))));

@@ -119,14 +119,17 @@ class Roll {
       const y = this.y(pitch) + tall;
       brush.fillStyle = shades.grid;
       brush.fillRect(0, y, this.width, 1);
+      if (y < this.strip + 11) continue; // its name would be cut off
       brush.fillStyle = shades.text;
       brush.fillText(`C${pitch / 12 - 1}`, 4, y - 2);
     }
   }
 
   paintRuler(brush, height) {
-    const step = this.span > 20 ? 10 : this.span > 8 ? 5 : 1;
     brush.font = '10px system-ui, sans-serif';
+    // The first round number of seconds whose words stand apart.
+    const room = brush.measureText(`${clock(this.from + this.span)}  `).width;
+    const step = [1, 2, 5, 10, 20, 30].find((t) => (t / this.span) * this.width > 1.5 * room) ?? 60;
     for (let t = Math.ceil(this.from / step) * step; t <= this.from + this.span; t += step) {
       const x = this.x(t);
       brush.fillStyle = this.shades.grid;

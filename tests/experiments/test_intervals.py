@@ -1,0 +1,39 @@
+"""Whether intervals hold: sets are drawn apart, and the share that holds the mean is counted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from data_tools.corpus import Corpus
+from experiments.recipes.intervals import drawn, held, main
+from gan.evaluation.distances import Interval
+
+
+def test_no_piece_is_in_two_sets_of_a_round() -> None:
+    pieces = [np.array([number]) for number in range(30)]
+    sets = drawn(pieces, 4, 7, seed=1)
+    assert [len(one) for one in sets] == [7] * 4
+    assert len({int(piece[0]) for one in sets for piece in one}) == 28
+
+
+def test_what_is_held_is_counted() -> None:
+    sets = [
+        {"a": Interval(value, value - 1, value + 1), "none": Interval(1, np.nan, np.nan)}
+        for value in (0.0, 0.5, 1.0, 4.5)
+    ]
+    found = held(sets)
+    assert found["a"]["mean"] == 1.5
+    assert found["a"]["held"] == 0.5
+    assert found["a"]["told"] == pytest.approx(1 / 1.96, abs=1e-3)
+    assert "none" not in found
+
+
+def test_it_measures_a_corpus_and_asks_for_enough(practice_corpus: Corpus, tmp_path: Path) -> None:
+    out = tmp_path / "intervals.json"
+    words = ["--corpus", practice_corpus.folder, "--out", out, "--length", 64, "--rounds", 1]
+    few = CliRunner().invoke(main, [*map(str, words)])
+    assert few.exit_code == 1
+    assert "ask for fewer" in few.output
+    assert not out.exists()
