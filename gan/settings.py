@@ -176,7 +176,7 @@ class TrainSettings(Settings):
         "", description="Style discriminator: a pretrain-disc run; empty takes the shipped one."
     )
     adv_loss: Literal["matching", "hinge", "non_saturating"] = Field(
-        "hinge",
+        "matching",
         description="matching draws the logits to the distribution of real jazz's; hinge stops "
         "when all are at its median; non_saturating never stops.",
     )

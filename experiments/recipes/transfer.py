@@ -46,7 +46,7 @@ class Task:
 @click.option("--work", required=True, type=Path, help="Where finished fits are kept.")
 @click.option("--out", type=Path, help="The table as JSON, and beside it as markdown.")
 @click.option("--keep", type=click.Path(exists=True, path_type=Path),
-              help="An earlier table: its rows stay where fits are missing here.")  # fmt: skip
+              help="An earlier table: its rows stay where it has more seeds.")  # fmt: skip
 @click.option("--models", multiple=True, help="Names of the table's lines; all where none given.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
@@ -77,13 +77,18 @@ def main(
         folder, work, jobs)  # fmt: skip
     if out:
         rows = table(corpus, work, seeds)
-        if keep:
-            here = {row["model"] for row in rows}
-            earlier = json.loads(keep.read_text(encoding="utf-8"))["rows"]
-            rows = [row for row in earlier if row["model"] not in here] + rows
-        facts: dict[str, Any] = {"seeds": seeds, "rows": rows}
-        if any(row["model"] == SHIPPED for row in rows):
+        facts: dict[str, Any] = {"seeds": seeds}
+        here = {row["model"] for row in rows}
+        if SHIPPED in here:
             facts["calibration"] = calibration(corpus, work, ENSEMBLES[SHIPPED], seeds, error)
+        if keep:
+            earlier = json.loads(keep.read_text(encoding="utf-8"))
+            better = {row["model"]: row["seeds"] for row in rows}
+            old = [row for row in earlier["rows"] if row["seeds"] > better.get(row["model"], 0)]
+            names = {row["model"] for row in old}
+            rows = old + [row for row in rows if row["model"] not in names]
+            facts = earlier | facts | {"seeds": max(seeds, earlier["seeds"])}
+        facts["rows"] = rows
         write_json(out, facts)
         write_text(out.with_suffix(".md"), markdown(rows))
         click.echo(markdown(rows))
@@ -139,6 +144,8 @@ def fit(task: Task, corpus: Corpus, work: Path) -> None:
         judge = fits.perceptron(
             corpus, train, settings, _kept(corpus, settings.model.view, work), model.least
         )
+    elif model.how == "gate":
+        judge = fits.gate(corpus, train, works, settings, _kept(corpus, "harmony", work))
     else:
         judge = fits.network(corpus, train, settings)
     numbers = np.array(works + sources)
@@ -159,7 +166,7 @@ def _kept(corpus: Corpus, view: str, work: Path) -> fits.Kept:
 
 def _view(task: Task) -> str:
     model = MODELS[task.name]
-    return model.settings.model.view if model.how == "statistics" else ""
+    return model.settings.model.view if model.how in ("statistics", "gate") else ""
 
 
 def _start(jobs: int) -> None:

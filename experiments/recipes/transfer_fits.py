@@ -24,6 +24,7 @@ from data_tools.neutralise import Neutraliser, reach
 from data_tools.settings import NeutraliseSettings
 from discriminator import features
 from discriminator.body import Discriminator
+from discriminator.calibration import calibrate
 from discriminator.classifier import Classifier
 from discriminator.feature_judge import FeatureJudge
 from discriminator.models import build_one
@@ -168,6 +169,61 @@ def perceptron(
         here = np.flatnonzero(np.isin(kept.owner, chosen))
         logits = averaged(torch.from_numpy(kept.windows[here].astype(np.float32))).numpy()
         total = np.bincount(kept.owner[here], logits, len(corpus))
+        count = np.bincount(kept.owner[here], minlength=len(corpus))
+        return (total / np.maximum(count, 1))[np.asarray(chosen)]
+
+    return judge
+
+
+def gate(
+    corpus: Corpus, numbers: list[int], works: list[int], settings: PretrainSettings, kept: Kept
+) -> Judge:
+    """Trains music from noise on kept statistics; calibrated on works that were left out."""
+    assert isinstance(settings.model, StatisticsSettings)
+    torch.manual_seed(derived_seed(settings.seed, "weights"))
+    model = _perceptron(corpus, settings.model)
+    source = np.array([row["source"] for row in corpus.rows])
+    tables, rows, cumulative = (kept.crops, kept.corrupted), [], []
+    for each in (CROPS, CORRUPTED):
+        inside = np.zeros(len(corpus), dtype=bool)
+        inside[numbers] = True
+        rows.append(np.flatnonzero(np.repeat(inside, each)))
+        _, place, size = np.unique(
+            source[rows[-1] // each], return_inverse=True, return_counts=True
+        )
+        cumulative.append(np.cumsum(1 / np.sqrt(size)[place]))
+
+    def drawn(chance: np.random.Generator, count: int) -> Tensor:
+        """As many rows (2 * count, D) of music as of noise."""
+        found = []
+        for table, here, shares in zip(tables, rows, cumulative, strict=True):
+            places = np.searchsorted(shares, chance.random(count) * shares[-1])
+            found.append(table[here[places.clip(max=len(here) - 1)]])
+        return torch.from_numpy(np.concatenate(found).astype(np.float32))
+
+    half = settings.batch // 2
+    model.statistics.set_scale(drawn(numpy_generator(settings.seed, "scale"), 2048))
+    learner = Learner(_OnStatistics(model), settings, engine("cpu", settings.precision))
+    truth = torch.cat([torch.ones(half), torch.zeros(half)])
+    for step in range(settings.steps):
+        learner.step(drawn(numpy_generator(settings.seed, "rows", step), half), truth, step)
+    averaged = learner.averaged.eval()
+
+    @torch.inference_mode()
+    def said(table: np.ndarray) -> np.ndarray:
+        return averaged(torch.from_numpy(table.astype(np.float32))).numpy()
+
+    known = np.isin(np.arange(len(corpus)), works)
+    music, noise = (
+        said(table[np.repeat(known, each)])
+        for table, each in zip(tables, (CROPS, CORRUPTED), strict=True)
+    )
+    labels = np.concatenate([np.ones(len(music)), np.zeros(len(noise))]).astype(np.int64)
+    scale, bias = calibrate(np.concatenate([music, noise]), labels, ["all"] * len(labels))
+
+    def judge(chosen: Sequence[int]) -> np.ndarray:
+        here = np.flatnonzero(np.isin(kept.owner, chosen))
+        total = np.bincount(kept.owner[here], scale * said(kept.windows[here]) + bias, len(corpus))
         count = np.bincount(kept.owner[here], minlength=len(corpus))
         return (total / np.maximum(count, 1))[np.asarray(chosen)]
 

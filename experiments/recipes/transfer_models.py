@@ -60,7 +60,7 @@ class Model:
         least: tokens of the shortest crop a perceptron learns from.
     """
 
-    how: Literal["features", "statistics", "network"]
+    how: Literal["features", "statistics", "network", "gate"]
     protocol: Protocol
     settings: PretrainSettings = STATISTICS
     least: int = 0
@@ -85,6 +85,11 @@ def _base(model: str, view: str) -> OneModel:
 
 _CNN = CNNSettings(view="harmony", blocks=4)
 _DEEP: dict[str, Any] = {"width": 384, "layers": 2, "dropout": 0.4}
+GATE = "gate"
+_GATE = STATISTICS.model_copy(update={
+    "model": StatisticsSettings(width=256, layers=2, dropout=0.2), "steps": 500,
+    "learning_rate": 5e-4, "weight_decay": 0.3, "label_smoothing": 0.005,
+})  # fmt: skip
 NOISE = 0.1  # share of the not-jazz crops that are corrupted music
 _CONV_TRANSFORMER = TransformerSettings(view="harmony")
 # One source at a time: the baseline and what is shipped. In folds: what is compared with it.
@@ -98,6 +103,7 @@ MODELS = {
     "statistics of harmony, deep (folds)": _statistics(**_DEEP),
     "statistics of harmony, shown noise": _statistics(noise=NOISE),
     "statistics of harmony, deep, shown noise": _statistics(noise=NOISE, **_DEEP),
+    GATE: Model("gate", "folds", _GATE),
     "statistics of harmony and time": _statistics("rhythm"),
     "statistics of harmony, time, velocity": _statistics("touch"),
     "statistics of harmony, crops from 96 tokens": _statistics(least=0),
@@ -121,12 +127,15 @@ MODELS = {
     "transformer on harmony": _network(TransformerSettings(view="harmony", stride=1, layers=3)),
 }
 _MEMBERS = ("statistics of harmony", "statistics of harmony, deep", "CNN on harmony")
+_TWO = ("statistics of harmony (folds)", "statistics of harmony, deep (folds)")
 SHIPPED = "ensemble of three"
 ENSEMBLES = {
     SHIPPED: _MEMBERS,
     "ensemble of three and boosted trees": (*_MEMBERS, "features + boosted trees"),
     "ensemble of three (folds)": tuple(f"{name} (folds)" for name in _MEMBERS),
     "ensemble of three, shown noise": tuple(f"{name}, shown noise" for name in _MEMBERS),
+    "two perceptrons (folds)": _TWO,
+    "two perceptrons and a gate (folds)": (*_TWO, GATE),
 }
 
 

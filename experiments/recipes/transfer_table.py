@@ -16,6 +16,7 @@ from discriminator.calibration import calibrate, even_weights, left_out, thresho
 from discriminator.intervals import LeftOut, left_out_auc
 from discriminator.metrics import calibration_error
 from experiments.recipes.transfer_models import ENSEMBLES, MODELS, SHIPPED, SMALLEST, plan
+from gan.cli_ensemble import MUSIC_ODDS
 
 
 def result_file(work: Path, name: str, seed: int, left: tuple[str, ...]) -> Path:
@@ -26,7 +27,8 @@ def result_file(work: Path, name: str, seed: int, left: tuple[str, ...]) -> Path
 def table(corpus: Corpus, work: Path, seeds: int) -> list[dict[str, Any]]:
     """A row for every model and ensemble, over the first seeds whose fits are all there."""
     rows = []
-    for name, members in {**{name: (name,) for name in MODELS}, **ENSEMBLES}.items():
+    alone = {name: (name,) for name, model in MODELS.items() if model.how != "gate"}
+    for name, members in {**alone, **ENSEMBLES}.items():
         protocol = MODELS[members[0]].protocol
         lefts = plan(corpus, protocol)
         whole = 0
@@ -99,18 +101,28 @@ def _logits(
     work: Path, members: tuple[str, ...], seed: int, left: tuple[str, ...],
     labels: np.ndarray, source: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Numbers (N,) and mean calibrated logits (N,): calibrated on left-out works and artists."""
+    """Numbers (N,) and mean calibrated logits (N,): calibrated on left-out works and artists.
+
+    What a gate says of being music comes calibrated, and is joined to them as an ensemble's is.
+    """
     total: np.ndarray | float = 0.0
+    music: np.ndarray | None = None
     numbers = np.zeros(0, dtype=np.int64)
     for name in members:
         with np.load(result_file(work, name, seed, left)) as kept:
             numbers, logits = kept["numbers"], kept["logits"]
+        if MODELS[name].how == "gate":
+            music = logits + np.log(MUSIC_ODDS)
+            continue
         whole = np.isfinite(logits)
         known = whole & ~np.isin(source[numbers], left)
         scale, bias = calibrate(logits[known], labels[numbers[known]], source[numbers[known]])
         total = total + scale * logits + bias
-    judged = np.isfinite(total)  # too short for one member, too short for all
-    return numbers[judged], np.asarray(total)[judged] / len(members)
+    mean = np.asarray(total) / (len(members) - (music is not None))
+    if music is not None:
+        mean = -np.logaddexp(np.logaddexp(-mean, -music), -mean - music)
+    judged = np.isfinite(mean)  # too short for one member, too short for all
+    return numbers[judged], mean[judged]
 
 
 def calibration(
