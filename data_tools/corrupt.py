@@ -22,6 +22,7 @@ Corruption = Callable[[Notes, np.random.Generator], Notes]
 
 _LARGEST_STEP = 7  # semitones a moved pitch goes at most
 _LONGEST_FIGURE = 12  # notes of a figure that is repeated
+_PAUSE = (8, 50)  # grid steps between a figure's last onset and its first one's return
 _LEAST = 8  # notes a window needs to be worth corrupting
 
 
@@ -70,7 +71,7 @@ def repeated_figure(notes: Notes, generator: np.random.Generator) -> Notes:
     count = int(generator.integers(1, _LONGEST_FIGURE + 1))
     first = int(generator.integers(max(1, len(notes) - count)))
     figure = notes.take(np.arange(first, min(first + count, len(notes))))
-    period = int(figure.start[-1] - figure.start[0]) + int(generator.integers(8, 50))
+    period = int(figure.start[-1] - figure.start[0]) + int(generator.integers(*_PAUSE))
     times = max(2, len(notes) // len(figure.start))
     shift = np.repeat(np.arange(times) * period, len(figure.start)) - figure.start[0]
     start, end = np.tile(figure.start, times) + shift, np.tile(figure.end, times) + shift
@@ -117,9 +118,14 @@ OF_TIME: dict[str, Corruption] = {"shuffled gaps": shuffled_gaps, "random gaps":
 CORRUPTIONS = OF_PITCH | OF_TIME
 
 
-def heard_by(view: str) -> dict[str, Corruption]:
-    """The corruptions that a discriminator's view shows: without time, those of pitch."""
-    return OF_PITCH if view == "harmony" else CORRUPTIONS
+def heard_by(view: str, hidden: Sequence[str] = ()) -> dict[str, Corruption]:
+    """The corruptions that a discriminator can hear: without time, those of pitch.
+
+    Args:
+        view: what it looks at; see `discriminator.view`.
+        hidden: kinds of tokens whose values it does not see.
+    """
+    return OF_PITCH if view == "harmony" or "time_shift" in hidden else CORRUPTIONS
 
 
 class Corruptor:
@@ -139,24 +145,24 @@ class Corruptor:
         if representation.settings.preset == "raw":
             raise UserError(
                 "corrupting is for one piano, not for 'raw'; build the corpus with --preset "
-                "duration, or give --corrupt-share 0"
+                "duration"
             )
         self.representation, self.names = representation, tuple(names)
 
     def __call__(
         self, ids: np.ndarray, generator: np.random.Generator, name: str = ""
-    ) -> np.ndarray:
-        """What is left of music ids (T,), as ids of another length.
+    ) -> np.ndarray | None:
+        """What is left of music ids (T,), as ids of another length; None of too few notes.
 
         Args:
-            ids: (T,) from anywhere in a piece; too few notes come back as they are.
+            ids: (T,) from anywhere in a piece.
             generator: all that is drawn.
             name: of the corruption; drawn if not given.
         """
         drawn = self.names[int(generator.integers(len(self.names)))]
         events = self.representation.events(ids)
         if len(events.notes) < _LEAST:
-            return ids.copy()
+            return None
         notes = CORRUPTIONS[name or drawn](events.notes, generator)
         low, high = self.representation.vocabulary.pitches
         pitch = np.clip(notes.pitch, low, high)

@@ -5,8 +5,8 @@ mean transfers better than any of them, and a generator finds it harder to pleas
 trick. Each logit is first put on one scale by its member's own Platt scaling.
 
 Members that learnt jazz from other music alone have an opinion of noise, too, and it may be jazz.
-A gate that learnt music from noise, whatever the style, makes the answer p(jazz and music). Where
-something is music it changes nothing, which noise among the members' own lessons does.
+A gate that learnt music from noise, whatever the style, makes the answer p(jazz and music). What is
+surely music it hardly touches.
 """
 
 import math
@@ -20,6 +20,8 @@ from data_tools.errors import UserError
 from discriminator.body import Discriminator
 from discriminator.settings import EnsembleSettings
 from discriminator.view import Seen
+
+MUSIC_ODDS = 100.0  # pieces of music to one of noise; on the validation split: see the results
 
 if TYPE_CHECKING:
     from discriminator.classifier import Classifier
@@ -149,7 +151,10 @@ def joined(classifiers: Sequence["Classifier"]) -> "Classifier":
 
 
 def gated(classifier: "Classifier", gate: "Classifier", music_odds: float) -> "Classifier":
-    """An ensemble with a gate; its own calibration, verdicts and way of reading stay.
+    """An ensemble with a gate; its verdicts and its way of reading stay.
+
+    A product of probabilities wants each calibrated, so what calibrated the ensemble as a whole
+    goes into its members: the mean of maps is the map of the mean.
 
     Args:
         classifier: the ensemble; see `joined`.
@@ -168,12 +173,13 @@ def gated(classifier: "Classifier", gate: "Classifier", music_odds: float) -> "C
     if not isinstance(gate.model, Discriminator) or gate.settings.model.kind == "ensemble":
         raise UserError("a gate is one model, not an ensemble")
     members = [member for member in old.members if isinstance(member, Discriminator)]
+    scale, bias = classifier.settings.scale, classifier.settings.bias
     model = Ensemble(
-        members, old.scales.tolist(), old.biases.tolist(), gate.model,
+        members, (old.scales * scale).tolist(), (old.biases * scale + bias).tolist(), gate.model,
         gate.settings.scale, gate.settings.bias + math.log(music_odds),
     )  # fmt: skip
     settings = chosen.model_copy(update={"gate": gate.settings.model})
-    card = classifier.settings.model_copy(update={"model": settings})
+    card = classifier.settings.model_copy(update={"model": settings, "scale": 1.0, "bias": 0.0})
     return Classifier(model, classifier.representation, card, classifier.device)
 
 

@@ -8,8 +8,6 @@ from pydantic import ValidationError
 
 from data_tools.errors import UserError
 
-MUSIC_ODDS = 20.0  # what holds up on sources left out; see the results' README
-
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
@@ -24,25 +22,26 @@ MUSIC_ODDS = 20.0  # what holds up on sources left out; see the results' README
     type=click.Path(exists=True, path_type=Path),
     help="A run of 'experiments.recipes.gate': what it takes for noise is not called jazz.",
 )
-@click.option("--music-odds", type=click.FloatRange(min=0, min_open=True), default=MUSIC_ODDS,
-              show_default=True,
-              help="Pieces of music to one of noise, where it will be used.")  # fmt: skip
+@click.option("--music-odds", type=click.FloatRange(min=0, min_open=True),
+              help="With --gate: pieces of music to one of noise, in use.  [100]")  # fmt: skip
 @click.option("--window", type=click.IntRange(2), help="Tokens read at once.  [the longest of all]")
 @click.option("--most", type=click.IntRange(0),
               help="Windows read of a piece at most; 0: all.  [as the first of RUNS]")  # fmt: skip
 @click.option("--half", is_flag=True, help="Store weights as float16.")
 def ensemble(
     runs: tuple[Path, ...], out: Path, calibration: Path | None, gate: Path | None,
-    music_odds: float, window: int | None, most: int | None, half: bool,
+    music_odds: float | None, window: int | None, most: int | None, half: bool,
 ) -> None:  # fmt: skip
     """Join classifiers of one representation into one: the mean of their calibrated logits.
 
     RUNS are pretrain-disc runs or classifiers' folders; or one ensemble, to be given a gate.
     """
     from discriminator.classifier import Classifier
-    from discriminator.ensemble import gated, joined
+    from discriminator.ensemble import MUSIC_ODDS, gated, joined
     from gan.run import classifier_folder
 
+    if music_odds is not None and gate is None:
+        raise UserError("--music-odds says how much a gate weighs; give --gate RUN too")
     classifiers = [Classifier.load(classifier_folder(run)) for run in runs]
     whole, changes = classifiers[0], dict[str, float | int]()
     if gate is None or len(classifiers) > 1 or whole.settings.model.kind != "ensemble":
@@ -57,13 +56,14 @@ def ensemble(
             changes |= {name: float(facts[name]) for name in ("scale", "bias", "low", "high")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{calibration}: no calibration ({error!r})") from None
-    if gate:
-        whole = gated(whole, Classifier.load(classifier_folder(gate)), music_odds)
     try:
         settings = type(whole.settings).model_validate(whole.settings.model_dump() | changes)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "low and high"
         raise UserError(f"{calibration}: {place}: {first['msg']}") from None
-    Classifier(whole.model, whole.representation, settings).save(out, half)
+    whole = Classifier(whole.model, whole.representation, settings)
+    if gate:  # after the calibration, which becomes the members'
+        whole = gated(whole, Classifier.load(classifier_folder(gate)), music_odds or MUSIC_ODDS)
+    whole.save(out, half)
     click.echo(f"classifier: {out}")

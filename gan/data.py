@@ -376,8 +376,9 @@ class DiscriminatorWindows:
         for row, label in zip(rows, labels, strict=True):
             corrupt = self._corrupt if label == 0 else None
             if corrupt and generator.random() < self._corrupt_share:
-                crop = self._drawn(int(generator.integers(2)), length, generator)
-                crop = corrupt(crop, generator)[:length]
+                music = self._drawn(int(generator.integers(2)), length, generator)
+                spoilt = corrupt(music, generator)
+                crop = self._drawn(0, length, generator) if spoilt is None else spoilt[:length]
             else:
                 crop = self._drawn(int(label), length, generator)
             row[: len(crop)] = crop

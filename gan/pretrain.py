@@ -195,10 +195,12 @@ def windows_of(
     corpus: Corpus, numbers: list[int], settings: PretrainSettings
 ) -> DiscriminatorWindows:
     """The batches that settings draw from some pieces."""
+    several = corpus.representation.settings.preset == "raw"
     return DiscriminatorWindows(
         corpus, _of_folds(corpus, numbers, settings), settings.batch, settings.shortest,
         settings.window, settings.augment, settings.seed, settings.neutralise,
-        settings.corrupt_share, tuple(heard_by(settings.model.view)),
+        0.0 if several else settings.corrupt_share,
+        tuple(heard_by(settings.model.view, settings.hide)),
     )  # fmt: skip
 
 

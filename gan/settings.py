@@ -30,6 +30,9 @@ class Settings(BaseModel):
     keep: int = Field(2, ge=1, description="Checkpoints kept besides the best.")
 
 
+AdversarialLoss = Literal["matching", "hinge", "non_saturating"]
+
+
 class PretrainSettings(Settings):
     """The style discriminator: jazz or not."""
 
@@ -61,11 +64,11 @@ class PretrainSettings(Settings):
         "from music without a label.",
     )
     corrupt_share: float = Field(
-        0.1,
+        0.15,
         ge=0,
         le=1,
         description="Share of the not-jazz windows that are corrupted music of either label "
-        "(shuffled, random or repeated notes), so that noise is not called jazz.",
+        "(shuffled, random or repeated notes), so that noise is not called jazz; none if raw.",
     )
     augment: AugmentSettings = AugmentSettings(stretch=0.25, jitter=0.3, loudness=4, transpose=6)
     neutralise: NeutraliseSettings = NeutraliseSettings()
@@ -175,7 +178,7 @@ class TrainSettings(Settings):
     discriminator: str = Field(
         "", description="Style discriminator: a pretrain-disc run; empty takes the shipped one."
     )
-    adv_loss: Literal["matching", "hinge", "non_saturating"] = Field(
+    adv_loss: AdversarialLoss = Field(
         "matching",
         description="matching draws the logits to the distribution of real jazz's; hinge stops "
         "when all are at its median; non_saturating never stops.",

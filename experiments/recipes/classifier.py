@@ -63,7 +63,8 @@ def _train(corpus: Corpus, work: Path, transfer: Path | None, out: Path, only: s
         return
     if not (work / GATE / "report.json").is_file():
         settings = build(PretrainSettings, read_preset(GATE))
-        pretrain(MusicAndNoise(corpus.folder), work / GATE, settings, resume=(work / GATE).is_dir())
+        noisy = MusicAndNoise(corpus.folder, settings.seed)
+        pretrain(noisy, work / GATE, settings, resume=(work / GATE).is_dir())
     runs = [str(work / name) for name in MEMBERS]
     extra = ["--gate", str(work / GATE)]
     extra += ["--calibration", str(transfer)] if transfer else []

@@ -45,7 +45,12 @@ class MusicAndNoise(Corpus):
             return super().piece(number)
         ids = super().piece(number - self._music)[:LONGEST].astype(np.int64)
         chance = numpy_generator(self._seed, "noise", number)
-        return self._corrupt(ids, chance).astype(np.uint16)
+        spoilt = self._corrupt(ids, chance)
+        return np.zeros(0, dtype=np.uint16) if spoilt is None else spoilt.astype(np.uint16)
+
+    def inputs(self) -> dict[str, str]:
+        """What a run reads: the corpus, and how it was corrupted."""
+        return super().inputs() | {"noise": f"{self._seed}: {', '.join(self._corrupt.names)}"}
 
 
 @click.command(cls=PlainCommand)

@@ -19,6 +19,7 @@ import numpy as np
 
 from data_tools.corpus import Corpus
 from data_tools.corrupt import CORRUPTIONS, OF_PITCH, OF_TIME, Corruptor
+from data_tools.errors import UserError
 from data_tools.files import write_json
 from data_tools.representation import EOS
 from discriminator.calibration import calibrate
@@ -86,10 +87,11 @@ def corrupted(
 ) -> list[np.ndarray]:
     """Passages (T,), each corrupted in one of some ways."""
     corrupt = Corruptor(corpus.representation, names)
-    return [
-        corrupt(ids.astype(np.int64), numpy_generator(seed, "corrupted", place))[:LENGTH]
+    spoilt = [
+        corrupt(ids.astype(np.int64), numpy_generator(seed, "corrupted", place))
         for place, ids in enumerate(music)
     ]
+    return [ids[:LENGTH] for ids in spoilt if ids is not None]
 
 
 def fit_trees(corpus: Corpus, name: str, seed: int) -> FeatureJudge:
@@ -202,8 +204,12 @@ def _logits_of(judge: Any, corpus: Corpus) -> Callable[[list[np.ndarray]], np.nd
 
 
 def _samples(path: Path) -> list[np.ndarray]:
-    with np.load(path) as arrays:
-        return [ids[ids > EOS] for ids in arrays["ids"].astype(np.int64)]
+    try:
+        with np.load(path) as arrays:
+            rows = arrays["ids"].astype(np.int64)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: no samples, ids (N, T) in .npz ({error})") from None
+    return [ids[ids > EOS] for ids in rows]
 
 
 if __name__ == "__main__":

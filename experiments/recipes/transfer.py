@@ -78,16 +78,16 @@ def main(
     if out:
         rows = table(corpus, work, seeds)
         facts: dict[str, Any] = {"seeds": seeds}
-        here = {row["model"] for row in rows}
-        if SHIPPED in here:
-            facts["calibration"] = calibration(corpus, work, ENSEMBLES[SHIPPED], seeds, error)
+        names: set[str] = set()
         if keep:
             earlier = json.loads(keep.read_text(encoding="utf-8"))
             better = {row["model"]: row["seeds"] for row in rows}
             old = [row for row in earlier["rows"] if row["seeds"] > better.get(row["model"], 0)]
             names = {row["model"] for row in old}
             rows = old + [row for row in rows if row["model"] not in names]
-            facts = earlier | facts | {"seeds": max(seeds, earlier["seeds"])}
+            facts = earlier | {"seeds": max(seeds, earlier["seeds"])}
+        if any(row["model"] == SHIPPED for row in rows) and SHIPPED not in names:
+            facts["calibration"] = calibration(corpus, work, ENSEMBLES[SHIPPED], seeds, error)
         facts["rows"] = rows
         write_json(out, facts)
         write_text(out.with_suffix(".md"), markdown(rows))

@@ -88,13 +88,18 @@ def network(corpus: Corpus, numbers: list[int], settings: PretrainSettings) -> J
 
 def kept_statistics(corpus: Corpus, view: str, settings: PretrainSettings, file: Path) -> Kept:
     """Reads the statistics from `file`, or computes and writes them; a few minutes."""
-    if not file.is_file():
+    names = {part.name for part in fields(Kept)}
+    whole = False
+    if file.is_file():
+        with np.load(file) as arrays:
+            whole = names <= set(arrays.files)
+    if not whole:
         found = _statistics(corpus, view, settings)
         temporary = file.with_suffix(f".{os.getpid()}.tmp.npz")
         np.savez(temporary, **vars(found))
         temporary.replace(file)
     with np.load(file) as arrays:
-        return Kept(**{part.name: arrays[part.name] for part in fields(Kept)})
+        return Kept(**{name: arrays[name] for name in names})
 
 
 @torch.inference_mode()
@@ -119,7 +124,8 @@ def _statistics(corpus: Corpus, view: str, settings: PretrainSettings) -> Kept:
             mine.append(augment(crop, generator))
             lengths.append(len(crop))
         for place in generator.choice(CROPS, CORRUPTED, replace=False):
-            mine.append(corrupt(mine[place], generator)[: settings.window])
+            spoilt = corrupt(mine[place], generator)
+            mine.append(np.zeros(0, np.int64) if spoilt is None else spoilt[: settings.window])
         starts = [0]
         if len(piece) > READ:
             count = min(MOST, -(-len(piece) // READ))

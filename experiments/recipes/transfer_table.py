@@ -13,10 +13,10 @@ import numpy as np
 from data_tools.audit.ranking import auc
 from data_tools.corpus import Corpus
 from discriminator.calibration import calibrate, even_weights, left_out, thresholds
+from discriminator.ensemble import MUSIC_ODDS
 from discriminator.intervals import LeftOut, left_out_auc
 from discriminator.metrics import calibration_error
 from experiments.recipes.transfer_models import ENSEMBLES, MODELS, SHIPPED, SMALLEST, plan
-from gan.cli_ensemble import MUSIC_ODDS
 
 
 def result_file(work: Path, name: str, seed: int, left: tuple[str, ...]) -> Path:

@@ -60,7 +60,7 @@ def balance(
     adversarial_norm = norm_at_logits([adversarial], ranks)
     factor = weight
     if scale == "gradient":
-        # Where the hinge is satisfied there is no gradient, and none is made up.
+        # Where a loss has nothing to ask for there is no gradient, and none is made up.
         factor = weight * ce_norm / adversarial_norm if adversarial_norm > 1e-12 else 0.0
     share = factor * adversarial_norm / ce_norm if ce_norm else 0.0
     return Balanced(adversarial * factor, factor, share)

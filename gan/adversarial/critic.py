@@ -1,14 +1,13 @@
 """The style critic: a frozen jazz discriminator and what it thinks of real jazz.
 
-It owns the discriminator, the median logit of real jazz (the point at which generated music is as
-jazzy as the real thing, and gets no more gradient), and the adversarial loss.
+It owns the discriminator, the logits of real jazz (which generated music is to match, not to
+outdo), and the adversarial loss.
 
 Shapes: B rollouts, S tokens, V the discriminator's vocabulary.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,18 +20,20 @@ from discriminator.classifier import Classifier
 from discriminator.ensemble import Ensemble
 from gan.adversarial import losses
 from gan.engine import numpy_generator
+from gan.ranks import ALONE, Ranks
 from gan.run import classifier_folder
+from gan.settings import AdversarialLoss
 
-AdversarialLoss = Literal["matching", "hinge", "non_saturating"]
 FEW = 2.0  # percentile of real jazz's notes; with far fewer, a piece loses logits
 SLACK = 0.7  # how far: at the percentile itself a corpus of one density would forbid every other
+CHANCES = 200  # draws of real jazz that say how far apart chance sets it
 HOLLOW = 10.0  # logits that a piece without a note loses
 
 
 class StyleCritic:
     """A frozen discriminator as a source of gradient.
 
-    A discriminator has never met silence, and may well like it: a generator left to please one
+    A discriminator may never have met silence, and like it: a generator left to please such a one
     learnt to write rests alone. So a piece loses logits for notes it lacks to what nearly all real
     jazz has in as many tokens, and the gradient asks for notes.
 
@@ -77,6 +78,7 @@ class StyleCritic:
         strikes = np.isin(types, [TokenType.PITCH, TokenType.NOTE_ON])
         self.strikes = torch.from_numpy(strikes).to(device)
         self.fewest = 0.0
+        self._chance: dict[int, float] = {}
         self.caution = caution if isinstance(self.model, Ensemble) else 0.0
         real, counts = self._real(corpus, exclude_sources, length, device)
         self.fewest = hollow * SLACK * float(np.percentile(counts, FEW))
@@ -133,28 +135,50 @@ class StyleCritic:
             return self.model(x, real).float()
         return self.model(x, real, self.caution).float()
 
-    def loss(self, logits: Tensor) -> Tensor:
-        """The adversarial loss of the logits (B,) of generated music."""
+    def loss(self, logits: Tensor, ranks: Ranks = ALONE) -> Tensor:
+        """The adversarial loss of the logits (B,) of generated music, this rank's of a step."""
         if self._loss == "matching":
-            return losses.matching(logits, self.real_logits)
+            return losses.matching(logits, self.real_logits, self._everyone(logits, ranks))
         if self._loss == "hinge":
             return losses.hinge(logits, self.real_median)
         return losses.non_saturating(logits)
 
-    def pull(self, loss: float) -> float:
+    def pull(self, loss: float, count: int) -> float:
         """The share of its full weight that a loss is worth, 0 to 1, where gradients are scaled.
 
         A gradient brought to a fixed norm pulls as hard where hardly anything is wrong. Matching
         says how far there is to go: a distance of one deviation of real jazz, or more, is worth
-        all of it.
-        """
-        return min(1.0, (2 * loss) ** 0.5) if self._loss == "matching" else 1.0
+        all of it, and what as many pieces of real jazz are apart by chance is worth nothing.
 
-    def score(self, logits: Tensor) -> Tensor:
+        Args:
+            loss: of the whole step.
+            count: its rollouts.
+        """
+        if self._loss != "matching":
+            return 1.0
+        return min(1.0, max(0.0, 2 * (loss - self._by_chance(count))) ** 0.5)
+
+    def score(self, logits: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """Logits (B,) as a reward (B,), which stops growing where the loss stops."""
         if self._loss == "matching":
-            return -losses.gaps(logits, self.real_logits).square()
+            found = losses.gaps(logits, self.real_logits, self._everyone(logits, ranks))
+            return -(found / losses.deviation(self.real_logits)).square()
         return logits.clamp(max=self.real_median) if self._loss == "hinge" else logits
+
+    def _everyone(self, logits: Tensor, ranks: Ranks) -> Tensor:
+        if ranks.world == 1:
+            return logits.detach()
+        return torch.cat(ranks.gather(logits.detach().cpu())).to(logits.device)
+
+    def _by_chance(self, count: int) -> float:
+        """The mean loss of `count` pieces of real jazz."""
+        if count not in self._chance:
+            chance = numpy_generator("pieces of real jazz", count)
+            real = self.real_logits.cpu()
+            draws = torch.from_numpy(chance.integers(len(real), size=(CHANCES, count)))
+            found = [float(losses.matching(real[places], real)) for places in draws]
+            self._chance[count] = float(np.mean(found))
+        return self._chance[count]
 
     def probability(self, logits: Tensor) -> Tensor:
         """Calibrated p(jazz)."""

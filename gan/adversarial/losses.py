@@ -36,27 +36,37 @@ def hinge(logit: Tensor, target: float) -> Tensor:
     return F.relu(target - logit).mean()
 
 
-def matching(logit: Tensor, real: Tensor) -> Tensor:
+def matching(logit: Tensor, real: Tensor, everyone: Tensor | None = None) -> Tensor:
     """Half the squared distance of logits (B,) from those of real jazz, in its own deviations.
 
     The squared Wasserstein distance of order two: on a line the best transport pairs sorted values,
     so the lowest of the batch is drawn to the lowest of real jazz, and the highest, should it be
-    higher than any real piece, back down. It has no gradient where the two distributions agree;
-    `hinge` has, because half of real jazz lies below its own median.
+    higher than any real piece, back down. Where the two distributions agree what is left is chance;
+    `hinge` pushes on there, because half of real jazz lies below its own median.
 
     Args:
         logit: (B,) of what is generated.
         real: (R,) of real jazz, ascending.
+        everyone: (W,) of the whole step, of which these are a part; these alone if not given.
     """
-    return (gaps(logit, real) / (real.std() + 1e-6)).square().mean() / 2
+    return (gaps(logit, real, everyone) / deviation(real)).square().mean() / 2
 
 
-def gaps(logit: Tensor, real: Tensor) -> Tensor:
-    """How far logits (B,) lie above the quantiles of real ones (R,), ascending, at their ranks."""
-    place = (torch.arange(len(logit), device=logit.device) + 0.5) / len(logit)
-    goal = torch.quantile(real, place)
-    rank = logit.detach().argsort().argsort()
-    return logit - goal[rank]
+def gaps(logit: Tensor, real: Tensor, everyone: Tensor | None = None) -> Tensor:
+    """How far logits (B,) lie above the quantiles of real ones (R,), ascending, at their ranks.
+
+    Args:
+        logit, real, everyone: see `matching`.
+    """
+    everyone = logit.detach() if everyone is None else everyone
+    place = (torch.arange(len(everyone), device=logit.device) + 0.5) / len(everyone)
+    rank = torch.searchsorted(everyone.sort().values, logit.detach().contiguous())
+    return logit - torch.quantile(real, place)[rank.clamp(max=len(everyone) - 1)]
+
+
+def deviation(real: Tensor) -> Tensor:
+    """The standard deviation of real jazz's logits (R,), never zero."""
+    return real.std() + 1e-6
 
 
 def non_saturating(logit: Tensor) -> Tensor:

@@ -199,14 +199,14 @@ class AdversarialTerm:
                 "discriminator/p_jazz_real": self.critic.real_p,
             }
             if settings.adv_estimator == "reinforce":
-                score = self.critic.score(logits.detach())
+                score = self.critic.score(logits.detach(), self.ranks)
                 loss = policy_gradient(drawn, leave_one_out(score))
             else:
-                loss = self.critic.loss(logits)
+                loss = self.critic.loss(logits, self.ranks)
             pull = 1.0
             if settings.adv_scale == "gradient":
-                worth = self.critic.loss(logits.detach())
-                pull = self.critic.pull(float(self.ranks.total(worth)) / self.ranks.world)
+                worth = self.ranks.total(self.critic.loss(logits.detach(), self.ranks))
+                pull = self.critic.pull(float(worth) / self.ranks.world, settings.adv_batch)
                 measured["adversarial/pull"] = pull
             found["adversarial"] = loss, settings.adv_weight * pull
         heard = step >= settings.adv_start + settings.realism_warmup

@@ -89,8 +89,9 @@ def _nearest(systems: Sequence[Measured], real: Measured) -> str:
             f"then {', '.join(listed[1:])}"
         )
     if "frechet" in real.figures:
-        # Fewer pieces make any such distance larger.
         said += f"; real jazz's own halves lie {real.figures['frechet'].value:.0f} apart"
+    if len({len(p) for each in order for p in each.p_jazz.values()}) > 1:
+        said += "; fewer pieces make the distance larger, and these systems have not as many each"
     return f"{said}."
 
 

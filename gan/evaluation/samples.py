@@ -1,7 +1,8 @@
 """The samples of an evaluation as files, those of an earlier one in the same folder taken away.
 
-A list of what was written, with digests, lies beside the systems' folders: a file that is not in
-it, or no longer what was written, is somebody's own and stays. The list names new files before they
+A list of what was written, with digests, lies beside the systems' folders. A file that goes by the
+name of a new sample is written anew; of the others, one that is not in the list, or no longer what
+was written, is somebody's own and stays. The list names new files before they
 are written and old ones until they are gone, so that a killed command leaves nothing unknown.
 """
 

@@ -86,12 +86,24 @@ def test_only_an_ensemble_gets_a_gate_and_only_one_model_is_one() -> None:
         gated(whole, whole, 1.0)
 
 
-def test_a_gate_leaves_the_ensembles_own_choices() -> None:
-    whole = joined([classifier(0)])
-    chosen = {"scale": 0.6, "bias": 0.8, "low": 0.2, "high": 0.6, "most": 4, "window": 700}
-    whole.settings = whole.settings.model_copy(update=chosen)
-    settings = gated(whole, classifier(1), 20.0).settings
-    assert {name: getattr(settings, name) for name in chosen} == chosen
+def test_the_ensembles_calibration_goes_into_its_members() -> None:
+    """Nothing is jazz with more certainty than it is music, whatever calibrated the ensemble."""
+    whole = joined([classifier(0, 2.0, 1.0), classifier(1)])
+    chosen = {"low": 0.2, "high": 0.6, "most": 4, "window": 700}
+    calibrated = {"scale": 0.6, "bias": 0.8}
+    whole.settings = whole.settings.model_copy(update=chosen | calibrated)
+    x = pieces(8)
+    with torch.inference_mode():
+        middle = float(classifier(2).model(x).median())
+    result = gated(whole, classifier(2, 30.0, -30 * middle), 1.0)
+    assert {name: getattr(result.settings, name) for name in chosen} == chosen
+    assert isinstance(result.model, Ensemble)
+    with torch.inference_mode():
+        p_music = torch.sigmoid(result.model.music_logits(x))
+        p_plain = torch.sigmoid(0.6 * whole.model(x) + 0.8)
+        p = torch.sigmoid(result.settings.scale * result.model(x) + result.settings.bias)
+    torch.testing.assert_close(p, p_music * p_plain)
+    assert p_music.min() < 0.5 < p_music.max(), "some of these are taken for noise"
 
 
 def test_an_ensemble_without_a_gate_is_saved_as_before(tmp_path: Path) -> None:

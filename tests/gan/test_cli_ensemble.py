@@ -70,5 +70,8 @@ def test_an_ensemble_is_given_a_gate_and_keeps_its_calibration(
     assert later.settings == once.settings
     assert later.settings.model.kind == "ensemble"
     assert later.settings.model.gate is not None
-    assert {name: getattr(later.settings, name) for name in facts} == facts
-    assert later.settings.most == 3
+    assert (later.settings.low, later.settings.high, later.settings.most) == (0.2, 0.7, 3)
+    assert (later.settings.scale, later.settings.bias) == (1.0, 0.0), "they are the members' now"
+    odd = join(tmp_path / "odd", tiny_discriminator, "--music-odds", 5)
+    assert odd.exit_code == 1
+    assert "--gate" in odd.stderr

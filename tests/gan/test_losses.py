@@ -63,7 +63,10 @@ def test_matching_rests_where_hinge_pushes_on() -> None:
 @given(st.floats(0.1, 50), st.floats(-20, 20))
 def test_matching_does_not_depend_on_how_steep_a_discriminator_is(slope: float, by: float) -> None:
     generator = torch.Generator().manual_seed(0)
-    real, logit = torch.randn(300, generator=generator).sort().values, torch.randn(24)
+    real, logit = (
+        torch.randn(300, generator=generator).sort().values,
+        torch.randn(24, generator=generator),
+    )
     plain = matching(logit, real)
     torch.testing.assert_close(
         matching(slope * logit + by, slope * real + by), plain, rtol=1e-3, atol=1e-4
