@@ -7,7 +7,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: demo test bench lint clean help
+.PHONY: install demo test bench lint clean help
+
+install: $(READY)  ## make .venv with everything in it
 
 demo: $(READY)  ## compose, train and listen on this machine, in minutes
 	@$(BIN)/python -m experiments.recipes.demo --out runs/demo

@@ -88,6 +88,17 @@ def _training(command: Any) -> Any:
     return command
 
 
+def _preset_for(corpus: Path, preset: str) -> dict[str, Any]:
+    """A preset as it suits a corpus: of the sources it leaves out, those that are there."""
+    from data_tools.corpus import Corpus
+
+    layer = settings.read_preset(preset)
+    if "exclude_sources" in layer:
+        known = {row["source"] for row in Corpus(corpus).rows}
+        layer["exclude_sources"] = [one for one in layer["exclude_sources"] if one in known]
+    return layer
+
+
 @main.command("pretrain-disc")
 @_training
 @click.option("--model", type=click.Choice(MODELS), help="Kind of model.  [cnn]")
@@ -102,7 +113,7 @@ def pretrain_disc(
     from data_tools.corpus import Corpus
     from gan.pretrain import pretrain
 
-    layers = [settings.read_preset(preset)] if preset else []
+    layers = [_preset_for(corpus, preset)] if preset else []
     if model or size:
         # Another kind of model, or size, has other fields: the preset's do not carry over.
         for layer in layers:
@@ -141,7 +152,7 @@ def train(
     from gan.engine import engine
     from gan.ranks import joined
 
-    layers = [settings.read_preset(preset)] if preset else []
+    layers = [_preset_for(corpus, preset)] if preset else []
     if model or size:
         # Another family, or size, has other fields: the preset's do not carry over.
         for layer in layers:

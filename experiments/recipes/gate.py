@@ -64,7 +64,8 @@ def gate(corpus: Path, out: Path, preset: str, **flags: object) -> None:
 
     given = options.given(settings.PretrainSettings, flags)
     chosen = settings.build(settings.PretrainSettings, settings.read_preset(preset), given)
-    pretrain(MusicAndNoise(corpus, chosen.seed), out, chosen, quiet=True)
+    pretrain(MusicAndNoise(corpus, chosen.seed), out, chosen)
+    click.echo(f"gate: {out}   (in the table, jazz is music)   gan ensemble ... --gate {out}")
 
 
 if __name__ == "__main__":

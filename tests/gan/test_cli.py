@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.representation import Representation, RepresentationSettings
-from gan.cli import main
+from gan.cli import _preset_for, main
 from gan.settings import TrainSettings
 from generator.compose import Composer
 from generator.settings import TransformerSettings
@@ -160,6 +160,21 @@ def test_init_must_write_the_tokens_of_the_corpus(
     Composer(model, representation).save(tmp_path / "other")
     with pytest.raises(UserError, match="writes other tokens than"):
         Trainer(practice_corpus, tmp_path / "out", tiny_settings(init=str(tmp_path / "other")))
+
+
+def test_a_preset_leaves_out_the_sources_that_are_there(
+    tmp_path: Path, practice_corpus: Corpus
+) -> None:
+    """The shipped presets name sources of another corpus; a flag that does so is a mistake."""
+    known = practice_corpus.rows[0]["source"]
+    preset = tmp_path / "mine.yaml"
+    preset.write_text(f"exclude_sources: [nowhere, {known or 'elsewhere'}]\nsteps: 7\n")
+    layer = _preset_for(practice_corpus.folder, str(preset))
+    assert layer["steps"] == 7
+    assert layer["exclude_sources"] == ([known] if known else [])
+    plain = tmp_path / "plain.yaml"
+    plain.write_text("steps: 3\n")
+    assert _preset_for(tmp_path / "no corpus", str(plain)) == {"steps": 3}
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
