@@ -71,7 +71,8 @@ def pretrain(
         if not any(corpus.rows[number]["label"] == label for number in splits["validation"]):
             raise UserError(
                 f"{corpus.folder}: no '{label}' pieces in validation to stop by; give 'gan data "
-                "build' more pieces or a larger --validation"
+                "build' more pieces or a larger --validation, and see that they have labels: from "
+                "folders named jazz and not_jazz, or a manifest.csv"
             )
     if not splits["test"]:
         raise UserError(
