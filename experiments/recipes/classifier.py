@@ -19,14 +19,14 @@ from data_tools.corpus import Corpus
 from data_tools.files import write_json, write_text
 from discriminator.classifier import Classifier
 from discriminator.metrics import report
-from experiments.recipes.gate import MusicAndNoise
+from experiments.recipes.gate import SETTINGS, MusicAndNoise
 from gan.cli_ensemble import ensemble
 from gan.plain import PlainCommand
 from gan.pretrain import pretrain
 from gan.settings import PretrainSettings, build, read_preset
 
 MEMBERS = ("disc-statistics", "disc-deep", "disc-cnn")
-GATE = "disc-gate"
+GATE = "gate"
 # Of a piece: short windows spread over it beat as much in long ones. Areas on the validation split:
 # four 0.9885, six 0.9896, eight 0.9906, all of them 0.9899; six of 2,048 tokens 0.9883. Those are
 # equal within their intervals, and six take half as long again as four.
@@ -62,7 +62,7 @@ def _train(corpus: Corpus, work: Path, transfer: Path | None, out: Path, only: s
     if only:
         return
     if not (work / GATE / "report.json").is_file():
-        settings = build(PretrainSettings, read_preset(GATE))
+        settings = build(PretrainSettings, SETTINGS)
         noisy = MusicAndNoise(corpus.folder, settings.seed)
         pretrain(noisy, work / GATE, settings, resume=(work / GATE).is_dir())
     runs = [str(work / name) for name in MEMBERS]

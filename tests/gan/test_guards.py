@@ -374,7 +374,7 @@ def test_the_entropy_bonus_asks_for_entropy(make: Make, monkeypatch: pytest.Monk
     term, critic = trainer.term, trainer.critic
     assert term is not None
     assert critic is not None
-    monkeypatch.setattr(critic, "loss", lambda logits: 0 * logits.sum())
+    monkeypatch.setattr(critic, "loss", lambda logits, ranks: 0 * logits.sum())
     seen: list[tuple[Tensor, Tensor]] = []
     original = guards.entropy
 
