@@ -10,29 +10,29 @@ C width, H heads, D channels of a head.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generator.causal import causal_attention
 from generator.initialise import start_transformer
 from generator.model import Cache, GeneratorModel, embed
 from generator.norms import fixed_length, norm_of
 from generator.positions import Places, Positions, rotate
 from generator.settings import TransformerSettings
+from generator.single import SingleSteps, suits
 
 
-class Matrices(NamedTuple):
-    """A block's weights transposed: views, for at batch 1 making them anew would be felt.
+def product(x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+    """Rows x (B, in) times a layer's weight (out, in), and rows (B, out) added.
 
-    Copies for larger batches on a CPU, whose matrix products are then half as fast again.
+    On a CPU the few columns stand on the right: its library shares out the rows on the left.
     """
-
-    mix: Tensor
-    attention_out: Tensor
-    spread: Tensor
-    out: Tensor
+    if x.device.type == "cpu":
+        found = weight.mm(x.t()).t()
+        return found.contiguous() if added is None else added + found
+    return x.mm(weight.t()) if added is None else torch.addmm(added, x, weight.t())
 
 
 class KeyValueCache:
@@ -40,13 +40,15 @@ class KeyValueCache:
 
     Attributes:
         both: (B, 2, H, max_len, D) a layer, keys and then values.
-        matrices: a layer's weights as the single step multiplies by them.
+        single: the way of single steps at batch 1 on a CPU; made by the first one, for it copies
+            the weights, which takes as long as some steps.
         keys, values: views of these, (B, H, max_len, D) a layer.
         length: positions filled, equal for all sequences of the batch.
     """
 
-    def __init__(self, both: list[Tensor], matrices: list["Matrices"]) -> None:
-        self.both, self.matrices = both, matrices
+    def __init__(self, both: list[Tensor]) -> None:
+        self.both = both
+        self.single: SingleSteps | None = None
         self.keys = [layer[:, 0] for layer in both]
         self.values = [layer[:, 1] for layer in both]
         self.length = 0
@@ -61,8 +63,8 @@ class KeyValueCache:
             layer.copy_(layer[rows])
 
     def clear(self) -> None:
-        """See `Cache`."""
-        self.length = 0
+        """See `Cache`; the weights may have changed when it is read into again."""
+        self.length, self.single = 0, None
 
 
 class Attention(nn.Module):
@@ -105,13 +107,10 @@ class Attention(nn.Module):
             mask = mask.to(value.dtype)
         elif past and new > 1:
             mask = torch.ones(new, past + new, dtype=torch.bool, device=x.device).tril(past)
-        mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            is_causal=mask is None and new > 1,
-        )
+        if mask is None and not (past and new == 1):
+            mixed = causal_attention(query, key, value)
+        else:
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out(mixed.transpose(1, 2).reshape(batch, new, width).to(x.dtype))
 
     def one(self, x: Tensor, places: Places, cache: KeyValueCache, layer: int) -> Tensor:
@@ -120,7 +119,7 @@ class Attention(nn.Module):
         At batch 1 most of a step is not arithmetic but calling for it.
         """
         batch, width = x.shape
-        mixed = x.mm(cache.matrices[layer].mix).view(batch, 3 * self.heads, -1)  # (B, 3H, D)
+        mixed = product(x, self.mix.weight).view(batch, 3 * self.heads, -1)  # (B, 3H, D)
         pair = mixed.narrow(1, 0, 2 * self.heads)
         if self.qk_norm is not None:
             pair.copy_(self.qk_norm(pair))
@@ -174,20 +173,11 @@ class Block(nn.Module):
 
     def one(self, x: Tensor, places: Places, cache: KeyValueCache, layer: int) -> Tensor:
         """The same for one new position (B, C) of each sequence, without dropout."""
-        matrices = cache.matrices[layer]
-        mixed = self.attention.one(self.attention_norm(x), places, cache, layer)
-        x = torch.addmm(x, mixed, matrices.attention_out)
-        gate, up = self.feed_forward_norm(x).mm(matrices.spread).chunk(2, -1)
-        return torch.addmm(x, F.silu(gate).mul_(up), matrices.out)
-
-    def matrices(self, batch: int) -> Matrices:
-        """See there."""
         attention, forward = self.attention, self.feed_forward
-        layers = (attention.mix, attention.out, forward.spread, forward.out)
-        views = [layer.weight.detach().t() for layer in layers]
-        if batch >= 8 and views[0].device.type == "cpu":
-            views = [view.contiguous() for view in views]
-        return Matrices(*views)
+        mixed = attention.one(self.attention_norm(x), places, cache, layer)
+        x = product(mixed, attention.out.weight, x)
+        gate, up = product(self.feed_forward_norm(x), forward.spread.weight).chunk(2, -1)
+        return product(F.silu(gate).mul_(up), forward.out.weight, x)
 
 
 class Transformer(GeneratorModel):
@@ -233,8 +223,7 @@ class Transformer(GeneratorModel):
         heads = self.settings.heads
         shape = (batch, 2, heads, max_len, self.settings.width // heads)
         both = [torch.zeros(shape, device=device, dtype=dtype) for _ in self.blocks]
-        matrices = [block.matrices(batch) for block in self.blocks if isinstance(block, Block)]
-        return KeyValueCache(both, matrices)
+        return KeyValueCache(both)
 
     @torch.no_grad()
     def step(self, ids: Tensor, cache: Cache) -> Tensor:
@@ -245,11 +234,19 @@ class Transformer(GeneratorModel):
         # In mixed precision the stream itself stays float32, which takes the longer way.
         mixed = cache.both[0].dtype != self.embedding.weight.dtype
         if ids.shape[1] == 1 and not mixed:
-            states = self._one(ids[:, 0], cache)
+            logits = self._next(ids[:, 0], cache)
         else:
-            states = self._states(ids, cache)[:, -1]
+            logits = self._logits(self._states(ids, cache)[:, -1])
         cache.length += ids.shape[1]
-        return self._logits(states)
+        return logits
+
+    def _next(self, ids: Tensor, cache: KeyValueCache) -> Tensor:
+        """Logits (B, V) after one new token (B,) a sequence."""
+        if cache.single is None and suits(self, cache):
+            cache.single = SingleSteps(self, cache)
+        if cache.single is not None:
+            return cache.single.step(ids)
+        return self._logits(self._one(ids, cache))
 
     @torch.no_grad()
     def static_step(self, ids: Tensor, cache: KeyValueCache, at: Tensor) -> Tensor:
@@ -274,9 +271,10 @@ class Transformer(GeneratorModel):
 
     def embed(self, x: Tensor) -> Tensor:
         """Vectors (B, T, C) of ids or rows; see `generator.model.embed`."""
-        return embed(x, self._embedding())
+        return embed(x, self.weights_of_tokens())
 
-    def _embedding(self) -> Tensor:
+    def weights_of_tokens(self) -> Tensor:
+        """(V, C), a vector a token."""
         weight = self.embedding.weight
         return fixed_length(weight) if self.settings.fix_norm else weight
 
@@ -292,7 +290,7 @@ class Transformer(GeneratorModel):
         return self.norm(states)
 
     def _logits(self, states: Tensor) -> Tensor:
-        weight = self._embedding() if self.head is None else self.head.weight
+        weight = self.weights_of_tokens() if self.head is None else self.head.weight
         return F.linear(states, weight).float()
 
     def _check_length(self, length: int) -> None:

@@ -74,6 +74,8 @@ ARMS = (
     Arm("best-of-4", "the best of four by the discriminator", base="ce", choose="best"),
     Arm("guidance", "guidance by the discriminator at decoding", base="ce", choose="guidance"),
     Arm("curated", "cross-entropy on what the discriminator calls jazz", pieces="curated"),
+    Arm("curated-both", "adversarial, both, on what the discriminator calls jazz", BOTH,
+        pieces="curated"),
     Arm("both-reward", "adversarial, both, and reward", BOTH | {"reward_weight": SHARE}),
     Arm("reward", "self-referential reward alone", REWARD),
     Arm("control", "adversarial, shuffled labels", STYLE | {"discriminator": "control"}),
