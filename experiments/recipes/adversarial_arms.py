@@ -74,7 +74,7 @@ ARMS = (
     Arm("best-of-4", "the best of four by the discriminator", base="ce", choose="best"),
     Arm("guidance", "guidance by the discriminator at decoding", base="ce", choose="guidance"),
     Arm("curated", "cross-entropy on what the discriminator calls jazz", pieces="curated"),
-    Arm("curated-both", "adversarial, both, on what the discriminator calls jazz", BOTH,
+    Arm("curated-style", "adversarial, frozen style, on what the discriminator calls jazz", STYLE,
         pieces="curated"),
     Arm("both-reward", "adversarial, both, and reward", BOTH | {"reward_weight": SHARE}),
     Arm("reward", "self-referential reward alone", REWARD),

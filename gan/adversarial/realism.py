@@ -93,6 +93,15 @@ class RealismCritic:
         self.model.requires_grad_(True)
         return result
 
+    @property
+    def skill(self) -> float:
+        """What it has learnt to tell: 0 at chance, 1 where it is winning.
+
+        Weighed beside cross-entropy, the gradient of a critic that knows nothing is as long as that
+        of one that knows all; for such noise a generator pays and gets nothing.
+        """
+        return min(1.0, max(0.0, (self.accuracy - 0.5) / (self.winning - 0.5)))
+
     @torch.no_grad()
     def score(self, rows: Tensor, real: Tensor) -> Tensor:
         """Logits (B,) as a reward, without gradient; see `logits`."""

@@ -216,7 +216,9 @@ class AdversarialTerm:
                 loss = policy_gradient(drawn, leave_one_out(score))
             else:
                 loss = self.realism.loss(rows, drawn.real, music)
-            found["realism"] = loss, settings.adv_weight * settings.realism_share
+            skill = self.realism.skill if settings.adv_scale == "gradient" else 1.0
+            measured["realism/skill"] = skill
+            found["realism"] = loss, settings.adv_weight * settings.realism_share * skill
         if self._docks is not None:
             after, docked = rewards.rewards(drawn.ids.cpu().numpy(), self._docks)
             advantages = leave_one_out(torch.from_numpy(after).float()).to(drawn.raw.device)

@@ -82,6 +82,36 @@ def test_its_accuracy_is_of_pairs_and_runs_along(monkeypatch: pytest.MonkeyPatch
     assert measured["realism/generated"] == 1
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "skill"), [(0.3, 0), (0.5, 0), (0.6, 0.4), (0.75, 1), (0.9, 1)]
+)
+def test_its_skill_is_what_it_tells_beyond_chance(accuracy: float, skill: float) -> None:
+    critic = RealismCritic(REPRESENTATION, winning=0.75)
+    critic.accuracy = accuracy
+    assert critic.skill == pytest.approx(skill)
+
+
+@pytest.mark.parametrize("scale", ["gradient", "loss"])
+def test_a_critic_that_knows_nothing_is_not_heard_where_gradients_are_weighed(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path,
+    scale: Any,
+) -> None:  # fmt: skip
+    settings = tiny_settings(adv_weight=0.3, adv_critics="realism", adv_scale=scale, steps=3)
+    settings = settings.model_copy(update={"realism_warmup": 0})
+    trainer = Trainer(practice_corpus, tmp_path / "run", settings, quiet=True)
+    assert trainer.term is not None
+    realism = trainer.term.realism
+    assert realism is not None
+    shares = []
+    for step, accuracy in enumerate((0.4, 0.65)):  # winning is at 0.8
+        realism.accuracy = accuracy
+        shares.append(trainer.train_step(step)["realism/share"])
+    if scale == "gradient":
+        assert shares == pytest.approx([0, 0.3 * settings.realism_share / 2])
+    else:
+        assert min(shares) > 0, "a loss's own gradient is small as long as it knows little"
+
+
 REAL, FAKE = torch.tensor([0.5, -2.0, 3.0]), torch.tensor([1.5, -0.5, 0.2])
 
 
@@ -367,6 +397,9 @@ def test_the_generator_hears_of_it_after_the_warm_up(
     )
     trainer = Trainer(practice_corpus, tmp_path / "run", settings, quiet=True)
     assert trainer.critic is None
+    assert trainer.term is not None
+    assert trainer.term.realism is not None
+    trainer.term.realism.accuracy = 0.7
     found = [trainer.train_step(step) for step in range(4)]
     assert ["realism/loss" in metrics for metrics in found] == [False, True, True, True]
     assert ["loss/realism" in metrics for metrics in found] == [False, False, False, True]
