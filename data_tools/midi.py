@@ -90,8 +90,11 @@ def read(music: Music) -> ScoreTick:
         raise MidiError(name, error.strerror or str(error)) from None
     except (RuntimeError, ValueError, MemoryError) as error:
         # Python's own MemoryError says nothing.
-        words = str(error).splitlines() or [type(error).__name__]
-        raise MidiError(name, f"not readable as MIDI ({words[0][:80]})") from None
+        words = (str(error).splitlines() or [type(error).__name__])[0]
+        words = words.removeprefix("MiniMidi: ").removesuffix(": iostream error")[:80]
+        if not data.startswith((b"MThd", b"RIFF")):
+            words = "it begins as no MIDI file does" if data else "it is empty"
+        raise MidiError(name, f"not readable as MIDI ({words})") from None
     if score.ticks_per_quarter <= 0 or (score.tempos.numpy()["mspq"] <= 0).any():
         raise MidiError(name, "no usable timing (a resolution or tempo of zero)")
     return score

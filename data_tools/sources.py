@@ -2,7 +2,8 @@
 
 Archives are read member by member and never unpacked to disk, so no path in them can escape. A
 `manifest.csv` at the top of a folder or archive names the pieces and what is known of them;
-without one, the nearest folder called `jazz` or `not_jazz` above a file gives its label.
+without one, the nearest folder called `jazz` or `not_jazz` above a file gives its label; `Jazz` and
+`Not-Jazz` are as good.
 """
 
 import csv
@@ -10,6 +11,7 @@ import hashlib
 import io
 import lzma
 import os
+import re
 import tarfile
 import zipfile
 import zlib
@@ -229,15 +231,22 @@ class Source:
         parts = PurePosixPath(path).parts[:-1]
         top = self.absolute if self.kind == "folder" else self.absolute.parent
         above = (*reversed(parts), top.name)
-        label = row.get("label") or next((part for part in above if part in LABELS), UNLABELLED)
+        named = (label for part in above if (label := _label_of(part)))
+        label = row.get("label") or next(named, UNLABELLED)
         if label not in (*LABELS, UNLABELLED):
             raise UserError(
                 f"{self.location}: '{path}' has the label '{label}'; use jazz, not_jazz or nothing"
             )
-        folders = [part for part in parts if part not in LABELS]
+        folders = [part for part in parts if not _label_of(part)]
         source = row.get("source") or (folders[0] if folders else self.absolute.stem)
         title = row.get("title") or PurePosixPath(path).stem
         return {**row, "path": path, "label": label, "source": source, "title": title}
+
+
+def _label_of(folder: str) -> str:
+    """The label a folder's name gives, or nothing."""
+    name = re.sub(r"[-\s]", "_", folder.casefold())
+    return name if name in LABELS else ""
 
 
 def _kind_of(path: Path) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from data_tools.settings import CorpusSettings
+from data_tools.sources import LABELS
 from gan import options, settings
 from gan.bars import ProgressBar
 from gan.cli_audit import audit
@@ -74,6 +75,14 @@ def build(
     for split, labels in counts["splits"].items():
         parts = ", ".join(f"{number:,} {label}" for label, number in labels.items())
         click.echo(f"  {split}: {parts or 'none'}")
+    if missing := [
+        one for one in LABELS if not any(one in here for here in counts["splits"].values())
+    ]:
+        click.echo(
+            f"note: no piece is labelled {' or '.join(missing)}. Put files below folders named "
+            f"{' and '.join(LABELS)}, or fill in 'label' in a copy of {out / 'manifest.csv'} and "
+            "build again with --manifest; 'gan train' without --adv-weight needs no labels"
+        )
 
 
 def _echo_reasons(reasons: dict[str, int]) -> None:

@@ -27,10 +27,12 @@ from data_tools.errors import UserError
 @click.option("--window", type=click.IntRange(2), help="Tokens read at once.  [the longest of all]")
 @click.option("--most", type=click.IntRange(0),
               help="Windows read of a piece at most; 0: all.  [as the first of RUNS]")  # fmt: skip
+@click.option("--force", is_flag=True, help="Replace a classifier that is at --out.")
 @click.option("--half", is_flag=True, help="Store weights as float16.")
 def ensemble(
     runs: tuple[Path, ...], out: Path, calibration: Path | None, gate: Path | None,
-    music_odds: float | None, window: int | None, most: int | None, half: bool,
+    music_odds: float | None, window: int | None, most: int | None, force: bool,
+    half: bool,
 ) -> None:  # fmt: skip
     """Join classifiers of one representation into one: the mean of their calibrated logits.
 
@@ -42,6 +44,8 @@ def ensemble(
 
     if music_odds is not None and gate is None:
         raise UserError("--music-odds says how much a gate weighs; give --gate RUN too")
+    if not force and (out / "classifier.json").exists():
+        raise UserError(f"{out}: there is a classifier; --force replaces it")
     classifiers = [Classifier.load(classifier_folder(run)) for run in runs]
     whole, changes = classifiers[0], dict[str, float | int]()
     if gate is None or len(classifiers) > 1 or whole.settings.model.kind != "ensemble":

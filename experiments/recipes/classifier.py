@@ -69,7 +69,7 @@ def _train(corpus: Corpus, work: Path, transfer: Path | None, out: Path, only: s
     extra = ["--gate", str(work / GATE)]
     extra += ["--calibration", str(transfer)] if transfer else []
     shape = ["--window", str(WINDOW), "--most", str(MOST), "--half"]
-    ensemble.main([*runs, "--out", str(out), *shape, *extra], standalone_mode=False)
+    ensemble.main([*runs, "--out", str(out), "--force", *shape, *extra], standalone_mode=False)
 
 
 def _report(corpus: Corpus, classifier: Classifier, reported: Path | None) -> None:

@@ -299,6 +299,22 @@ def test_the_nearest_class_folder_gives_the_label_even_above_the_source(tmp_path
     assert alone.facts["label"] == "jazz"
 
 
+def test_a_class_folder_may_be_written_as_people_write(tmp_path: Path) -> None:
+    files = {
+        "Jazz/evans/a.mid": b"1",
+        "Not-Jazz/b.mid": b"2",
+        "Not Jazz/c.mid": b"3",
+        "jazzy/d.mid": b"4",
+    }
+    entries = Source(fill(tmp_path / "songs", files)).entries()
+    assert {entry.path: entry.facts["label"] for entry in entries} == {
+        "Jazz/evans/a.mid": "jazz", "Not-Jazz/b.mid": "not_jazz", "Not Jazz/c.mid": "not_jazz",
+        "jazzy/d.mid": "unlabelled",
+    }  # fmt: skip
+    (evans,) = (entry for entry in entries if entry.path.startswith("Jazz"))
+    assert evans.facts["source"] == "evans", "a class is no source"
+
+
 def test_a_short_row_has_empty_cells(tmp_path: Path) -> None:
     folder = fill(tmp_path / "music", {"a.mid": b"1"})
     (folder / "manifest.csv").write_text("path,label,source,artist\na.mid,jazz\n")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -313,3 +314,18 @@ def test_build_counts_and_verifies(practice_music: Path, tmp_path: Path) -> None
     assert "train: 12 jazz, 12 not_jazz" in result.stdout
     assert "nothing has changed; verified" in run(*build).stdout
     assert run(*build, "--quiet").stdout == ""
+    assert "note:" not in result.stdout
+
+
+def test_build_says_which_label_no_piece_has(practice_music: Path, tmp_path: Path) -> None:
+    files = sorted((practice_music / "jazz").glob("**/*.mid"))[:4]
+    assert files
+    for folder, missing in (("Jazz", "labelled not_jazz"), ("songs", "labelled jazz or not_jazz")):
+        (tmp_path / folder).mkdir()
+        for file in files:
+            shutil.copy(file, tmp_path / folder)
+        result = run("data", "build", tmp_path / folder, "--out", tmp_path / f"{folder}-corpus",
+                     "--workers", 1)  # fmt: skip
+        assert result.exit_code == 0, result.stderr
+        assert f"note: no piece is {missing}" in result.stdout
+        assert "--manifest" in result.stdout

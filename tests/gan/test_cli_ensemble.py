@@ -27,6 +27,16 @@ def test_members_become_one(tiny_discriminator: Path, tmp_path: Path) -> None:
     assert {name: getattr(settings, name) for name in facts} == facts
 
 
+def test_a_classifier_is_not_replaced_unasked(tiny_discriminator: Path, tmp_path: Path) -> None:
+    assert join(tmp_path / "one", tiny_discriminator).exit_code == 0
+    before = (tmp_path / "one" / "model.safetensors").read_bytes()
+    refused = join(tmp_path / "one", tiny_discriminator, tiny_discriminator)
+    assert refused.exit_code == 1
+    assert "--force" in refused.stderr
+    assert (tmp_path / "one" / "model.safetensors").read_bytes() == before
+    assert join(tmp_path / "one", tiny_discriminator, "--force").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
