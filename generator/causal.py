@@ -59,7 +59,7 @@ class _Blocks(torch.autograd.Function):
         return mixed.view(shape)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value, *weights = ctx.saved_tensors
         shape = gradient.shape
