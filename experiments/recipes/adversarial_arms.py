@@ -80,7 +80,8 @@ ARMS = (
     Arm("reward", "self-referential reward alone", REWARD),
     Arm("control", "adversarial, shuffled labels", STYLE | {"discriminator": "control"}),
     Arm("label-ce", "conditioned: cross-entropy", LABEL, base="label"),
-    Arm("label-both", "conditioned: adversarial, both", BOTH | LABEL, base="label"),
+    Arm("label-style", "conditioned: adversarial, frozen style", STYLE | LABEL, base="label"),
+    Arm("label-both", "conditioned: adversarial, both", BOTH | LABEL, base="label", last=True),
     Arm("ce-more", "cross-entropy, as much time", {"steps": 6 * STEPS}, last=True),
     Arm("realism", "adversarial, realism discriminator trained along", REALISM, last=True),
     Arm("teacher", "adversarial, style, tokens along music",
@@ -99,10 +100,10 @@ BY_NAME = {arm.name: arm for arm in ARMS}
 
 TEMPERATURES = (1.0, 0.9)  # of every arm
 FRONTIER = ((0.7, 1.0), (0.8, 1.0), (1.1, 1.0), (1.0, 0.9), (1.0, 0.95))  # temperature, top-p
-FRONTIER_ARMS = ("ce", "curated", "style", "both")
+FRONTIER_ARMS = ("ce", "curated", "style", "curated-style", "both")
 COUNT, LENGTH = 160, 512  # samples a seed, tokens of each
 LONG_ARMS, LONG_COUNT, LONG_LENGTH = (
-    ("ce", "both", "both-reward", "label-ce", "label-both"),
+    ("ce", "style", "curated-style", "both", "label-ce", "label-style"),
     48,
     1536,
 )

@@ -161,8 +161,7 @@ class StyleCritic:
     def score(self, logits: Tensor, ranks: Ranks = ALONE) -> Tensor:
         """Logits (B,) as a reward (B,), which stops growing where the loss stops."""
         if self._loss == "matching":
-            found = losses.gaps(logits, self.real_logits, self._everyone(logits, ranks))
-            return -(found / losses.deviation(self.real_logits)).square()
+            return losses.worth(logits, self.real_logits, self._everyone(logits, ranks))
         return logits.clamp(max=self.real_median) if self._loss == "hinge" else logits
 
     def _everyone(self, logits: Tensor, ranks: Ranks) -> Tensor:

@@ -59,9 +59,31 @@ def gaps(logit: Tensor, real: Tensor, everyone: Tensor | None = None) -> Tensor:
         logit, real, everyone: see `matching`.
     """
     everyone = logit.detach() if everyone is None else everyone
-    place = (torch.arange(len(everyone), device=logit.device) + 0.5) / len(everyone)
+    place = (torch.arange(len(everyone), device=real.device) + 0.5).to(real.dtype) / len(everyone)
     rank = torch.searchsorted(everyone.sort().values, logit.detach().contiguous())
     return logit - torch.quantile(real, place)[rank.clamp(max=len(everyone) - 1)]
+
+
+def worth(logit: Tensor, real: Tensor, everyone: Tensor | None = None) -> Tensor:
+    """What more of pieces with logits (B,) would be worth to `matching`, as a reward (B,).
+
+    The first variation of the squared distance, negated (Kantorovich's potential; Santambrogio
+    2015, section 7.2): between neighbours in rank the reward rises by the way they have to go up,
+    times what lies between them. It grows with the logit while all lie below real jazz, is flat
+    where they lie as real jazz does, and falls where they lie above. (A piece's own squared way
+    does not do: far below, the quantiles of real jazz are low as well, and the worst pieces would
+    be preferred to the middling.)
+
+    Args:
+        logit, real, everyone: see `matching`.
+    """
+    everyone = logit.detach() if everyone is None else everyone
+    ordered = everyone.sort().values
+    ways = -gaps(ordered, real, ordered)
+    rises = (ways[1:] + ways[:-1]) / 2 * ordered.diff()
+    levels = torch.cat([rises.new_zeros(1), rises.cumsum(0)]) / deviation(real).square()
+    rank = torch.searchsorted(ordered, logit.detach().contiguous())
+    return levels[rank.clamp(max=len(everyone) - 1)]
 
 
 def deviation(real: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from data_tools.representation import PAD
 from gan.adversarial.balance import balance
 from gan.adversarial.losses import cross_entropy, gaps, hinge, matching, non_saturating
+from gan.adversarial.losses import worth as worth_of
 
 
 def test_cross_entropy_is_the_mean_over_real_targets() -> None:
@@ -121,3 +122,28 @@ def test_no_gradient_is_made_up_where_there_is_none(scale: str) -> None:
     learnt = balance(torch.zeros(3), torch.ones(3), 0.5, scale)
     assert learnt.share == 0
     assert torch.isfinite(learnt.adversarial).all()
+
+
+def test_what_a_piece_is_worth_is_what_matching_loses_by_more_of_it() -> None:
+    """Against the difference that one piece in place of another makes, in float64."""
+    generator = torch.manual_seed(0)
+    real = torch.randn(500, generator=generator, dtype=torch.float64).sort().values * 2 + 3
+    many = torch.randn(4000, generator=generator, dtype=torch.float64) * 3 - 1
+    worth = worth_of(many, real)
+    before = matching(many, real)
+    for one, other in ((0, 1), (17, 900), (250, 3999), (1234, 5)):
+        changed = many.clone()
+        changed[one] = many[other]
+        gained = float(before - matching(changed, real)) * len(many)
+        assert gained == pytest.approx(float(worth[other] - worth[one]), rel=0.05, abs=0.02)
+
+
+def test_the_worst_are_worth_least() -> None:
+    real = torch.linspace(-1, 5, 100)
+    logits = torch.tensor([-9.0, -4.0, 0.0, 1.0, 4.0])  # all below, the first far below
+    assert (worth_of(logits, real).diff() > 0).all()
+    gone = worth_of(logits + 20, real)
+    assert (gone.diff() < 0).all()
+    shuffled = torch.tensor([3, 0, 4, 2, 1])
+    mine = worth_of(logits[shuffled][:2], real, everyone=logits)
+    torch.testing.assert_close(mine, worth_of(logits, real)[shuffled][:2])
