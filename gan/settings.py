@@ -195,9 +195,10 @@ class TrainSettings(Settings):
         "real jazz from this generator's own, or both.",
     )
     adv_estimator: Literal["replay", "teacher", "unroll", "reinforce"] = Field(
-        "replay",
-        description="Where the gradient comes from: replayed rollouts, next tokens along real "
-        "music, full back-propagation through time (slow), or the score as a reward.",
+        "reinforce",
+        description="How the score becomes a gradient: as a reward of whole rollouts (reinforce), "
+        "through the Gumbel-softmax relaxation of replayed rollouts (replay), of next tokens along "
+        "real music (teacher), or by full back-propagation through time (unroll, slow).",
     )
     adv_caution: float = Field(
         0.0, ge=0, description="Standard deviations of an ensemble's members taken from its mean."
@@ -288,7 +289,9 @@ class TrainSettings(Settings):
     @model_validator(mode="after")
     def _estimator_fits(self) -> Self:
         if self.adv_estimator == "reinforce" and self.relax == "soft":
-            raise ValueError("relax soft means nothing to adv_estimator reinforce; leave it out")
+            raise ValueError(
+                "relax soft means nothing to adv_estimator reinforce; choose adv_estimator replay"
+            )
         if self.adv_estimator == "teacher" and self.reward_weight:
             raise ValueError("reward_weight needs rollouts; adv_estimator teacher has none")
         return self

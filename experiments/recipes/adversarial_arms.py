@@ -13,7 +13,7 @@ STEPS = 100
 
 COMMON: dict[str, Any] = {
     "exclude_sources": EXCLUDED, "condition": "none", "steps": STEPS, "batch": 16, "length": 512,
-    "learning_rate": 1e-4, "warmup": 10, "final_rate": 0.3, "weight_decay": 0.0, "average": "ema",
+    "learning_rate": 3e-4, "warmup": 10, "final_rate": 0.3, "weight_decay": 0.0, "average": "ema",
     "average_decay": 0.95, "adv_scale": "gradient", "adv_loss": "matching", "adv_ramp": 10,
     "adv_batch": 24,
     "rollout": 256, "prompt": 64, "bos_share": 0.75, "evaluate_every": 50,
@@ -22,14 +22,22 @@ COMMON: dict[str, Any] = {
 
 GUARDED: dict[str, Any] = {"kl_weight": 0.01}
 SHARE = 0.5
-STYLE: dict[str, Any] = GUARDED | {"adv_weight": SHARE, "discriminator": "style"}
-REALISM: dict[str, Any] = GUARDED | {"adv_weight": SHARE, "adv_critics": "realism"}
+SCORED: dict[str, Any] = GUARDED | {
+    "adv_weight": 1.0, "adv_estimator": "reinforce", "discriminator": "style"
+}  # fmt: skip
+# Through the relaxation a whole share and this rate take the music apart.
+RELAXED: dict[str, Any] = GUARDED | {
+    "adv_weight": SHARE, "adv_estimator": "replay", "learning_rate": 1e-4
+}  # fmt: skip
+STYLE: dict[str, Any] = RELAXED | {"discriminator": "style"}
+REALISM: dict[str, Any] = RELAXED | {"adv_critics": "realism"}
 BOTH: dict[str, Any] = STYLE | {"adv_critics": "both", "realism_share": 0.3}
 # Loops are a disease of low temperatures, so that is where they are docked.
 REWARD: dict[str, Any] = GUARDED | {"reward_weight": SHARE, "temperature": 0.9}
 LABEL: dict[str, Any] = {"condition": "label"}
 UNGUARDED: dict[str, Any] = {
-    "adv_weight": 1.0, "adv_loss": "hinge", "discriminator": "style", "steps": 160,
+    "adv_weight": 1.0, "adv_loss": "hinge", "adv_estimator": "replay",
+    "discriminator": "style", "steps": 160,
     "learning_rate": 1.5e-4, "guard_hollow": False, "guard_bits": 0.0, "guard_variety": 0.0,
     "guard_returns": -1,
 }  # fmt: skip
@@ -67,30 +75,31 @@ class Arm:
 
 ARMS = (
     Arm("ce", "cross-entropy, as many steps"),
-    Arm("both", "adversarial, both", BOTH),
-    Arm("style", "adversarial, frozen style discriminators", STYLE),
-    Arm("style-hinge", "adversarial, frozen style, hinge at the median",
-        STYLE | {"adv_loss": "hinge"}, seeds=1),
+    Arm("scored", "adversarial", SCORED),
     Arm("best-of-4", "the best of four by the discriminator", base="ce", choose="best"),
     Arm("guidance", "guidance by the discriminator at decoding", base="ce", choose="guidance"),
     Arm("curated", "cross-entropy on what the discriminator calls jazz", pieces="curated"),
-    Arm("curated-style", "adversarial, frozen style, on what the discriminator calls jazz", STYLE,
+    Arm("curated-scored", "adversarial, on what the discriminator calls jazz", SCORED,
         pieces="curated"),
-    Arm("both-reward", "adversarial, both, and reward", BOTH | {"reward_weight": SHARE}),
+    Arm("control", "adversarial, shuffled labels", SCORED | {"discriminator": "control"}),
     Arm("reward", "self-referential reward alone", REWARD),
-    Arm("control", "adversarial, shuffled labels", STYLE | {"discriminator": "control"}),
+    Arm("scored-reward", "adversarial, and reward", SCORED | {"reward_weight": SHARE}),
     Arm("label-ce", "conditioned: cross-entropy", LABEL, base="label"),
-    Arm("label-style", "conditioned: adversarial, frozen style", STYLE | LABEL, base="label"),
-    Arm("label-both", "conditioned: adversarial, both", BOTH | LABEL, base="label", last=True),
+    Arm("label-scored", "conditioned: adversarial", SCORED | LABEL, base="label"),
+    Arm("relaxed", "adversarial, through the relaxation", STYLE),
+    Arm("relaxed-both", "adversarial, through the relaxation, realism trained along", BOTH),
+    Arm("relaxed-hinge", "adversarial, through the relaxation, hinge at the median",
+        STYLE | {"adv_loss": "hinge"}, seeds=1),
+    Arm("curated-relaxed", "adversarial, through the relaxation, on what is called jazz", STYLE,
+        pieces="curated", last=True),
+    Arm("label-relaxed", "conditioned: adversarial, through the relaxation", STYLE | LABEL,
+        base="label", last=True),
     Arm("ce-more", "cross-entropy, as much time", {"steps": 6 * STEPS}, last=True),
     Arm("realism", "adversarial, realism discriminator trained along", REALISM, last=True),
     Arm("teacher", "adversarial, style, tokens along music",
         STYLE | {"adv_estimator": "teacher"}, last=True),
-    Arm("reinforce", "adversarial, style, score as reward",
-        STYLE | {"adv_estimator": "reinforce"}, last=True),
     Arm("jazz-ce", "jazz only: cross-entropy", {"steps": 3 * STEPS}, pieces="jazz", last=True),
-    Arm("jazz-both", "jazz only: adversarial, both", BOTH, base="jazz-ce", pieces="jazz",
-        last=True),
+    Arm("jazz-scored", "jazz only: adversarial", SCORED, base="jazz-ce", pieces="jazz", last=True),
     Arm("hacked", "twice the share, no guards", UNGUARDED, seeds=2, last=True),
     Arm("hack-guarded", "twice the share, all guards",
         UNGUARDED | GUARDED | {"guard_hollow": True, "guard_bits": 0.02, "guard_variety": 0.8,
@@ -100,10 +109,10 @@ BY_NAME = {arm.name: arm for arm in ARMS}
 
 TEMPERATURES = (1.0, 0.9)  # of every arm
 FRONTIER = ((0.7, 1.0), (0.8, 1.0), (1.1, 1.0), (1.0, 0.9), (1.0, 0.95))  # temperature, top-p
-FRONTIER_ARMS = ("ce", "curated", "style", "curated-style", "both")
+FRONTIER_ARMS = ("ce", "curated", "scored", "curated-scored")
 COUNT, LENGTH = 160, 512  # samples a seed, tokens of each
 LONG_ARMS, LONG_COUNT, LONG_LENGTH = (
-    ("ce", "style", "curated-style", "both", "label-ce", "label-style"),
+    ("ce", "scored", "curated-scored", "label-ce", "label-scored"),
     48,
     1536,
 )

@@ -177,7 +177,7 @@ def compared(rows: list[dict[str, Any]], real: dict[str, Any]) -> None:
     named = {row["arm"]: row for row in rows}
     for row in rows:
         base = named.get("label-ce" if row["arm"].startswith("label") else "ce")
-        if row["arm"] == "jazz-both":
+        if row["arm"] == "jazz-scored":
             base = named.get("jazz-ce")
         if base is None:
             continue

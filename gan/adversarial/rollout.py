@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data_tools.representation import EOS, PAD
+from gan.ranks import ALONE, Ranks
 from generator import sampling
 from generator.grammar import Grammar
 from generator.model import GeneratorModel
@@ -110,12 +111,16 @@ def unroll(
     return drawn, torch.cat(rows, 1)
 
 
-def leave_one_out(rewards: Tensor) -> Tensor:
-    """Advantages of rewards (B, ...): each less the mean of the others (Kool et al. 2019)."""
-    count = rewards.shape[0]
+def leave_one_out(rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
+    """Advantages of rewards (B, ...): each less the mean of the others (Kool et al. 2019).
+
+    The others are those of all ranks.
+    """
+    count = float(ranks.total(rewards.new_tensor(len(rewards))))
     if count < 2:
         return torch.zeros_like(rewards)
-    return (rewards - rewards.mean(0, keepdim=True)) * count / (count - 1)
+    mean = ranks.total(rewards.sum(0, keepdim=True)) / count
+    return (rewards - mean) * count / (count - 1)
 
 
 def policy_gradient(drawn: Replay, advantages: Tensor) -> Tensor:

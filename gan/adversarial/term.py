@@ -189,6 +189,8 @@ class AdversarialTerm:
         """Every loss by name, with its full weight; adds to what was measured."""
         settings = self.settings
         found: dict[str, tuple[Tensor, float]] = {}
+        if settings.adv_estimator == "reinforce":
+            rows = rows.detach()
         if self.critic is not None:
             with self.compute.autocast():
                 logits = self.critic.logits(rows, drawn.real)
@@ -200,7 +202,7 @@ class AdversarialTerm:
             }
             if settings.adv_estimator == "reinforce":
                 score = self.critic.score(logits.detach(), self.ranks)
-                loss = policy_gradient(drawn, leave_one_out(score))
+                loss = policy_gradient(drawn, leave_one_out(score, self.ranks))
             else:
                 loss = self.critic.loss(logits, self.ranks)
             pull = 1.0
@@ -213,7 +215,7 @@ class AdversarialTerm:
         if self.realism is not None and heard:
             if settings.adv_estimator == "reinforce":
                 score = self.realism.score(rows, drawn.real)
-                loss = policy_gradient(drawn, leave_one_out(score))
+                loss = policy_gradient(drawn, leave_one_out(score, self.ranks))
             else:
                 loss = self.realism.loss(rows, drawn.real, music)
             skill = self.realism.skill if settings.adv_scale == "gradient" else 1.0
@@ -221,7 +223,8 @@ class AdversarialTerm:
             found["realism"] = loss, settings.adv_weight * settings.realism_share * skill
         if self._docks is not None:
             after, docked = rewards.rewards(drawn.ids.cpu().numpy(), self._docks)
-            advantages = leave_one_out(torch.from_numpy(after).float()).to(drawn.raw.device)
+            found_worth = torch.from_numpy(after).float().to(drawn.raw.device)
+            advantages = leave_one_out(found_worth, self.ranks)
             found["reward"] = policy_gradient(drawn, advantages), settings.reward_weight
             measured |= docked
         happened = drawn.ids != PAD

@@ -96,7 +96,8 @@ def test_black_keys_are_learnt_from_the_discriminator_alone(corpus: Corpus, tmp_
         "init": str(tmp_path / "ce"), "steps": 120, "learning_rate": 5e-4, "warmup": 5,
         "discriminator": str(tmp_path / "d"), "adv_weight": 1.0, "adv_scale": "gradient",
         "adv_batch": 16, "rollout": 64, "bos_share": 1.0, "adv_ramp": 5,
-        "adv_loss": "non_saturating", "guard_bits": 0.0, "guard_variety": 0.0,
+        "adv_loss": "non_saturating", "adv_estimator": "replay",
+        "guard_bits": 0.0, "guard_variety": 0.0,
     }  # fmt: skip
     Trainer(corpus, tmp_path / "gan", build_settings(TrainSettings, taught), quiet=True).train()
     after = black_share(tmp_path / "gan" / "generator", corpus)

@@ -59,9 +59,9 @@ def test_the_first_arms_of_all_seeds_come_before_the_last_of_any() -> None:
 
 
 def test_arms_can_be_named() -> None:
-    found = recipe.jobs("both,ce")
+    found = recipe.jobs("scored,ce")
     assert [(arm.name, seed) for arm, seed in found] == [
-        (name, seed) for seed in range(3) for name in ("ce", "both")
+        (name, seed) for seed in range(3) for name in ("ce", "scored")
     ]
     assert recipe.jobs("nothing") == []
 
@@ -102,12 +102,12 @@ def test_the_control_learns_as_much_of_each_label_in_another_order(practice_corp
 
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
-    """Arms that are said to be done, in order; "style" fails."""
+    """Arms that are said to be done, in order; "relaxed" fails."""
     found: list[tuple[str, int]] = []
 
     def one(arm: Arm, seed: int, corpus: Path, bases: Path, runs: Path, *rest: Any) -> None:
         found.append((arm.name, seed))
-        if arm.name in ("style", "jazz-ce"):
+        if arm.name in ("relaxed", "jazz-ce"):
             raise ValueError("this arm fails")
         (runs / f"{arm.name}-{seed}").mkdir()
         (runs / f"{arm.name}-{seed}" / "result.json").write_text("{}")
@@ -126,12 +126,12 @@ def test_each_arm_is_done_once_and_a_failure_costs_its_own(
     monkeypatch.setattr(recipe.time, "sleep", sleep)
     recipe.work(Path(), Path(), tmp_path, "cpu", "", 1.0)
     jobs = [(arm.name, seed) for arm, seed in recipe.jobs("")]
-    given_up = {("jazz-both", seed) for seed in range(3)}  # it goes on from one that failed
+    given_up = {("jazz-scored", seed) for seed in range(3)}  # it goes on from one that failed
     assert set(done) == set(jobs) - given_up
     assert len(done) == len(set(done))
     assert "this arm fails" in capsys.readouterr().err
     assert {path.name for path in tmp_path.glob("*.failed")} == {
-        f"{name}-{seed}.failed" for name in ("style", "jazz-ce") for seed in range(3)
+        f"{name}-{seed}.failed" for name in ("relaxed", "jazz-ce") for seed in range(3)
     }
     done.clear()
     recipe.work(Path(), Path(), tmp_path, "cpu", "", 1.0)
@@ -189,13 +189,13 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "WINDOW", 48)
     monkeypatch.setattr(recipe, "LONG_LENGTH", 80)  # beyond the context
     monkeypatch.setattr(recipe, "FRONTIER", ((0.7, 0.9),))
-    monkeypatch.setattr(recipe, "FRONTIER_ARMS", ("both-reward",))
-    monkeypatch.setattr(recipe, "LONG_ARMS", ("label-both",))
+    monkeypatch.setattr(recipe, "FRONTIER_ARMS", ("relaxed-both",))
+    monkeypatch.setattr(recipe, "LONG_ARMS", ("label-scored",))
     monkeypatch.setattr(recipe.draw, "__defaults__", (1.0, 4, 40))
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("name", ["both-reward", "label-both"])
+@pytest.mark.parametrize("name", ["relaxed-both", "label-scored"])
 def test_an_arm_is_trained_sampled_and_measured(
     practice_corpus: Corpus, bases: Path, tmp_path: Path, name: str
 ) -> None:
@@ -208,13 +208,14 @@ def test_an_arm_is_trained_sampled_and_measured(
     assert settings["init"] == str(bases / f"{arm.base}-0")
     assert settings["discriminator"] == str(bases / "style")
     assert settings["judge"] == str(bases / "judges" / "roll.safetensors")
-    assert settings["adv_critics"] == "both"
+    assert settings["adv_critics"] == {"relaxed-both": "both"}.get(name, "style")
+    assert settings["adv_estimator"] == {"relaxed-both": "replay"}.get(name, "reinforce")
     result = json.loads((out / "result.json").read_text())
     assert (result["arm"], result["seed"]) == (name, 0)
     assert set(result["bits_per_note"]) == {"jazz", "not_jazz"}
     assert all(5 < bits < 60 for bits in result["bits_per_note"].values())
     samples = np.load(out / "samples.npz")
-    more = {"both-reward": "t0.7-p0.9", "label-both": "long"}[name]
+    more = {"relaxed-both": "t0.7-p0.9", "label-scored": "long"}[name]
     assert set(samples.files) == {"t1-p1", "t0.9-p1", more}
     for key in samples.files:
         ids = samples[key].astype(int)

@@ -29,6 +29,7 @@ from gan.adversarial.rollout import (
 )
 from gan.adversarial.trainer import Trainer
 from gan.engine import derived_seed, numpy_generator, torch_generator
+from gan.ranks import Ranks
 from gan.settings import TrainSettings
 from generator.grammar import Grammar
 from generator.sampling import Rollout, gumbel, rollout, tempered
@@ -115,6 +116,18 @@ def test_each_is_compared_with_the_others() -> None:
     expected = torch.tensor([[1 - 4, -1.5], [2 - 3.5, -1.5], [6 - 1.5, 3.0]])
     torch.testing.assert_close(leave_one_out(rewards), expected)
     assert not leave_one_out(torch.tensor([5.0])).any(), "alone, there is nothing to compare with"
+
+
+def test_others_are_those_of_all_ranks() -> None:
+    rewards = torch.tensor([1.0, 2.0, 6.0, 3.0, 0.5])
+    mine, theirs = rewards[[0, 2, 4]], rewards[[1, 3]]
+
+    class Two(Ranks):
+        def total(self, value: Tensor) -> Tensor:
+            """Sums are asked for in turn: of how many, and of how much."""
+            return value + (len(theirs) if value.dim() == 0 else theirs.sum())
+
+    torch.testing.assert_close(leave_one_out(mine, Two(0, 2)), leave_one_out(rewards)[[0, 2, 4]])
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +250,8 @@ def make(
 ) -> Make:
     def trainer(**changes: Any) -> Trainer:
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        settings = tiny_settings(adv_loss="non_saturating", clip=1e9, **changes)
+        usual = {"adv_loss": "non_saturating", "adv_estimator": "replay", "clip": 1e9}
+        settings = tiny_settings(**usual | changes)
         return Trainer(practice_corpus, folder, settings, quiet=True)
 
     return trainer
@@ -308,7 +322,10 @@ def test_every_estimator_takes_every_critic_and_its_share(make: Make, estimator:
         adv_weight=0.25, adv_scale="gradient", adv_estimator=estimator, adv_critics="both",
         realism_warmup=0, rollout=12, kl_weight=0.1, entropy_weight=0.1,
     )  # fmt: skip
+    assert trainer.term is not None
+    assert trainer.term.realism is not None
     for step in range(2):
+        trainer.term.realism.accuracy = trainer.settings.realism_winning  # else it is not heard
         metrics = trainer.train_step(step)
         for name in ("adversarial", "realism"):
             assert metrics[f"{name}/share"] == pytest.approx(0.25, rel=1e-3)

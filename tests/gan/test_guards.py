@@ -154,7 +154,8 @@ def make(
     practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
 ) -> Make:
     def trainer(**changes: Any) -> Trainer:
-        choices = {"samples": 0, "validation_windows": 4, "adv_weight": 0.3} | changes
+        choices = {"samples": 0, "validation_windows": 4, "adv_weight": 0.3,
+                   "adv_estimator": "replay"} | changes  # fmt: skip
         quiet, resume = choices.pop("quiet", True), choices.pop("resume", False)
         folder = tmp_path / str(choices.pop("folder", "run"))
         settings = tiny_settings(**choices)
@@ -393,7 +394,7 @@ def test_the_entropy_bonus_asks_for_entropy(make: Make, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("changes", "ranks", "least"),
     [
-        ({"adv_weight": 0.1, "adv_critics": "realism"}, 3, 3),
+        ({"adv_weight": 0.1, "adv_critics": "realism", "adv_estimator": "replay"}, 3, 3),
         ({"adv_weight": 0.0, "reward_weight": 0.1}, 2, 4),
         ({"adv_weight": 0.1, "adv_critics": "realism", "adv_estimator": "reinforce"}, 2, 4),
     ],

@@ -32,7 +32,8 @@ def make(
 ) -> Make:
     def trainer(**changes: Any) -> Trainer:
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        return Trainer(practice_corpus, folder, tiny_settings(**changes), quiet=True)
+        settings = tiny_settings(**{"adv_estimator": "replay"} | changes)
+        return Trainer(practice_corpus, folder, settings, quiet=True)
 
     return trainer
 
