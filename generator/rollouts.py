@@ -2,10 +2,13 @@
 
 A training step's rollout is hundreds of small steps; captured, they cost a launch each. They run in
 the weights' own precision then, whatever the autocast, and so should the replay that draws them
-again.
+again. On a CPU small steps are faster in float32 than with the autocast and its conversions;
+a parallel pass is faster in bfloat16, and draws as many of the tokens again (0.994).
 
 Shapes: B batch, P prefix tokens, S sampled tokens, V vocabulary.
 """
+
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -42,10 +45,12 @@ class Rollouts:
     def __call__(self, prefix: Tensor, steps: int, generator: torch.Generator) -> Rollout:
         """Continues prefix (B, P) by `steps` tokens, with noise of `generator`."""
         if not self.captured:
-            return rollout(
-                self.model, self.grammar, prefix, steps,
-                generator=generator, temperature=self.temperature,
-            )  # fmt: skip
+            own = prefix.device.type == "cpu"
+            with torch.autocast("cpu", enabled=False) if own else nullcontext():
+                return rollout(
+                    self.model, self.grammar, prefix, steps,
+                    generator=generator, temperature=self.temperature,
+                )  # fmt: skip
         return self.drawn(prefix, steps, generator)
 
     @torch.no_grad()

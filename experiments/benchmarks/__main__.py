@@ -23,11 +23,14 @@ def bench() -> None:
               show_default=True, help="New tokens a rollout.")  # fmt: skip
 @click.option("--pairs", default=5, show_default=True, help="Pairs of steps timed.")
 @click.option("--size", default="small", show_default=True, help="small, base or large.")
-def steps(batch: int, length: int, rollouts: tuple[int, ...], pairs: int, size: str) -> None:
+@click.option("--estimator", default="reinforce", show_default=True, help="Or replay, teacher.")
+def steps(
+    batch: int, length: int, rollouts: tuple[int, ...], pairs: int, size: str, estimator: str
+) -> None:
     """Time adversarial steps against plain ones; one line of JSON a setting."""
     from experiments.benchmarks.step_cost import compare
 
-    for result in compare(batch, length, rollouts, pairs, size):
+    for result in compare(batch, length, rollouts, pairs, size, estimator):
         print(json.dumps(result))
 
 

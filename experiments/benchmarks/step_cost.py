@@ -31,7 +31,14 @@ def quartiles(values: np.ndarray) -> list[float]:
 
 
 def measure(
-    corpus: Corpus, folder: Path, batch: int, length: int, rollout: int, pairs: int, size: str
+    corpus: Corpus,
+    folder: Path,
+    batch: int,
+    length: int,
+    rollout: int,
+    pairs: int,
+    size: str,
+    estimator: str,
 ) -> dict:
     """Seconds of plain and adversarial steps, and their ratio, over `pairs` pairs."""
     model = build_discriminator(CNNSettings(), TokenTable.of(corpus.representation))
@@ -41,7 +48,7 @@ def measure(
         TrainSettings,
         {
             "batch": batch, "length": length, "rollout": rollout, "adv_batch": batch,
-            "adv_weight": 0.1, "adv_ramp": 0, "adv_every": 2, "bos_share": 0.0, "samples": 0,
+            "adv_weight": 0.1, "adv_estimator": estimator, "adv_ramp": 0, "adv_every": 2, "bos_share": 0.0, "samples": 0,
             "discriminator": str(folder / "classifier"),
             "generator": sized("transformer", size) | {"dropout": 0.0, "max_length": 1024},
             "validation_windows": 1,
@@ -58,6 +65,7 @@ def measure(
     plain, adversarial = np.array(seconds[2:]).reshape(-1, 2).T
     return {
         "size": size,
+        "estimator": estimator,
         "batch": batch,
         "length": length,
         "rollout": rollout,
@@ -70,11 +78,18 @@ def measure(
 
 
 def compare(
-    batch: int, length: int, rollouts: tuple[int, ...], pairs: int, size: str = "small"
+    batch: int,
+    length: int,
+    rollouts: tuple[int, ...],
+    pairs: int,
+    size: str = "small",
+    estimator: str = "reinforce",
 ) -> Iterator[dict[str, Any]]:
     """Yields `measure` for each rollout, on one small corpus composed for it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         corpus, _ = build([write_practice(folder / "midi", 60)], folder / "corpus", workers=1)
         for rollout in rollouts:
-            yield measure(corpus, folder / str(rollout), batch, length, rollout, pairs, size)
+            yield measure(
+                corpus, folder / str(rollout), batch, length, rollout, pairs, size, estimator
+            )
