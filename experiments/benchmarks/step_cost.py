@@ -48,7 +48,8 @@ def measure(
         TrainSettings,
         {
             "batch": batch, "length": length, "rollout": rollout, "adv_batch": batch,
-            "adv_weight": 0.1, "adv_estimator": estimator, "adv_ramp": 0, "adv_every": 2, "bos_share": 0.0, "samples": 0,
+            "adv_weight": 0.1, "adv_estimator": estimator, "adv_ramp": 0, "adv_every": 2,
+            "bos_share": 0.0, "samples": 0,
             "discriminator": str(folder / "classifier"),
             "generator": sized("transformer", size) | {"dropout": 0.0, "max_length": 1024},
             "validation_windows": 1,
