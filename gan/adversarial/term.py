@@ -86,10 +86,10 @@ class AdversarialTerm:
     ) -> None:
         self.settings, self.compute, self.ranks = settings, compute, ranks
         rewarded = bool(settings.reward_weight) or settings.adv_estimator == "reinforce"
-        if settings.adv_batch < (1 + rewarded) * ranks.world:
+        if settings.adv_batch < (least := max(1 + rewarded, ranks.world)):
             raise UserError(
                 f"--adv-batch {settings.adv_batch}: too few rollouts for {ranks.world} rank(s); "
-                f"use at least {(1 + rewarded) * ranks.world}"
+                f"use at least {least}"
             )
         self.model, self.critic = model, critic
         self.representation = corpus.representation

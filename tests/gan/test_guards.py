@@ -395,8 +395,9 @@ def test_the_entropy_bonus_asks_for_entropy(make: Make, monkeypatch: pytest.Monk
     ("changes", "ranks", "least"),
     [
         ({"adv_weight": 0.1, "adv_critics": "realism", "adv_estimator": "replay"}, 3, 3),
-        ({"adv_weight": 0.0, "reward_weight": 0.1}, 2, 4),
-        ({"adv_weight": 0.1, "adv_critics": "realism", "adv_estimator": "reinforce"}, 2, 4),
+        ({"adv_weight": 0.0, "reward_weight": 0.1}, 1, 2),
+        ({"adv_weight": 0.1, "adv_critics": "realism", "adv_estimator": "reinforce"}, 1, 2),
+        ({"adv_weight": 0.1, "adv_critics": "realism", "adv_estimator": "reinforce"}, 3, 3),
     ],
 )
 def test_too_few_rollouts_are_refused(
