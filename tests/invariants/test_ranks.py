@@ -105,7 +105,7 @@ def test_other_ranks_draw_other_rollouts(
     finish(launch(2, flags(practice_corpus, tmp_path / "run", **changes)))
     first = metrics(tmp_path / "run")[1]
     assert first["adversarial/replay_agreement"] == 1.0
-    assert first["loss/adversarial"] > 0
+    assert first["gradient/adversarial"] > 0
 
 
 def test_ranks_share_one_generator_one_critic_and_no_past(
