@@ -25,7 +25,12 @@ def test_the_first_five_steps(
     practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
 ) -> None:
     settings = tiny_settings(
-        adv_weight=0.5, batch=4, adv_batch=4, learning_rate=0.01, generator={"dropout": 0.0}
+        adv_weight=0.5,
+        adv_estimator="replay",
+        batch=4,
+        adv_batch=4,
+        learning_rate=0.01,
+        generator={"dropout": 0.0},
     )
     trainer = Trainer(practice_corpus, tmp_path / "run", settings, quiet=True)
     steps = [trainer.train_step(step) for step in range(5)]
