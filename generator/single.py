@@ -51,7 +51,7 @@ class SingleSteps:
     """
 
     def __init__(self, model: "Transformer", cache: "KeyValueCache") -> None:
-        self._model, self._cache = model, cache
+        self._cache = cache
         self._centred = model.settings.norm == "layer"
         blocks: list[Block] = list(model.blocks)  # type: ignore[arg-type]
         self._epsilon = float(model.norm.eps)  # type: ignore[arg-type]

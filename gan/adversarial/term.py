@@ -223,8 +223,8 @@ class AdversarialTerm:
             found["realism"] = loss, settings.adv_weight * settings.realism_share * skill
         if self._docks is not None:
             after, docked = rewards.rewards(drawn.ids.cpu().numpy(), self._docks)
-            found_worth = torch.from_numpy(after).float().to(drawn.raw.device)
-            advantages = leave_one_out(found_worth, self.ranks)
+            earned = torch.from_numpy(after).float().to(drawn.raw.device)
+            advantages = leave_one_out(earned, self.ranks)
             found["reward"] = policy_gradient(drawn, advantages), settings.reward_weight
             measured |= docked
         happened = drawn.ids != PAD
