@@ -42,7 +42,8 @@ def _shared(command: Command) -> Command:
             click.option("--frontier", is_flag=True, help="Also sweep temperature and top-p."),
             click.option("--shown", default=8, show_default=True, type=click.IntRange(0),
                          help="Samples on the page."),
-            click.option("--out", required=True, type=Path, help="Folder for what was found."),
+            click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path),
+                         help="Folder for what was found."),
             click.option("--device", default="auto", show_default=True),
             click.option("--quiet", is_flag=True, help="Print nothing but errors."),
         ]
@@ -103,6 +104,7 @@ def _run(
 
     # What is quickly refused comes first: sampling may take an hour.
     wanted = systems.named(words)
+    click.get_current_context().with_resource(sole_writer(out.absolute()))
     rates = read_ratings(*ratings) if ratings else []
     compute = engine(device, "fp32")
     panel = None
@@ -114,6 +116,9 @@ def _run(
         real, split, exclude_sources, length, max(count, 64)
     )
     pieces = real_jazz.pieces
+    sources = [
+        systems.opened(name, where, representation, str(compute.device)) for name, where in wanted
+    ]
     for path, reason in real_jazz.refused:
         click.echo(f"left out {path}: {reason}", err=True)
     known = None
@@ -127,10 +132,10 @@ def _run(
     truth = reference.judged(REAL, pieces)
     found, measured = [], []
     sweeps: dict[str, dict[str, comparison.Measured]] = {}
-    for name, where in wanted:
+    for source in sources:
         system = systems.written(
-            name, where, representation, count, length, seed, str(compute.device),
-            SWEEP if frontier else (), temperature=temperature, top_p=top_p, opening=8,
+            source, representation, count, length, seed, SWEEP if frontier else (),
+            temperature=temperature, top_p=top_p, opening=8,
         )  # fmt: skip
         for path, reason in system.refused:
             click.echo(f"left out {path}: {reason}", err=True)
@@ -143,12 +148,12 @@ def _run(
         for key in narration.MEASURES:
             if f"{key}_real" in result.figures:
                 truth.figures.setdefault(key, result.figures[f"{key}_real"])
-        sweeps[name] = {
-            setting: reference.judged(name, music) for setting, music in system.sweep.items()
+        sweeps[source.name] = {
+            setting: reference.judged(source.name, music) for setting, music in system.sweep.items()
         }
         found.append(system)
         measured.append(result)
-        say(f"{name}: {len(system.pieces)} pieces")
+        say(f"{source.name}: {len(system.pieces)} pieces")
         if "frechet" not in result.figures:
             say(f"  too few pieces for distances and novelty: {comparison.FEWEST} of each needed")
     comparison.beside_first(measured)
@@ -175,11 +180,10 @@ def _run(
         },
         "ratings": [asdict(rate) for rate in rates],
     }
-    with sole_writer(out.absolute()):
-        write_samples(out / "samples", music)
-        write_report(content, out / "report.html")
-        write_text(out / "table.md", f"{content.verdict}\n\n{summary}{narration.markdown(extra)}")
-        write_json(out / "evaluation.json", figures)
+    write_samples(out / "samples", music)
+    write_report(content, out / "report.html")
+    write_text(out / "table.md", f"{content.verdict}\n\n{summary}{narration.markdown(extra)}")
+    write_json(out / "evaluation.json", figures)
     say(f"\n{content.verdict}\n\n{summary}\n{out / 'report.html'}")
 
 

@@ -72,35 +72,35 @@ def named(words: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
-def written(
-    name: str,
-    where: str,
-    representation: Representation,
-    count: int,
-    length: int,
-    seed: int,
-    device: str,
-    sweep: Sequence[dict[str, float]] = (),
-    **choice: Any,
-) -> Written:
-    """The music of a system: composed now, or read from its files.
+@dataclass(frozen=True)
+class Source:
+    """Where a system's music comes from.
+
+    Attributes:
+        name: of the system.
+        where: as given.
+        composer: what is to write it; None for a folder of MIDI.
+    """
+
+    name: str
+    where: str
+    composer: Composer | None
+
+
+def opened(name: str, where: str, representation: Representation, device: str) -> Source:
+    """Finds a system and loads what writes, so that a wrong one is known before any is measured.
 
     Args:
         name, where: of the system.
-        representation: what the pieces are wanted in.
-        count: pieces.
-        length: tokens of each at most.
-        seed: of the first piece.
+        representation: what its pieces will be wanted in.
         device: where to sample.
-        sweep: other choices to sample as many pieces with.
-        choice: see `generator.choice.Choice`.
 
     Raises:
         UserError: nothing there, or a generator of another representation.
     """
     place = Path(where)
     if where not in (*SHIPPED, "shipped") and _files(place) and not _is_generator(place):
-        return _read(name, place, representation, count, length)
+        return Source(name, where, None)
     if where == "shipped":
         composer = Composer.load(None, device)
     elif where in SHIPPED and not place.exists():
@@ -111,12 +111,41 @@ def written(
         raise UserError(f"{where}: no run, generator's folder or folder of MIDI; or say 'shipped'")
     if composer.representation.music_digest != representation.music_digest:
         raise UserError(f"{where}: writes other tokens than the real music is read in")
+    return Source(name, where, composer)
+
+
+def written(
+    source: Source,
+    representation: Representation,
+    count: int,
+    length: int,
+    seed: int,
+    sweep: Sequence[dict[str, float]] = (),
+    **choice: Any,
+) -> Written:
+    """The music of a system: composed now, or read from its files.
+
+    Args:
+        source: the system.
+        representation: what the pieces are wanted in.
+        count: pieces.
+        length: tokens of each at most.
+        seed: of the first piece.
+        sweep: other choices to sample as many pieces with.
+        choice: see `generator.choice.Choice`.
+
+    Raises:
+        UserError: no file of a folder can be used.
+    """
+    composer, place = source.composer, Path(source.where)
+    if composer is None:
+        return _read(source.name, place, representation, count, length)
 
     def compose(**choices: Any) -> list[np.ndarray]:
         pieces = composer.compose(count, seed, length=length, batch=32, **choices)
         return [piece.ids[piece.ids > EOS].astype(int) for piece in pieces]
 
-    result = Written(name, where, compose(**choice), composer, _curves(place))
+    result = Written(source.name, source.where, compose(**choice), composer, _curves(place))
     for other in sweep:
         label = ", ".join(f"{key.replace('_', '-')} {value:g}" for key, value in other.items())
         result.sweep[label] = compose(**(choice | {"top_p": 1.0, "opening": 0} | other))

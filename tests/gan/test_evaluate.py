@@ -19,7 +19,7 @@ from gan.evaluation.comparison import Measured, beside_first, per_note
 from gan.evaluation.confidence import share
 from gan.evaluation.distances import Interval
 from gan.evaluation.judging import JUDGES, Judges
-from gan.evaluation.systems import written
+from gan.evaluation.systems import opened, written
 
 FEW = ("--count", "12", "--length", "96", "--device", "cpu", "--shown", "2")
 
@@ -176,6 +176,28 @@ def test_bad_ratings_are_refused_before_the_music_is_written(
     assert "not an export" in result.output
 
 
+def test_a_wrong_second_system_is_refused_before_the_first_is_sampled(
+    practice_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("sampled first")
+
+    monkeypatch.setattr("gan.evaluation.systems.written", never)
+    given = ("compare", "ce", "B=nowhere", "--real", practice_corpus.folder, "--split", "train")
+    result = gan(*given, "--out", tmp_path / "out", *FEW)
+    assert result.exit_code == 1
+    assert "nowhere: no run" in result.output
+
+
+def test_a_file_in_the_place_of_the_results_is_refused(
+    practice_corpus: Corpus, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    result = gan("evaluate", "ce", "--real", practice_corpus.folder, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "is a file" in result.output
+
+
 def test_real_files_left_out_are_named_and_one_is_too_few(
     practice_music: Path, tmp_path: Path
 ) -> None:
@@ -214,7 +236,8 @@ def test_a_run_that_is_being_written_has_its_curves(
 
     (tmp_path / "generator").symlink_to(SHIPPED["ce"])
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss/ce": 2.5}\n{"step": 2, "loss/c')
-    system = written("run", str(tmp_path), practice_corpus.representation, 1, 64, 0, "cpu")
+    source = opened("run", str(tmp_path), practice_corpus.representation, "cpu")
+    system = written(source, practice_corpus.representation, 1, 64, 0)
     assert system.curves == {"cross-entropy, nats a token": [(1, 2.5)]}
 
 
