@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import BaseModel
 
 from data_tools.errors import UserError
 from discriminator.settings import MODELS, SIZES, VIEWS, sized
@@ -89,11 +90,11 @@ def _training(command: Any) -> Any:
     return command
 
 
-def _preset_for(corpus: Path, preset: str) -> dict[str, Any]:
+def _preset_for(kind: type[BaseModel], corpus: Path, preset: str) -> dict[str, Any]:
     """A preset as it suits a corpus: of the sources it leaves out, those that are there."""
     from data_tools.corpus import Corpus
 
-    layer = settings.read_preset(preset)
+    layer = settings.preset_for(kind, preset)
     if "exclude_sources" in layer:
         known = {row["source"] for row in Corpus(corpus).rows}
         layer["exclude_sources"] = [one for one in layer["exclude_sources"] if one in known]
@@ -114,7 +115,7 @@ def pretrain_disc(
     from data_tools.corpus import Corpus
     from gan.pretrain import pretrain
 
-    layers = [_preset_for(corpus, preset)] if preset else []
+    layers = [_preset_for(settings.PretrainSettings, corpus, preset)] if preset else []
     if model or size:
         # Another kind of model, or size, has other fields: the preset's do not carry over.
         for layer in layers:
@@ -153,7 +154,7 @@ def train(
     from gan.engine import engine
     from gan.ranks import joined
 
-    layers = [_preset_for(corpus, preset)] if preset else []
+    layers = [_preset_for(settings.TrainSettings, corpus, preset)] if preset else []
     if model or size:
         # Another family, or size, has other fields: the preset's do not carry over.
         for layer in layers:

@@ -300,10 +300,32 @@ class TrainSettings(Settings):
 AnySettings = TypeVar("AnySettings", bound=BaseModel)
 
 
-def preset_names() -> list[str]:
-    """The presets this package ships."""
+def preset_names(kind: type[BaseModel] | None = None) -> list[str]:
+    """The presets this package ships, all or those for one kind of settings."""
     folder = resources.files("experiments") / "presets"
-    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml"))
+    names = sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml"))
+    return [name for name in names if kind is None or not _strange(read_preset(name), kind)]
+
+
+def preset_for(kind: type[BaseModel], name: str) -> dict[str, Any]:
+    """A preset for one kind of settings; see `read_preset`.
+
+    Raises:
+        UserError: there is none, it is no YAML mapping, or it is for another command.
+    """
+    content = read_preset(name)
+    strange = _strange(content, kind)
+    # A slip of the pen is told by `build`.
+    if strange and any(not _strange(content, other) for other in (PretrainSettings, TrainSettings)):
+        raise UserError(
+            f"{name}: a preset for another command, it sets '{strange[0]}'; for this one there are "
+            f"{', '.join(preset_names(kind))}"
+        )
+    return content
+
+
+def _strange(content: dict[str, Any], kind: type[BaseModel]) -> list[str]:
+    return [str(key) for key in content if key not in kind.model_fields]
 
 
 def read_preset(name: str) -> dict[str, Any]:

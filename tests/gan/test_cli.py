@@ -170,12 +170,12 @@ def test_a_preset_leaves_out_the_sources_that_are_there(
     known = practice_corpus.rows[0]["source"]
     preset = tmp_path / "mine.yaml"
     preset.write_text(f"exclude_sources: [nowhere, {known or 'elsewhere'}]\nsteps: 7\n")
-    layer = _preset_for(practice_corpus.folder, str(preset))
+    layer = _preset_for(TrainSettings, practice_corpus.folder, str(preset))
     assert layer["steps"] == 7
     assert layer["exclude_sources"] == ([known] if known else [])
     plain = tmp_path / "plain.yaml"
     plain.write_text("steps: 3\n")
-    assert _preset_for(tmp_path / "no corpus", str(plain)) == {"steps": 3}
+    assert _preset_for(TrainSettings, tmp_path / "no corpus", str(plain)) == {"steps": 3}
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:

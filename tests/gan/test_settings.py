@@ -14,7 +14,14 @@ from data_tools.errors import UserError
 from data_tools.settings import NEUTRAL, AugmentSettings, CorpusSettings
 from gan import options
 from gan.cli import main
-from gan.settings import PretrainSettings, TrainSettings, build, preset_names, read_preset
+from gan.settings import (
+    PretrainSettings,
+    TrainSettings,
+    build,
+    preset_for,
+    preset_names,
+    read_preset,
+)
 
 COMMANDS = {
     ("train",): TrainSettings,
@@ -78,6 +85,16 @@ def test_the_shortest_window_must_not_exceed_the_longest() -> None:
 def test_an_unknown_preset_names_those_there_are() -> None:
     with pytest.raises(UserError, match=preset_names()[0]):
         read_preset("grand-piano")
+
+
+def test_a_preset_of_the_other_training_is_told_from_a_slip(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"demo-disc: .*another command.*'model'.* gen-archive"):
+        preset_for(TrainSettings, "demo-disc")
+    with pytest.raises(UserError, match=r"another command.*disc-cnn"):
+        preset_for(PretrainSettings, "adv-archive")
+    (tmp_path / "mine.yaml").write_text("steps: 3\nstepz: 4\n")
+    with pytest.raises(UserError, match="setting 'stepz': no such setting"):
+        build(TrainSettings, preset_for(TrainSettings, str(tmp_path / "mine.yaml")))
 
 
 @pytest.mark.parametrize("content", ["steps: [", "- steps\n- batch\n", "steps"])
