@@ -80,14 +80,21 @@ class ProgressBar:
             self._console.print(self._line(done, now), soft_wrap=True)
 
     def _line(self, done: int, now: float) -> str:
-        speed = (done - self._first) / max(now - self._began, 1e-9)
+        speed = self._speed(done, now)
         whole = f" of {self._total:,}" if self._total else ""
-        left = ""
-        if self._total and speed:
-            minutes, seconds = divmod(round(max(0, self._total - done) / speed), 60)
-            left = f", {minutes}:{seconds:02d} left"
-        speed_in_words = f", {rate(speed)}" if speed else ""
-        return f"{self._what}: {done:,}{whole}{speed_in_words}{left}"
+        parts = [f"{self._what}: {done:,}{whole}", rate(speed), self.left(done, now)]
+        return ", ".join(part for part in parts if part)
+
+    def left(self, done: int, now: float | None = None) -> str:
+        """How long the rest will take, in minutes and seconds; empty where nobody knows."""
+        speed = self._speed(done, time.monotonic() if now is None else now)
+        if not self._total or not speed or done >= self._total:
+            return ""
+        minutes, seconds = divmod(round((self._total - done) / speed), 60)
+        return f"{minutes}:{seconds:02d} left"
+
+    def _speed(self, done: int, now: float) -> float:
+        return (done - self._first) / max(now - self._began, 1e-9)
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()

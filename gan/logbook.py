@@ -23,6 +23,14 @@ from torch.utils.tensorboard.summary import hparams
 from gan.bars import ProgressBar
 
 SHORTEST_BAR = 2  # steps; below, a bar is nothing to look at
+# What a line on the screen holds, of dozens of figures; all are in metrics.jsonl and TensorBoard.
+HEADLINES = (
+    "loss/ce", "loss/adversarial", "loss/reward", "adversarial/share",
+    "discriminator/p_jazz_generated", "discriminator/p_jazz_real",
+    "validation/loss", "validation/auc",
+    "validation/bits_per_note", "validation/token_accuracy",
+    "train/bits_per_note", "train/token_accuracy",
+)  # fmt: skip
 
 
 class Logbook:
@@ -62,15 +70,16 @@ class Logbook:
         self._bar.update(step)
 
     def log(self, step: int, metrics: dict[str, float], show: bool = False) -> None:
-        """Records numbers under names such as "loss/ce"; `show` prints them as well."""
+        """Records numbers under names such as "loss/ce"; `show` prints the `HEADLINES` of them."""
         line = {"step": step, "seconds": round(time.monotonic() - self._began, 2)}
         self._metrics.write(json.dumps(line | {k: round(v, 6) for k, v in metrics.items()}) + "\n")
         self._metrics.flush()
         for name, value in metrics.items():
             self._board.add_scalar(name, value, step)
         if show:
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-            self._console.print(f"step {step:>6}  {shown}")
+            shown = [f"{name} {metrics[name]:.4g}" for name in HEADLINES if name in metrics]
+            left = [left] if (left := self._bar.left(step)) else []
+            self._console.print("  ".join([f"step {step:>6}", *shown, *left]))
 
     def say(self, text: str) -> None:
         """A line on the screen."""

@@ -40,7 +40,9 @@ def test_a_log_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
     lines = shown(terminal=False).splitlines()
     assert len(lines) == 3
     assert lines[1].startswith("counting: 5 of 10, ")
-    assert lines[2].endswith(", 0:00 left")
+    assert lines[1].endswith(", 0:00 left")
+    assert lines[2].startswith("counting: 10 of 10, ")
+    assert "left" not in lines[2]
     assert shown(terminal=False, total=None).splitlines()[0].startswith("counting: 1, ")
     assert shown(terminal=False, plain=False) == ""
 

@@ -199,6 +199,21 @@ def test_lines_are_json_with_step_and_seconds(
     assert capsys.readouterr().out == "step      3  loss/ce 1.235\n"
 
 
+def test_the_screen_has_the_headlines_and_how_long_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("gan.bars.time.monotonic", lambda: now)
+    figures = {"validation_bits/Pitch": 3.0, "validation/bits_per_note": 9.5, "loss/ce": 1.0}
+    with Logbook(tmp_path, steps=100) as log:
+        now = 60.0
+        log.log(25, figures, show=True)
+    assert capsys.readouterr().out == (
+        "step     25  loss/ce 1  validation/bits_per_note 9.5  3:00 left\n"
+    )
+    assert figures.keys() < json.loads((tmp_path / "metrics.jsonl").read_text()).keys()
+
+
 def test_the_newest_is_kept_past_a_million_steps(tmp_path: Path) -> None:
     run = Run(tmp_path / "run", TrainSettings())
     for step in (999_500, 999_750, 1_000_000):
