@@ -45,6 +45,13 @@ class Ranks:
         """This rank's part of `count` places."""
         return range(self.rank, count, self.world)
 
+    def weight(self, mine: int, whole: float) -> float:
+        """What this rank's mean over `mine` of `whole` things counts for, where ranks are averaged.
+
+        One where all ranks have as many.
+        """
+        return self.world * mine / whole
+
     def total(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all ranks."""
         if self.world > 1:

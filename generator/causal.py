@@ -26,11 +26,15 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention (B, H, T, D) of each position to itself and those before.
 
     Equals `scaled_dot_product_attention(..., is_causal=True)` up to rounding, and is that where no
-    gradient is asked for and off the CPU.
+    gradient is asked for and off the CPU. In bfloat16 its scores are rounded before the softmax,
+    which the fused kernel's are not: where attention is sharp its errors are some times as large.
     """
     length = query.shape[2]
     learning = torch.is_grad_enabled() and query.requires_grad
     if learning and query.device.type == "cpu" and SHORTEST <= length <= LONGEST:
+        if torch.is_autocast_enabled("cpu"):  # which the products of the backward know nothing of
+            kind = torch.get_autocast_dtype("cpu")
+            query, key, value = query.to(kind), key.to(kind), value.to(kind)
         mixed: Tensor = _Blocks.apply(query, key, value)
         return mixed
     return F.scaled_dot_product_attention(query, key, value, is_causal=length > 1)

@@ -18,7 +18,7 @@ from generator.choice import Choice
 from generator.grammar import Grammar
 from generator.graphs import GraphedDraws, drawable, static
 from generator.model import GeneratorModel
-from generator.sampling import Rollout, gumbel, rollout
+from generator.sampling import Evaluation, Rollout, gumbel, rollout
 from generator.transformer import KeyValueCache, Transformer
 
 
@@ -60,9 +60,7 @@ class Rollouts:
         noise = gumbel((batch, steps, self.model.vocab_size), generator, prefix.device)
         draws = self._of(batch, start, steps)
         draws.cache.clear()
-        training = self.model.training
-        self.model.eval()
-        with torch.autocast(prefix.device.type, enabled=False):
+        with Evaluation(self.model), torch.autocast(prefix.device.type, enabled=False):
             if start > 1:
                 self.model.step(prefix[:, :-1], draws.cache)
             draws.begin(prefix[:, -1], self.grammar.read(prefix))
@@ -71,7 +69,6 @@ class Rollouts:
             for step in range(steps):
                 ids[:, start + step] = draws.draw(noise[:, step])
                 masks[:, step] = draws.mask
-        self.model.train(training)
         return Rollout(ids, noise, masks, start)
 
     def _of(self, batch: int, start: int, steps: int) -> GraphedDraws:

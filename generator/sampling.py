@@ -127,7 +127,7 @@ def rollout(
         noise = gumbel((batch, steps, model.vocab_size), generator, prefix.device)
     ids = torch.cat([prefix, prefix.new_full((batch, steps), PAD)], 1)
     masks = torch.empty(noise.shape, dtype=torch.bool, device=prefix.device)
-    with _Evaluation(model):
+    with Evaluation(model):
         cache = model.new_cache(batch, start + steps)
         logits = model.step(prefix, cache)
         state = grammar.read(prefix)
@@ -204,7 +204,7 @@ def stream(
     batch, start = prefix.shape
     ids = torch.cat([prefix, prefix.new_full((batch, steps), PAD)], 1)
     guided = choice.guidance != 1 and unconditioned is not None
-    with _Evaluation(model):
+    with Evaluation(model):
         readers = [_Reader(model, grammar.condition_size, prefix, steps)]
         if guided:
             assert unconditioned is not None
@@ -299,7 +299,7 @@ class _Reader:
         return self.model.step(ids, self.cache)
 
 
-class _Evaluation:
+class Evaluation:
     """Puts a model in eval mode and back, whatever happens in between."""
 
     def __init__(self, model: GeneratorModel) -> None:

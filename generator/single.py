@@ -77,7 +77,8 @@ class SingleSteps:
             gate, up = spread[: len(spread) // 2], spread[len(spread) // 2 :]
             up *= gate
             np.negative(gate, out=gate)
-            np.exp(gate, out=gate)
+            with np.errstate(over="ignore"):  # to infinity, and what is divided by it is nothing
+                np.exp(gate, out=gate)
             gate += 1
             up /= gate  # silu(gate) * up
             x += up @ layer.out

@@ -23,7 +23,9 @@ import click
 import numpy as np
 
 from data_tools.corpus import Corpus
+from data_tools.errors import UserError
 from data_tools.files import write_json
+from data_tools.representation import BOS, EOS
 from experiments.recipes.adversarial_arms import (
     ARMS,
     BY_NAME,
@@ -118,7 +120,7 @@ def draw(
     composer = Composer.load(generator, device)
     names = composer.representation.conditions
     known = [composer.representation.condition_id("label:jazz")] if "label:jazz" in names else []
-    opening = [*known, 1]
+    opening = [*known, BOS]
     grammar = Grammar(composer.representation, composer.device, min_notes=8)
     choice = Choice(temperature=temperature, top_p=top_p)
     wide = {"best": 4, "guidance": 4}.get(arm.choose, 1)
@@ -149,7 +151,7 @@ def draw(
         ids = ids[::wide]
     if arm.choose == "best":
         with torch.inference_mode():
-            music = torch.from_numpy(ids * (ids > 2)).to(composer.device)
+            music = torch.from_numpy(ids * (ids > EOS)).to(composer.device)
             logits = torch.cat(
                 [classifier.model(part, part > 0).float() for part in music.split(64)]
             )
@@ -169,9 +171,12 @@ def one(
     out = runs / f"{arm.name}-{seed}"
     began = time.monotonic()
     steps = int((COMMON | arm.changes)["steps"] * scale)
-    if arm.trains and not (out / "generator" / "generator.json").is_file():
-        train(arm, seed, corpus, bases, out, runs, steps=max(2, steps), device=device)
-    trained = time.monotonic() - began
+    trained: float | None = 0.0
+    if arm.trains:
+        whole = not out.is_dir()  # what goes on from a checkpoint, or was trained before, is not
+        if not (out / "generator" / "generator.json").is_file():
+            train(arm, seed, corpus, bases, out, runs, steps=max(2, steps), device=device)
+        trained = round(time.monotonic() - began, 1) if whole else None
     generator = out / "generator" if arm.trains else folder_of(arm, seed, bases, runs)
     out.mkdir(parents=True, exist_ok=True)
     count = max(4, int(COUNT * scale))
@@ -191,7 +196,7 @@ def one(
     write_json(
         out / "result.json",
         {
-            "arm": arm.name, "seed": seed, "training_seconds": round(trained, 1),
+            "arm": arm.name, "seed": seed, "training_seconds": trained,
             "seconds": round(time.monotonic() - began, 1),
             "bits_per_note": bits(
                 generator, Corpus(corpus), device, max(4, int(WINDOWS * scale))
@@ -200,13 +205,32 @@ def one(
     )  # fmt: skip
 
 
-def jobs(only: str) -> list[tuple[Arm, int]]:
-    """Arms and seeds, what others go on from first."""
+def jobs(only: str, runs: Path) -> list[tuple[Arm, int]]:
+    """Arms and seeds, what others go on from first.
+
+    Args:
+        only: arms by commas, or empty for all.
+        runs: where what they go on from may lie.
+
+    Raises:
+        UserError: there is no such arm, or what one goes on from is neither named nor there.
+    """
+    names = only.split(",") if only else list(BY_NAME)
+    for name in names:
+        if name not in BY_NAME:
+            raise UserError(f"no arm '{name}'; there are: {', '.join(BY_NAME)}")
+        arm = BY_NAME[name]
+        if (
+            arm.base in BY_NAME
+            and arm.base not in names
+            and not all(_ready(arm, seed, runs) for seed in range(arm.seeds))
+        ):
+            raise UserError(f"{name} goes on from {arm.base}, which is not done; add it to --only")
     found = [
         (arm, seed)
         for seed in range(max(arm.seeds for arm in ARMS))
         for arm in ARMS
-        if seed < arm.seeds and (not only or arm.name in only.split(","))
+        if seed < arm.seeds and arm.name in names
     ]
     # The first arms of all seeds before the last arms of any: an experiment cut short has them.
     return sorted(found, key=lambda job: (job[0].last, job[1]))
@@ -218,14 +242,33 @@ def _ready(arm: Arm, seed: int, runs: Path) -> bool:
 
 def _given_up(base: str, runs: Path) -> bool:
     """Whether a base failed, or nobody works on it."""
-    failed, taken = runs / f"{base}.failed", runs / f"{base}.taken"
-    done = runs / base / "result.json"
-    return failed.is_dir() or not (taken.is_dir() or done.is_file())
+    if (runs / base / "result.json").is_file():
+        return False
+    return (runs / f"{base}.failed").is_dir() or not _at_work(runs / f"{base}.taken")
 
 
-def work(corpus: Path, bases: Path, runs: Path, device: str, only: str, scale: float) -> None:
-    """Takes arms from the list until all are done or taken."""
-    waiting = jobs(only)
+def _take(mark: Path) -> bool:
+    """Marks an arm as this process's, unless another has it."""
+    try:
+        with mark.open("x", encoding="ascii") as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        return False
+    return True
+
+
+def _at_work(mark: Path) -> bool:
+    """Whether the process that took an arm is still there."""
+    try:
+        os.kill(int(mark.read_text(encoding="ascii") or os.getpid()), 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return True
+
+
+def work(corpus: Path, bases: Path, runs: Path, device: str, only: str, scale: float) -> bool:
+    """Takes arms from the list until all are done or taken; whether none of its own failed."""
+    waiting, sound = jobs(only, runs), True
     while waiting:
         for arm, seed in list(waiting):
             out = runs / f"{arm.name}-{seed}"
@@ -235,15 +278,15 @@ def work(corpus: Path, bases: Path, runs: Path, device: str, only: str, scale: f
             if not _ready(arm, seed, runs):
                 continue
             waiting.remove((arm, seed))
-            try:
-                (runs / f"{arm.name}-{seed}.taken").mkdir(parents=True)
-            except FileExistsError:
+            if not _take(runs / f"{arm.name}-{seed}.taken"):
                 continue
+            began = time.monotonic()
             try:
                 one(arm, seed, corpus, bases, runs, device, scale)
-                click.echo(f"{arm.name} {seed}: done in {time.monotonic():.0f}")
+                click.echo(f"{arm.name} {seed}: done in {time.monotonic() - began:.0f} s")
             except Exception:  # one arm that fails is a row that is missing, and the rest goes on
                 traceback.print_exc()
+                sound = False
                 (runs / f"{arm.name}-{seed}.failed").mkdir(exist_ok=True)
         # What goes on from another arm waits for it, unless that one will never be there.
         waiting = [
@@ -251,6 +294,7 @@ def work(corpus: Path, bases: Path, runs: Path, device: str, only: str, scale: f
         ]
         if waiting:
             time.sleep(1)
+    return sound
 
 
 @click.command(cls=PlainCommand)
@@ -271,11 +315,15 @@ def experiment(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     runs.mkdir(parents=True, exist_ok=True)
     if workers > 1 or "ADVERSARIAL_WORKER" not in os.environ:
+        jobs(only, runs)  # a wrong name is told once
         # Marks of processes that are no more.
-        for mark in (*runs.glob("*.taken"), *runs.glob("*.failed")):
+        for mark in runs.glob("*.taken"):
+            mark.unlink()
+        for mark in runs.glob("*.failed"):
             mark.rmdir()
     if workers == 1:
-        work(corpus, bases, runs, device, only, scale)
+        if not work(corpus, bases, runs, device, only, scale):
+            raise UserError("some arms failed; the same command tries them again")
         return
     words = [
         "--corpus", corpus, "--bases", bases, "--out", runs, "--device", device, "--only", only,
@@ -284,8 +332,9 @@ def experiment(
     command = [sys.executable, "-m", "experiments.recipes.adversarial", *map(str, words)]
     environment = os.environ | {"ADVERSARIAL_WORKER": "1"}
     processes = [subprocess.Popen(command, env=environment) for _ in range(workers)]
-    for process in processes:
-        process.wait()
+    codes = [process.wait() for process in processes]
+    if any(codes):
+        raise UserError("some arms failed; the same command tries them again")
 
 
 if __name__ == "__main__":

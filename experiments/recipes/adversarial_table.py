@@ -18,6 +18,7 @@ import numpy as np
 
 from data_tools.corpus import Corpus
 from data_tools.files import write_json, write_text
+from data_tools.representation import EOS
 from experiments.recipes.adversarial_arms import ARMS, EXCLUDED, LENGTH, Arm
 from gan.adversarial import guards, rewards
 from gan.evaluation.comparison import LOOPS
@@ -29,6 +30,7 @@ from gan.plain import PlainCommand
 
 FINAL = ("harmony", "rhythm")
 COPIES = 40  # pieces a seed whose longest run in the training set is looked for
+SHORTEST, FEW = 32, 40  # tokens of a piece that is measured; more pieces than these are measured
 PLAIN, COOL = "t1-p1", "t0.9-p1"
 MUSICAL = (
     "pitch_class_entropy_1", "pitch_class_entropy_4", "grooving", "chord_irregularity",
@@ -67,7 +69,7 @@ class Bench:
 
 def music(ids: np.ndarray) -> list[np.ndarray]:
     """Pieces of padded ids (N, S), without what is no music."""
-    return [row[row > 2].astype(int) for row in ids]
+    return [row[row > EOS].astype(int) for row in ids]
 
 
 def found_of(arm: Arm, runs: Path) -> list[dict[str, Any]]:
@@ -116,8 +118,8 @@ def row_of(
     row["variety"] = [round(guards.variety(each), 4) for each in pieces]
     cool = [bench.beyond(music(each["samples"][COOL])).astype(float) for each in seeds]
     row["beyond"] = told(interval(cool))
-    everything = [ids for each in pieces for ids in each if len(ids) >= 32]
-    if len(everything) > 40:
+    everything = [ids for each in pieces for ids in each if len(ids) >= SHORTEST]
+    if len(everything) > FEW:
         figures = describe(everything, bench.real, bench.representation)
         row["musical"] = {name: round(figures[name], 4) for name in MUSICAL}
         row["musical_real"] = {
@@ -151,7 +153,9 @@ def cooled(seeds: list[dict[str, Any]], bench: Bench) -> dict[str, float]:
     found["variety"] = round(
         float(np.mean([guards.variety(music(each["samples"][COOL])) for each in seeds])), 4
     )
-    long = [ids for ids in pieces if len(ids) >= 32]
+    long = [ids for ids in pieces if len(ids) >= SHORTEST]
+    if len(long) <= FEW:
+        return found
     figures = describe(long, bench.real, bench.representation)
     return found | {name: round(figures[name], 4) for name in MUSICAL}
 
@@ -223,7 +227,9 @@ def markdown(result: dict[str, Any]) -> str:
             f"{figures.get('degenerate', np.nan):.1%} | {row['beyond']['value']:.1%} | "
             f"{row['copied_run']['most']} |"
         )
-    figures = result["rows"][0]["musical_real"]
+    figures = next((row["musical_real"] for row in result["rows"] if "musical_real" in row), None)
+    if figures is None:  # samples too few to be measured
+        return "\n".join(lines) + "\n"
     lines.append(
         f"| real held-out jazz, {real['pieces']} openings | | {real['harmony/rate']:.2f} | "
         f"{real['rhythm/rate']:.2f} | {real['both/rate']:.2f} | | {real['roll/rate']:.2f} | | | "
@@ -241,7 +247,7 @@ def cool_markdown(result: dict[str, Any]) -> str:
     lines = ["| arm, temperature 0.9 | " + " | ".join(names) + " | beyond 98th |"]
     lines.append("|---|" + "---:|" * (len(names) + 1))
     for row in result["rows"]:
-        cells = " | ".join(f"{row['cool'][name]:.3g}" for name in names)
+        cells = " | ".join(f"{row['cool'].get(name, np.nan):.3g}" for name in names)
         lines.append(f"| {row['arm']} | {cells} | {row['beyond']['value']:.1%} |")
     return "\n".join(lines) + "\n"
 

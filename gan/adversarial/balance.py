@@ -22,7 +22,7 @@ class Balanced:
     Attributes:
         adversarial: weighted gradient of the adversarial loss at its own.
         weight: what the adversarial loss was multiplied by.
-        share: norm of `adversarial` over norm of `ce`.
+        share: norm of `adversarial` over cross-entropy's.
     """
 
     adversarial: Tensor
@@ -41,7 +41,7 @@ def norm_at_logits(gradients: Sequence[Tensor], ranks: Ranks = ALONE) -> float:
 
 
 def balance(
-    ce: Tensor | float,
+    ce_norm: float,
     adversarial: Tensor,
     weight: float,
     scale: Literal["loss", "gradient"],
@@ -50,13 +50,12 @@ def balance(
     """Weighs two gradients.
 
     Args:
-        ce: gradient of cross-entropy at its logits, any shape, or its norm.
+        ce_norm: norm of the gradient of cross-entropy at its logits; see `norm_at_logits`.
         adversarial: gradient of the adversarial loss at its own, any shape.
         weight: multiplies the loss, or is the share of norms wanted.
         scale: which of the two.
         ranks: norms are over all of them.
     """
-    ce_norm = norm_at_logits([ce], ranks) if isinstance(ce, Tensor) else ce
     adversarial_norm = norm_at_logits([adversarial], ranks)
     factor = weight
     if scale == "gradient":

@@ -162,7 +162,8 @@ class StyleCritic:
         """Logits (B,) as a reward (B,), which stops growing where the loss stops."""
         if self._loss == "matching":
             return losses.worth(logits, self.real_logits, self._everyone(logits, ranks))
-        return logits.clamp(max=self.real_median) if self._loss == "hinge" else logits
+        # From zero downwards: rounding would tell clamped scores of any other height apart.
+        return (logits - self.real_median).clamp(max=0) if self._loss == "hinge" else logits
 
     def _everyone(self, logits: Tensor, ranks: Ranks) -> Tensor:
         if ranks.world == 1:

@@ -1,9 +1,10 @@
 """What keeps adversarial training from ruining the music while a score rises.
 
 A small divergence from the cross-entropy model and an entropy bonus hold the generator back at
-every step. A watch looks at validations: it takes the run back when held-out bits per note rise or
-variety falls, and raises an alarm when the discriminator's opinion rises and that of a judge, which
-never gave a gradient, does not (reward hacking; Gao et al. 2023 measure it for reward models).
+every adversarial step, after damage as before. A watch looks at validations: it takes the run back
+when held-out bits per note rise or variety falls, and raises an alarm when the discriminator's
+opinion rises and that of a judge, which never gave a gradient, does not (reward hacking; Gao et al.
+2023 measure it for reward models).
 
 Shapes: B rollouts, S tokens, V vocabulary.
 """

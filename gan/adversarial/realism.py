@@ -2,9 +2,9 @@
 
 It owns its model, its optimizer and a store of what the generator wrote before (Shrivastava et al.
 2017), and learns only while it is not already winning: a critic that is sure teaches nothing. Real
-music goes on from the very prompts the rollouts went on from, so place, length and opening tell
-nothing. Elsewhere a critic learning along kept a generator's diversity (GAPT, ICLR 2026); in this
-project's results it and the frozen one are level.
+music goes on from the very prompts the rollouts went on from and is heard for as long as what it is
+shown beside, so place, length and opening tell nothing. Elsewhere a critic learning along kept a
+generator's diversity (GAPT, ICLR 2026); in this project's results it and the frozen one are level.
 
 Shapes: B pieces, S tokens, V the discriminator's vocabulary.
 """
@@ -21,7 +21,7 @@ from discriminator.models import build_one
 from discriminator.notes import TokenTable
 from discriminator.settings import CNNSettings
 from gan.adversarial import losses
-from gan.engine import adamw, derived_seed
+from gan.engine import adamw, check_finite, derived_seed
 from gan.ranks import ALONE, Ranks
 
 RealismLoss = Literal["non_saturating", "hinge", "relativistic", "wasserstein"]
@@ -41,7 +41,7 @@ class RealismCritic:
         smoothing: of the real label.
         spectral: bound each layer's slope by spectral norm (Miyato et al. 2018).
         store: batches of old samples it is reminded of.
-        seed: of its first weights.
+        seed: of its first weights and its dropout.
         device: where.
     """
 
@@ -66,6 +66,7 @@ class RealismCritic:
                     spectral_norm(module)
         self.model = model.to(device)
         self.size = representation.music_size
+        self.seed = seed
         self.kind, self.winning, self.slope = loss, winning, slope
         self.smoothing, self.store = smoothing, store
         self.optimizer = adamw(self.model, rate, 0.01)
@@ -84,6 +85,7 @@ class RealismCritic:
         logits = self.logits(rows, real)
         if self.kind == "relativistic":
             with torch.no_grad():
+                music = music * real  # for as long as the rows are music
                 known = self.logits(music, music > EOS)
             result = losses.relativistic(logits, known)
         elif self.kind == "wasserstein" or self.kind == "hinge":
@@ -115,8 +117,9 @@ class RealismCritic:
 
         Half of what it is shown as generated is remembered, once there is something to remember.
         """
-        torch.manual_seed(derived_seed(step, "realism dropout", *ranks.own()))
+        torch.manual_seed(derived_seed(self.seed, "realism dropout", step, *ranks.own()))
         fakes = self._remembered(generated.clone(), step)
+        music = music * (fakes > EOS)  # a rollout may end early, a real passage goes on
         self.model.train().requires_grad_(True)
         learns = self.accuracy < self.winning
         rows = F.one_hot(music * (music > EOS), self.size).float()
@@ -133,10 +136,14 @@ class RealismCritic:
             loss = losses.tells_apart(fake, real, self.smoothing)
         # Of pairs: where there is no zero to be above, one can still be above the other.
         share = (real.detach()[:, None] > fake.detach()[None]).float().mean()
-        right = float(ranks.total(share)) / ranks.world
+        whole = float(ranks.total(share.new_tensor(float(len(generated)))))
+        mine = ranks.weight(len(generated), whole)
+        right = float(ranks.total(mine * share)) / ranks.world
         self.accuracy = MEMORY * self.accuracy + (1 - MEMORY) * right
         if learns:
-            total = loss + self._penalty(rows, real, fakes)
+            total = mine * (loss + self._penalty(rows, real, fakes))
+            mean = ranks.total(total.detach()) / ranks.world
+            check_finite(mean, "realism critic's loss", step)
             self.optimizer.zero_grad()
             total.backward()
             for weight in self.model.parameters():
@@ -171,7 +178,7 @@ class RealismCritic:
         if known and half:
             generated[half:] = known[step % len(known)][half:].to(generated.device)
         if self.store:
-            self.old = [*self.old, fresh][-self.store :]
+            self.old = [*self.old, fresh.cpu()][-self.store :]
         return generated
 
     def state_dict(self) -> dict[str, Any]:

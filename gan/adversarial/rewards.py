@@ -31,7 +31,6 @@ class Heard:
         place: (N,) the note's token.
         pitch: (N,).
         onset: (N,) seconds, or beats half as long.
-        moment: (N,) which moment a note belongs to.
         times: (M,) the moments' onsets.
         first: (M,) token of each moment's first note.
     """
@@ -40,7 +39,6 @@ class Heard:
     place: np.ndarray
     pitch: np.ndarray
     onset: np.ndarray
-    moment: np.ndarray
     times: np.ndarray
     first: np.ndarray
 
@@ -61,7 +59,7 @@ def hear(ids: np.ndarray, representation: Representation) -> Heard:
     new = np.diff(onset, prepend=-np.inf) > 1e-9
     return Heard(
         len(ids), place, representation.token_values[ids[place]].astype(int), onset,
-        np.cumsum(new) - 1, onset[new], place[new],
+        onset[new], place[new],
     )  # fmt: skip
 
 
@@ -111,7 +109,7 @@ def entropy(values: np.ndarray) -> float:
 
 def steps_of(heard: Heard) -> np.ndarray:
     """(M,) time from the moment before in twenty-fifths of a second, -1 for the first."""
-    return np.round(np.diff(heard.times, prepend=np.nan) * 25).astype(float)
+    return np.nan_to_num(np.round(np.diff(heard.times, prepend=np.nan) * 25), nan=-1.0)
 
 
 def _waits(heard: Heard) -> np.ndarray:
@@ -124,7 +122,7 @@ def _waits(heard: Heard) -> np.ndarray:
 def measured(heard: Heard) -> dict[str, float]:
     """The statistic that each part looks at."""
     waits = _waits(heard)
-    steps = np.nan_to_num(steps_of(heard), nan=-1.0)
+    steps = steps_of(heard)
     return {
         "run": float(runs(heard.pitch).max(initial=0)),
         "phrases": float(repeated(heard.pitch).mean()) if len(heard.pitch) else 0.0,
@@ -181,7 +179,7 @@ def docks(ids: np.ndarray, representation: Representation, bounds: Bounds) -> di
     for name, offends in (("phrases", repeated(heard.pitch)), ("bars", copied(heard))):
         if found[name] > bounds.high[name]:
             result[name][heard.place] = offends * (1 - bounds.high[name] / found[name])
-    steps = np.nan_to_num(steps_of(heard), nan=-1.0)
+    steps = steps_of(heard)
     result["rhythm"][heard.first] = runs(steps) > bounds.high["rhythm"]
     result["silence"][heard.first] = np.clip(_waits(heard) - bounds.high["silence"], 0, 1)
     for name in bounds.low:

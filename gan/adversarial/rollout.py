@@ -1,4 +1,4 @@
-"""Where the adversarial term's tokens come from: four estimators of one gradient.
+"""Where the adversarial term's tokens come from: four estimators of its gradient.
 
 `replay` samples on the cache without gradient and then reads the finished tokens in one parallel
 pass, in which each position's gradient is that of unrolling with every token detached. `unroll` is
@@ -123,14 +123,17 @@ def leave_one_out(rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
     return (rewards - mean) * count / (count - 1)
 
 
-def policy_gradient(drawn: Replay, advantages: Tensor) -> Tensor:
+def policy_gradient(drawn: Replay, advantages: Tensor, ranks: Ranks = ALONE) -> Tensor:
     """The loss whose gradient is REINFORCE's: mean over tokens of -advantage * log p.
 
     Args:
         drawn: see there.
         advantages: (B,) of whole rollouts, or (B, S) of tokens.
+        ranks: the mean is over the tokens of all of them; each gives its part of it times their
+            number, since ranks are averaged.
     """
     if advantages.dim() == 1:
         advantages = advantages[:, None]
     drawn_here = drawn.ids != PAD
-    return -(advantages * drawn.log_probabilities()).sum() / drawn_here.sum()
+    count = ranks.total(drawn_here.sum()) / ranks.world
+    return -(advantages * drawn.log_probabilities()).sum() / count

@@ -161,9 +161,12 @@ class AdversarialTerm:
             mean = self.ranks.total(loss.detach()) / self.ranks.world
             check_finite(mean, f"{name} loss", step)
             (gradient,) = torch.autograd.grad(loss, drawn.raw, retain_graph=True)
-            fixed = name in ("kl", "entropy")  # their weights are of the loss by nature
-            scale = "loss" if fixed else settings.adv_scale
-            weighed = balance(ce_norm, gradient, share * weight, scale, self.ranks)
+            # What holds the generator back has a weight of the loss by nature, and keeps it when
+            # damage has cost the term half of its own.
+            holds = name in ("kl", "entropy")
+            scale = "loss" if holds else settings.adv_scale
+            force = share / self.watch.backoff if holds else share
+            weighed = balance(ce_norm, gradient, force * weight, scale, self.ranks)
             measured |= {
                 f"loss/{name}": float(mean),
                 f"gradient/{name}": weighed.share * ce_norm,
@@ -186,8 +189,12 @@ class AdversarialTerm:
     def _losses(
         self, step: int, drawn: Replay, rows: Tensor, music: Tensor, measured: dict[str, float]
     ) -> dict[str, tuple[Tensor, float]]:
-        """Every loss by name, with its full weight; adds to what was measured."""
+        """Every loss by name, with its full weight; adds to what was measured.
+
+        A loss that is a mean over rollouts is weighed by how many of them are this rank's.
+        """
         settings = self.settings
+        mine = self.ranks.weight(len(rows), settings.adv_batch)
         found: dict[str, tuple[Tensor, float]] = {}
         if settings.adv_estimator == "reinforce":
             rows = rows.detach()
@@ -202,22 +209,22 @@ class AdversarialTerm:
             }
             if settings.adv_estimator == "reinforce":
                 score = self.critic.score(logits.detach(), self.ranks)
-                loss = policy_gradient(drawn, leave_one_out(score, self.ranks))
+                loss = policy_gradient(drawn, leave_one_out(score, self.ranks), self.ranks)
             else:
-                loss = self.critic.loss(logits, self.ranks)
+                loss = mine * self.critic.loss(logits, self.ranks)
             pull = 1.0
             if settings.adv_scale == "gradient":
-                worth = self.ranks.total(self.critic.loss(logits.detach(), self.ranks))
-                pull = self.critic.pull(float(worth) / self.ranks.world, settings.adv_batch)
+                far = self.ranks.total(mine * self.critic.loss(logits.detach(), self.ranks))
+                pull = self.critic.pull(float(far) / self.ranks.world, settings.adv_batch)
                 measured["adversarial/pull"] = pull
             found["adversarial"] = loss, settings.adv_weight * pull
-        heard = step >= settings.adv_start + settings.realism_warmup
+        heard = step >= settings.adv_start + settings.realism_warmup * settings.adv_every
         if self.realism is not None and heard:
             if settings.adv_estimator == "reinforce":
                 score = self.realism.score(rows, drawn.real)
-                loss = policy_gradient(drawn, leave_one_out(score, self.ranks))
+                loss = policy_gradient(drawn, leave_one_out(score, self.ranks), self.ranks)
             else:
-                loss = self.realism.loss(rows, drawn.real, music)
+                loss = mine * self.realism.loss(rows, drawn.real, music)
             skill = self.realism.skill if settings.adv_scale == "gradient" else 1.0
             measured["realism/skill"] = skill
             found["realism"] = loss, settings.adv_weight * settings.realism_share * skill
@@ -225,14 +232,14 @@ class AdversarialTerm:
             after, docked = rewards.rewards(drawn.ids.cpu().numpy(), self._docks)
             earned = torch.from_numpy(after).float().to(drawn.raw.device)
             advantages = leave_one_out(earned, self.ranks)
-            found["reward"] = policy_gradient(drawn, advantages), settings.reward_weight
+            found["reward"] = policy_gradient(drawn, advantages, self.ranks), settings.reward_weight
             measured |= docked
         happened = drawn.ids != PAD
         if self.reference is not None:
-            found["kl"] = self._divergence(drawn, happened), settings.kl_weight
+            found["kl"] = mine * self._divergence(drawn, happened), settings.kl_weight
         if settings.entropy_weight:
             spread = guards.entropy(drawn.scores, happened)
-            found["entropy"] = -spread, settings.entropy_weight
+            found["entropy"] = -mine * spread, settings.entropy_weight
         return found
 
     def _drawn(self, step: int, prefix: Tensor, music: Tensor) -> tuple[Replay, Tensor]:
@@ -263,7 +270,10 @@ class AdversarialTerm:
         return drawn, rows
 
     def _rollout_precision(self) -> AbstractContextManager[object]:
-        """A replay must draw again what was drawn: it computes as the rollout did."""
+        """A replay must draw again what was drawn, so it computes as captured draws did.
+
+        On a CPU it may compute in bfloat16 what was drawn in float32: see `generator.rollouts`.
+        """
         captured = self.rollouts.captured
         return nullcontext() if captured else self.compute.autocast()
 

@@ -3,6 +3,9 @@ music it names, with the samples its table needs; and a failed arm costs its own
 """
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import torch
 import yaml
 
 from data_tools.corpus import Corpus
+from data_tools.errors import UserError
 from data_tools.representation import EOS, PAD, Representation
 from discriminator.classifier import Classifier
 from experiments.recipes import adversarial as recipe
@@ -44,7 +48,7 @@ def test_arms_have_names_of_their_own() -> None:
 
 
 def test_what_others_go_on_from_comes_first() -> None:
-    order = [(arm.name, seed) for arm, seed in recipe.jobs("")]
+    order = [(arm.name, seed) for arm, seed in recipe.jobs("", Path())]
     assert len(set(order)) == len(order) == sum(arm.seeds for arm in ARMS)
     for name, seed in order:
         base = BY_NAME[name].base
@@ -53,17 +57,24 @@ def test_what_others_go_on_from_comes_first() -> None:
 
 
 def test_the_first_arms_of_all_seeds_come_before_the_last_of_any() -> None:
-    lasts = [(arm.last, seed) for arm, seed in recipe.jobs("")]
+    lasts = [(arm.last, seed) for arm, seed in recipe.jobs("", Path())]
     assert lasts == sorted(lasts)
     assert {last for last, _ in lasts} == {False, True}
 
 
-def test_arms_can_be_named() -> None:
-    found = recipe.jobs("scored,ce")
+def test_arms_can_be_named(tmp_path: Path) -> None:
+    found = recipe.jobs("scored,ce", tmp_path)
     assert [(arm.name, seed) for arm, seed in found] == [
         (name, seed) for seed in range(3) for name in ("ce", "scored")
     ]
-    assert recipe.jobs("nothing") == []
+    with pytest.raises(UserError, match="no arm 'nothing'; there are: ce, scored"):
+        recipe.jobs("ce,nothing", tmp_path)
+    with pytest.raises(UserError, match="best-of-4 goes on from ce, which is not done"):
+        recipe.jobs("best-of-4", tmp_path)
+    for seed in range(3):
+        (tmp_path / f"ce-{seed}").mkdir()
+        (tmp_path / f"ce-{seed}" / "result.json").write_text("{}")
+    assert len(recipe.jobs("best-of-4", tmp_path)) == 3
 
 
 def test_bases_are_where_they_lie() -> None:
@@ -124,8 +135,8 @@ def test_each_arm_is_done_once_and_a_failure_costs_its_own(
         pytest.fail("there is nothing to wait for")
 
     monkeypatch.setattr(recipe.time, "sleep", sleep)
-    recipe.work(Path(), Path(), tmp_path, "cpu", "", 1.0)
-    jobs = [(arm.name, seed) for arm, seed in recipe.jobs("")]
+    assert not recipe.work(Path(), Path(), tmp_path, "cpu", "", 1.0)
+    jobs = [(arm.name, seed) for arm, seed in recipe.jobs("", tmp_path)]
     given_up = {("jazz-scored", seed) for seed in range(3)}  # it goes on from one that failed
     assert set(done) == set(jobs) - given_up
     assert len(done) == len(set(done))
@@ -142,7 +153,7 @@ def test_what_another_process_has_taken_is_left_to_it(
     done: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what goes on from it waits."""
-    (tmp_path / "ce-0.taken").mkdir()
+    (tmp_path / "ce-0.taken").write_text(str(os.getppid()))
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -158,6 +169,17 @@ def test_what_another_process_has_taken_is_left_to_it(
     assert ("ce", 0) not in done
     assert done[-1] == ("best-of-4", 0)
     assert len(done) == 5
+
+
+def test_what_a_process_that_is_no_more_had_taken_is_not_waited_for(
+    done: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / "ce-0.taken").write_text(str(gone.pid))
+    monkeypatch.setattr(recipe.time, "sleep", lambda seconds: pytest.fail("waits for the dead"))
+    recipe.work(Path(), Path(), tmp_path, "cpu", "ce,best-of-4", 1.0)
+    assert {seed for _, seed in done} == {1, 2}
 
 
 @pytest.fixture(scope="module")
@@ -218,8 +240,8 @@ def test_an_arm_is_trained_sampled_and_measured(
     more = {"relaxed-both": "t0.7-p0.9", "label-scored": "long"}[name]
     assert set(samples.files) == {"t1-p1", "t0.9-p1", more}
     for key in samples.files:
+        assert samples[key].dtype == np.uint16
         ids = samples[key].astype(int)
-        assert ids.dtype == int
         assert len(ids) == 4
         assert ids.max() < practice_corpus.representation.music_size, "no conditions"
         ended = np.cumsum(ids == EOS, axis=1) - (ids == EOS) > 0

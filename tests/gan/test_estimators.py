@@ -350,6 +350,25 @@ def test_reinforce_takes_no_slope_from_a_critic(
     assert metrics["adversarial/share"] > 0
 
 
+def test_uneven_shares_make_up_the_whole_policy_gradient(theta: Tensor) -> None:
+    ids = torch.tensor([[1, 2, 4], [3, 1, PAD], [4, PAD, PAD], [2, 2, 1], [1, PAD, PAD]])
+    advantages = torch.tensor([1.0, -2.0, 0.5, 3.0, -1.0], dtype=torch.float64)
+    (whole,) = torch.autograd.grad(policy_gradient(drawn(theta, ids), advantages), theta)
+
+    class Two(Ranks):
+        def total(self, value: Tensor) -> Tensor:
+            return (ids != PAD).sum()
+
+    parts = [
+        torch.autograd.grad(
+            policy_gradient(drawn(theta, ids[k::2]), advantages[k::2], Two(k, 2)), theta
+        )[0]
+        for k in (0, 1)
+    ]
+    torch.testing.assert_close(sum(parts) / 2, whole)
+    assert [Ranks(k, 2).weight(count, 5) for k, count in enumerate((3, 2))] == [1.2, 0.8]
+
+
 def test_a_step_reads_as_often_whatever_the_rollout(make: Make) -> None:
     counts = []
     for length in (8, 32):

@@ -370,6 +370,17 @@ def test_the_reference_stays_and_the_divergence_holds(make: Make) -> None:
     assert 0 < found[1] < 0.7 * found[0]
 
 
+def test_what_holds_does_not_let_go_after_damage(make: Make) -> None:
+    trainer = make(adv_ramp=0, kl_weight=0.4, entropy_weight=0.2)
+    assert trainer.term is not None
+    before = trainer.train_step(0)
+    trainer.term.watch.back(3)
+    after = trainer.train_step(1)
+    assert before["adversarial/weight"] == 2 * after["adversarial/weight"] > 0
+    for name, weight in (("kl", 0.4), ("entropy", 0.2)):
+        assert before[f"{name}/weight"] == after[f"{name}/weight"] == weight
+
+
 def test_the_entropy_bonus_asks_for_entropy(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make(entropy_weight=0.7)
     term, critic = trainer.term, trainer.critic

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_tools.representation import PAD
-from gan.adversarial.balance import balance
+from gan.adversarial.balance import balance, norm_at_logits
 from gan.adversarial.losses import cross_entropy, gaps, hinge, matching, non_saturating
 from gan.adversarial.losses import worth as worth_of
 
@@ -91,7 +91,7 @@ tensors = st.lists(numbers, min_size=1, max_size=6).map(torch.tensor)
 def test_a_weight_on_the_loss_is_a_plain_factor(
     ce: torch.Tensor, adversarial: torch.Tensor, weight: float
 ) -> None:
-    result = balance(ce, adversarial, weight, "loss")
+    result = balance(float(ce.norm()), adversarial, weight, "loss")
     torch.testing.assert_close(result.adversarial, weight * adversarial)
     assert result.weight == weight
     expected = float(result.adversarial.norm() / ce.norm())
@@ -102,24 +102,24 @@ def test_a_weight_on_the_loss_is_a_plain_factor(
 def test_a_share_of_the_gradient_is_kept_however_steep_the_discriminator(
     ce: torch.Tensor, adversarial: torch.Tensor, share: float, steepness: float
 ) -> None:
-    result = balance(ce, steepness * adversarial, share, "gradient")
+    result = balance(float(ce.norm()), steepness * adversarial, share, "gradient")
     assert float(result.adversarial.norm() / ce.norm()) == pytest.approx(share, rel=1e-4)
     assert result.share == pytest.approx(share, rel=1e-4)
-    again = balance(ce, adversarial, share, "gradient")
+    again = balance(float(ce.norm()), adversarial, share, "gradient")
     torch.testing.assert_close(result.adversarial, again.adversarial, rtol=1e-4, atol=1e-6)
 
 
 def test_gradients_of_two_shapes_are_balanced() -> None:
-    result = balance(torch.ones(2, 8), torch.ones(4), 0.5, "gradient")
+    result = balance(norm_at_logits([torch.ones(2, 8)]), torch.ones(4), 0.5, "gradient")
     torch.testing.assert_close(result.adversarial, torch.ones(4))
 
 
 @pytest.mark.parametrize("scale", ["loss", "gradient"])
 def test_no_gradient_is_made_up_where_there_is_none(scale: str) -> None:
-    silent = balance(torch.ones(3), torch.zeros(3), 0.5, scale)
+    silent = balance(3**0.5, torch.zeros(3), 0.5, scale)
     assert silent.share == 0
     assert not silent.adversarial.any()
-    learnt = balance(torch.zeros(3), torch.ones(3), 0.5, scale)
+    learnt = balance(0.0, torch.ones(3), 0.5, scale)
     assert learnt.share == 0
     assert torch.isfinite(learnt.adversarial).all()
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data_tools.corpus import Corpus
+from data_tools.errors import UserError
 from data_tools.representation import EOS, PAD, Representation, TokenType
 from gan.adversarial import losses
 from gan.adversarial.realism import MEMORY, RealismCritic
@@ -209,15 +210,17 @@ def test_it_descends_its_loss_and_penalty(kind: Any, monkeypatch: pytest.MonkeyP
     critic.model.double()
     generated, real = music(20, 60, 1, 2, 10), music(0, 40, 2, 2, 10)
     generated[1, 8], generated[1, 9] = EOS, PAD
+    shown = real.clone()
+    shown[1, 8:] = PAD  # no longer than what it is shown beside
     monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, 0.3).double())
     monkeypatch.setattr(critic.optimizer, "step", lambda: None)
     critic.learn(generated, real, 0)
     found = [weight.grad for weight in critic.model.parameters()]
 
     music_alone = torch.where(generated > EOS, generated, PAD)
-    one = F.one_hot(real, critic.size).double().requires_grad_()
+    one = F.one_hot(shown, critic.size).double().requires_grad_()
     two = F.one_hot(music_alone, critic.size).double()
-    true, fake = critic.model(one, real > EOS), critic.model(two, generated > EOS)
+    true, fake = critic.model(one, shown > EOS), critic.model(two, generated > EOS)
     if kind == "wasserstein":
         between = (0.3 * one.detach() + 0.7 * two).requires_grad_()
         whole = torch.ones(2, 10, dtype=torch.bool)
@@ -346,7 +349,7 @@ def test_a_state_goes_on_bit_for_bit(kind: Any, spectral: bool) -> None:
     def fresh(seed: int) -> RealismCritic:
         return RealismCritic(REPRESENTATION, kind, spectral=spectral, seed=seed)
 
-    straight, first, second = fresh(1), fresh(1), fresh(2)
+    straight, first, second = fresh(1), fresh(1), fresh(1)
     whole = list(steps(straight, 0, 4))
     part = list(steps(first, 0, 2))
     second.load_state_dict(first.state_dict())
@@ -369,6 +372,27 @@ def test_spectral_norm_bounds_every_layer() -> None:
     for layer in layers:
         assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) < 1.2
     assert not [m for m in critic.model.modules() if isinstance(m, nn.Conv1d)], "all are bounded"
+
+
+def test_length_tells_nothing() -> None:
+    """Rollouts that end early are no easier to tell than those that do not."""
+    critic = RealismCritic(REPRESENTATION, "hinge", rate=1e-3, slope=0.0, winning=1.0)
+    for step in range(60):
+        generated = music(0, 80, step)
+        ends = torch.randint(4, generated.shape[1], (len(generated), 1),
+                             generator=torch.manual_seed(step))  # fmt: skip
+        place = torch.arange(generated.shape[1])
+        generated[place == ends], generated[place > ends] = EOS, PAD
+        critic.learn(generated, music(0, 80, 500 + step), step)
+    assert critic.accuracy < 0.65
+
+
+def test_a_loss_that_is_no_number_stops_the_run() -> None:
+    critic = RealismCritic(REPRESENTATION)
+    with torch.no_grad():
+        next(critic.model.parameters()).fill_(torch.nan)
+    with pytest.raises(UserError, match="step 7: the realism critic's loss is nan"):
+        critic.learn(music(20, 60, 1), music(0, 40, 2), 7)
 
 
 class Twins(Ranks):

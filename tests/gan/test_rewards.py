@@ -84,7 +84,6 @@ def test_notes_moments_and_times_are_heard(base: str) -> None:
     assert heard.size == len(ids)
     assert heard.pitch.tolist() == [60, 64, 67]
     np.testing.assert_allclose(heard.onset, [0.5, 0.5, 1.0], atol=0.02)
-    assert heard.moment.tolist() == [0, 0, 1]
     assert heard.first.tolist() == [heard.place[0], heard.place[2]]
     assert (representation.token_types[ids[heard.place]] == TokenType.PITCH).all()
 

@@ -9,7 +9,7 @@ from generator.grammar import Grammar
 from generator.graphs import drawable
 from generator.rollouts import Rollouts
 from generator.sampling import rollout, sample, seeded
-from generator.transformer import Transformer
+from generator.transformer import KeyValueCache, Transformer
 
 
 def noise(seed: int, device: str = "cpu") -> torch.Generator:
@@ -43,6 +43,25 @@ def test_new_weights_are_heard(model: Transformer, grammar: Grammar) -> None:
     after = rollouts.drawn(prefix, 40, noise(1)).ids
     assert not torch.equal(before, after)
     assert torch.equal(after, rollout(model, grammar, prefix, 40, generator=noise(1)).ids)
+
+
+def test_on_a_cpu_they_are_drawn_in_single_precision(
+    model: Transformer, grammar: Grammar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the autocast: small steps are slower with its conversions."""
+    kinds = []
+    make = model.new_cache
+
+    def watched(*shape: int) -> KeyValueCache:
+        cache = make(*shape)
+        kinds.append((cache.both[0].dtype, torch.is_autocast_enabled("cpu")))
+        return cache
+
+    monkeypatch.setattr(model, "new_cache", watched)
+    prefix = torch.ones(2, 1, dtype=torch.int64)
+    with torch.autocast("cpu", torch.bfloat16):
+        Rollouts(model, grammar)(prefix, 8, noise(0))
+    assert kinds[-1] == (torch.float32, False)
 
 
 @pytest.mark.parametrize("steps", [30, 150], ids=["within", "past the context"])

@@ -92,8 +92,8 @@ def one_step(ranks: Ranks) -> float:
     """How far a critic's first step on shares is from its step on the whole, of the way it goes."""
     first = Representation().vocabulary.first(TokenType.PITCH)
     chance = torch.Generator().manual_seed(0)
-    real, fake = (first + torch.randint(0, 80, (6, 24), generator=chance) for _ in range(2))
-    mine, whole = list(ranks.share(6)), critic_of(3)
+    real, fake = (first + torch.randint(0, 80, (5, 24), generator=chance) for _ in range(2))
+    mine, whole = list(ranks.share(5)), critic_of(3)
     began = flat(whole).clone()
     whole.learn(fake, real, 0)
     shared = critic_of(3)
