@@ -101,5 +101,8 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Ranks(rank, world)
+        # A thread of gloo's lets go of what was last sent a moment later. Should the interpreter be
+        # gone by then the process aborts; a barrier sends nothing of Python's.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
