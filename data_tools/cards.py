@@ -11,6 +11,9 @@ from data_tools.errors import UserError
 Card = TypeVar("Card", bound=BaseModel)
 
 
+_KINDS = {"classifier.json": "classifier", "generator.json": "generator", "judge.json": "judge"}
+
+
 def read_card(path: Path, kind: type[Card], expected: int, what: str) -> Card:
     """Reads a card.
 
@@ -30,6 +33,12 @@ def read_card(path: Path, kind: type[Card], expected: int, what: str) -> Card:
             raise UserError(f"{path}: format {found}, this version reads format {expected}")
         return kind(**content)
     except OSError as error:
+        for name, other in _KINDS.items():
+            # A run's folder has what it made in a folder of that name.
+            if other != what and any(
+                (folder / name).is_file() for folder in (path.parent, path.parent / other)
+            ):
+                raise UserError(f"{path.parent}: a {other}; a {what} is needed here") from None
         raise UserError(
             f"{path}: {error.strerror}; a {what} is a folder with {path.name}, "
             "model.safetensors and representation.json"

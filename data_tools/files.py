@@ -55,13 +55,19 @@ def sole_writer(folder: Path) -> Iterator[None]:
     """Within it no other process may write this folder; the lock goes with its process.
 
     Raises:
-        UserError: another one is at it.
+        UserError: another one is at it, or nothing can be written there.
     """
     # Here and not above: every process that reads music imports this module, and few write.
     from filelock import FileLock, Timeout
 
     lock = folder.with_name(f".{folder.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()  # the library takes a refusal for another process
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror}); choose another --out"
+        ) from None
     try:
         with FileLock(lock, timeout=0):
             try:

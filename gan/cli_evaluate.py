@@ -155,7 +155,10 @@ def _run(
         measured.append(result)
         say(f"{source.name}: {len(system.pieces)} pieces")
         if "frechet" not in result.figures:
-            say(f"  too few pieces for distances and novelty: {comparison.FEWEST} of each needed")
+            say(
+                f"  too few pieces for distances and novelty: {len(system.pieces)}, and "
+                f"{len(pieces)} of real jazz; {comparison.FEWEST} of each needed"
+            )
     comparison.beside_first(measured)
     extra = narration.differences(measured) + ([ratings_table(rates)] if rates else [])
     note = f"real jazz: {len(pieces)} pieces of {real}; seed {seed}; {length} tokens a piece"

@@ -129,6 +129,8 @@ class Trainer:
                 f"{weights:,} weights, {self.compute.describe()}{ranks}, {len(self.windows):,} "
                 f"windows of {settings.length} tokens an epoch"
             )
+            if self.step:
+                log.say(f"goes on from step {self.step:,} of {settings.steps:,}")
             if self.step == 0:
                 self._begin(self.progress.report(0, log))
             loader = self.batches.steps(

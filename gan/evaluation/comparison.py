@@ -120,14 +120,18 @@ def _variety(pieces: Sequence[np.ndarray]) -> Interval:
 def bits_of(
     system: Written, corpus: Corpus, exclude: Sequence[str], compute: Engine
 ) -> np.ndarray | None:
-    """Bits and notes (W, 2) of windows of held-out jazz; None for no generator of its tokens."""
+    """Bits and notes (W, 2) of windows of held-out jazz; None for no generator of its tokens.
+
+    A model of a short context reads shorter windows, and pays for knowing less of what came before.
+    """
     if system.composer is None:
         return None
     numbers = corpus.select("validation", "jazz", exclude)
     if not numbers:
         return None
     representation = system.composer.representation
-    inputs, targets = validation_windows(corpus, numbers, representation, WINDOW, WINDOWS)
+    length = min(WINDOW, system.composer.model.context)
+    inputs, targets = validation_windows(corpus, numbers, representation, length, WINDOWS)
     bits, _ = token_bits(system.composer.model, inputs, targets, compute)
     wanted = targets.numpy()
     notes = (representation.strikes[wanted] * (wanted != PAD)).sum(1)

@@ -299,6 +299,12 @@ def test_a_link_as_out_is_followed(music: Path, tmp_path: Path) -> None:
         check_adds_up(tmp_path / "disk")
 
 
+def test_a_place_that_cannot_be_written_is_told_from_one_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="cannot be written"), sole_writer(tmp_path / "file" / "a"):
+        pytest.fail("it was to be refused")
+
+
 def test_one_build_at_a_time(music: Path, tmp_path: Path) -> None:
     with sole_writer(tmp_path / "out"), pytest.raises(UserError, match="another process"):
         build([music], tmp_path / "out", workers=1)

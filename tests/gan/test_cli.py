@@ -19,6 +19,7 @@ from data_tools.representation import Representation, RepresentationSettings
 from gan.cli import _preset_for, main
 from gan.settings import TrainSettings
 from generator.compose import Composer
+from generator.folder import PRETRAINED
 from generator.settings import TransformerSettings
 from generator.transformer import Transformer
 
@@ -123,6 +124,8 @@ def test_mistakes_are_one_line_and_exit_with_1(tmp_path: Path, practice_corpus: 
     assert "nowhere" in refused(run(*train, "--init", "nowhere"))
     critic = ("--adv-weight", "1", "--discriminator", tmp_path / "none")
     assert "classifier.json" in refused(run(*train, *critic))
+    wrong = ("--adv-weight", "1", "--discriminator", PRETRAINED)
+    assert "a generator; a classifier is needed here" in refused(run(*train, *wrong))
     assert "no checkpoint here" in refused(run("generate", "--out", out, "--run", tmp_path))
     assert "generator.json" in refused(run("generate", "--out", out, "--checkpoint", tmp_path))
     assert not out.exists(), "a refused choice leaves nothing behind"

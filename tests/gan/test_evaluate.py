@@ -10,16 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from data_tools.corpus import Corpus
+from data_tools.representation import Representation
 from gan.cli import main
+from gan.engine import engine
 from gan.evaluation import narration
-from gan.evaluation.comparison import Measured, beside_first, per_note
+from gan.evaluation.comparison import Measured, beside_first, bits_of, per_note
 from gan.evaluation.confidence import share
 from gan.evaluation.distances import Interval
 from gan.evaluation.judging import JUDGES, Judges
-from gan.evaluation.systems import opened, written
+from gan.evaluation.systems import Written, opened, written
+from generator.compose import Composer
+from generator.settings import TransformerSettings
+from generator.transformer import Transformer
 
 FEW = ("--count", "12", "--length", "96", "--device", "cpu", "--shown", "2")
 
@@ -187,6 +193,20 @@ def test_a_wrong_second_system_is_refused_before_the_first_is_sampled(
     result = gan(*given, "--out", tmp_path / "out", *FEW)
     assert result.exit_code == 1
     assert "nowhere: no run" in result.output
+
+
+def test_a_short_context_has_bits_of_its_own_windows(practice_corpus: Corpus) -> None:
+    representation = Representation(practice_corpus.representation.settings)
+    torch.manual_seed(0)
+    model = Transformer(
+        representation.vocab_size, TransformerSettings(layers=1, width=32, heads=2, max_length=64)
+    )
+    short = Written("short", "", [], Composer(model, representation, None, "cpu"))
+    found = bits_of(short, practice_corpus, (), engine("cpu", "fp32"))
+    assert found is not None
+    assert (found[:, 1] > 0).all()
+    assert found[:, 1].max() <= 64
+    assert 10 < per_note(found).value < 60
 
 
 def test_a_file_in_the_place_of_the_results_is_refused(
