@@ -6,6 +6,7 @@ go through here.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 Value = TypeVar("Value")
+REST = 0.25  # seconds
 PATIENCE = timedelta(hours=1)  # the others wait while one samples or writes
 
 
@@ -101,8 +103,10 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         dist.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Ranks(rank, world)
-        # A thread of gloo's lets go of what was last sent a moment later. Should the interpreter be
-        # gone by then the process aborts; a barrier sends nothing of Python's.
+        # A thread of gloo's lets go of what was last sent a moment later, and aborts the process
+        # should the interpreter be gone by then. DistributedDataParallel keeps these threads to the
+        # end and nothing tells when they rest; asleep we leave them the interpreter.
         dist.barrier()
+        time.sleep(REST)
     finally:
         dist.destroy_process_group()
