@@ -9,8 +9,6 @@ from pydantic import BaseModel, ValidationError
 from data_tools.errors import UserError
 
 Card = TypeVar("Card", bound=BaseModel)
-
-
 _KINDS = {"classifier.json": "classifier", "generator.json": "generator", "judge.json": "judge"}
 
 
@@ -33,12 +31,7 @@ def read_card(path: Path, kind: type[Card], expected: int, what: str) -> Card:
             raise UserError(f"{path}: format {found}, this version reads format {expected}")
         return kind(**content)
     except OSError as error:
-        for name, other in _KINDS.items():
-            # A run's folder has what it made in a folder of that name.
-            if other != what and any(
-                (folder / name).is_file() for folder in (path.parent, path.parent / other)
-            ):
-                raise UserError(f"{path.parent}: a {other}; a {what} is needed here") from None
+        refuse_others(path.parent, what)
         raise UserError(
             f"{path}: {error.strerror}; a {what} is a folder with {path.name}, "
             "model.safetensors and representation.json"
@@ -49,3 +42,15 @@ def read_card(path: Path, kind: type[Card], expected: int, what: str) -> Card:
         raise UserError(f"{path}: {place}: {first['msg']}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: not a {what}'s settings ({error})") from None
+
+
+def refuse_others(folder: Path, what: str) -> None:
+    """Tells a folder, or a run, that holds something else than is wanted.
+
+    Raises:
+        UserError: it does.
+    """
+    for name, other in _KINDS.items():
+        # A run has what it made in a folder of that name.
+        if other != what and any((place / name).is_file() for place in (folder, folder / other)):
+            raise UserError(f"{folder}: a {other}; a {what} is needed here")

@@ -24,6 +24,7 @@ import yaml
 from pydantic import BaseModel
 from torch import nn
 
+from data_tools.cards import refuse_others
 from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
 
@@ -166,6 +167,7 @@ def generator_folder(path: Path) -> Path:
     finished = path / "generator"
     if (finished / "generator.json").is_file():
         return finished
+    refuse_others(path, "generator")
     found = checkpoint_of(path)
     assert found is not None
     return found

@@ -71,17 +71,18 @@ class SingleSteps:
         x = self._embedding[int(ids)]
         if self._vectors is not None:
             x = x + self._vectors[at]
-        for layer, both in zip(self._layers, self._both, strict=True):
-            x = x + self._attention(self._normal(x) @ layer.mix, both, at) @ layer.attention_out
-            spread = self._normal(x) @ layer.spread
-            gate, up = spread[: len(spread) // 2], spread[len(spread) // 2 :]
-            up *= gate
-            np.negative(gate, out=gate)
-            with np.errstate(over="ignore"):  # to infinity, and what is divided by it is nothing
+        # A gate's exponential may be infinite; what is divided by it is nothing, as it should be.
+        with np.errstate(over="ignore"):
+            for layer, both in zip(self._layers, self._both, strict=True):
+                x = x + self._attention(self._normal(x) @ layer.mix, both, at) @ layer.attention_out
+                spread = self._normal(x) @ layer.spread
+                gate, up = spread[: len(spread) // 2], spread[len(spread) // 2 :]
+                up *= gate
+                np.negative(gate, out=gate)
                 np.exp(gate, out=gate)
-            gate += 1
-            up /= gate  # silu(gate) * up
-            x += up @ layer.out
+                gate += 1
+                up /= gate  # silu(gate) * up
+                x += up @ layer.out
         return torch.from_numpy(self._normal(x) @ self._head)[None]
 
     def _normal(self, x: Array) -> Array:

@@ -131,7 +131,7 @@ class Trainer:
             )
             if self.step:
                 log.say(f"goes on from step {self.step:,} of {settings.steps:,}")
-            if self.step == 0:
+            else:
                 self._begin(self.progress.report(0, log))
             loader = self.batches.steps(
                 self.step, settings.steps, settings.workers, self.compute.device

@@ -21,6 +21,7 @@ from data_tools.representation import EOS, PAD, Representation
 from discriminator.classifier import Classifier
 from experiments.recipes import adversarial as recipe
 from experiments.recipes.adversarial_arms import ARMS, BY_NAME, COMMON, Arm
+from experiments.recipes.adversarial_table import cool_markdown, markdown
 from experiments.recipes.control import shuffled
 from gan.data import conditions_of
 from gan.evaluation.roll_judge import RollJudge, RollNetwork
@@ -300,3 +301,16 @@ def test_guided_samples_are_one_of_each_company(
 
     monkeypatch.setattr("gan.selection.steering", lambda *_: Idle())
     assert np.array_equal(sampler(BY_NAME["guidance"], 3), sampler(BY_NAME["ce"], 12)[::4])
+
+
+def test_a_table_of_too_few_samples_is_a_table() -> None:
+    """A quick look, or an experiment that has not begun, has no figures of the music."""
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6}
+    rates = {f"{name}/rate": figure for name in ("harmony", "rhythm", "both", "roll")}
+    row = rates | {
+        "arm": "ce", "says": "cross-entropy", "seeds": [0], "bits_per_note": [11.5],
+        "variety": [0.9], "beyond": figure, "copied_run": {"most": 9}, "cool": dict.fromkeys(
+            ("harmony", "rhythm", "both", "roll", "variety"), 0.5)}  # fmt: skip
+    assert len(markdown({"real": {}, "rows": []}).splitlines()) == 2
+    assert "| ce: cross-entropy | 1 |" in markdown({"real": {}, "rows": [row]})
+    assert "| ce | 0.5 |" in cool_markdown({"rows": [row]})

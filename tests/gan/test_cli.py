@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.representation import Representation, RepresentationSettings
+from discriminator.classifier import PRETRAINED as CLASSIFIER
 from gan.cli import _preset_for, main
 from gan.settings import TrainSettings
 from generator.compose import Composer
@@ -126,6 +127,8 @@ def test_mistakes_are_one_line_and_exit_with_1(tmp_path: Path, practice_corpus: 
     assert "classifier.json" in refused(run(*train, *critic))
     wrong = ("--adv-weight", "1", "--discriminator", PRETRAINED)
     assert "a generator; a classifier is needed here" in refused(run(*train, *wrong))
+    judged = run("generate", "--run", CLASSIFIER, "--out", out)
+    assert "a classifier; a generator is needed here" in refused(judged)
     assert "no checkpoint here" in refused(run("generate", "--out", out, "--run", tmp_path))
     assert "generator.json" in refused(run("generate", "--out", out, "--checkpoint", tmp_path))
     assert not out.exists(), "a refused choice leaves nothing behind"

@@ -76,3 +76,17 @@ def test_logits_are_the_callers_to_change() -> None:
     model.step(first, cache).fill_(torch.nan)
     model.step(first, other)
     torch.testing.assert_close(model.step(first, cache), model.step(first, other))
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("error")
+def test_a_gate_may_be_shut_however_tight() -> None:
+    model = transformer()
+    for block in model.blocks:
+        block.feed_forward.spread.weight.mul_(100)  # exponentials beyond single precision
+    ids = torch.randint(50, (1, 6), generator=torch.manual_seed(1))
+    cache = model.new_cache(1, 6)
+    for token in ids.split(1, 1):
+        logits = model.step(token, cache)
+    assert torch.isfinite(logits).all()
+    torch.testing.assert_close(logits, model(ids)[:, -1], rtol=1e-3, atol=1e-3)
