@@ -2,8 +2,8 @@
 
 Archives are read member by member and never unpacked to disk, so no path in them can escape. A
 `manifest.csv` at the top of a folder or archive names the pieces and what is known of them;
-without one, the nearest folder called `jazz` or `not_jazz` above a file gives its label; `Jazz` and
-`Not-Jazz` are as good.
+without one, the nearest folder called `jazz` or `not_jazz` above a file gives its label; `Jazz`,
+`Not-Jazz`, `NotJazz` and `non-jazz` are as good.
 """
 
 import csv
@@ -26,6 +26,7 @@ from data_tools.files import ARCHIVES, MIDI_SUFFIXES, TARS, file_digest
 from data_tools.midi import MAX_BYTES
 
 LABELS = ("jazz", "not_jazz")
+_SPELLINGS = {"jazz": "jazz", "notjazz": "not_jazz", "nonjazz": "not_jazz"}
 UNLABELLED = "unlabelled"
 MANIFEST = "manifest.csv"
 INSIDE = "an archive inside a folder; give it by its own name"
@@ -96,6 +97,14 @@ class Source:
             entries.append(Entry(name, self._facts(name, {}), why))
             seen.add(name)
         return entries
+
+    def unlisted(self) -> list[str]:
+        """MIDI files that lie in the folder of a manifest, or below, and that it does not name."""
+        if self._rows is None or self.kind not in ("folder", "manifest"):
+            return []
+        named = {PurePosixPath(entry.path).as_posix() for entry in self.entries()}
+        found = (p.relative_to(self.root).as_posix() for p in self.root.rglob("*") if p.is_file())
+        return sorted(name for name in found if _is_midi(name) and name not in named)
 
     def check_any_there(self) -> None:
         """Tells a corpus's own table, whose music lies elsewhere, from a manifest beside its music.
@@ -245,8 +254,7 @@ class Source:
 
 def _label_of(folder: str) -> str:
     """The label a folder's name gives, or nothing."""
-    name = re.sub(r"[-\s]", "_", folder.casefold())
-    return name if name in LABELS else ""
+    return _SPELLINGS.get(re.sub(r"[-_\s]", "", folder.casefold()), "")
 
 
 def _kind_of(path: Path) -> str:

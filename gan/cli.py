@@ -47,8 +47,8 @@ class Group(click.Group):
                 raise
             click.echo(f"error: {error.filename or ''}: {error.strerror or error}", err=True)
             ctx.exit(1)
-        except KeyboardInterrupt:
-            click.echo("stopped", err=True)
+        except KeyboardInterrupt as stopped:
+            click.echo(": ".join(["stopped", *map(str, stopped.args)]), err=True)
             ctx.exit(1)
 
 

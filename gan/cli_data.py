@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from data_tools.settings import CorpusSettings
-from data_tools.sources import LABELS
+from data_tools.sources import LABELS, MANIFEST, Source
 from gan import options, settings
 from gan.bars import ProgressBar
 from gan.cli_audit import audit
@@ -65,6 +65,13 @@ def build(
         )
     if quiet:
         return
+    for place in map(Source, sources):
+        if unlisted := place.unlisted():
+            table = place.root / MANIFEST if place.kind == "folder" else place.location
+            click.echo(
+                f"note: {table} does not name {len(unlisted):,} MIDI files that lie beside it "
+                f"({unlisted[0]} ...); they were not read"
+            )
     counts = corpus.facts["counts"]
     click.echo(f"{out}: {'built' if built else 'nothing has changed; verified'}")
     for name in ("files", "kept", "rejected", "notes", "tokens", "near_duplicate_groups",

@@ -121,6 +121,11 @@ def _run(
     ]
     for path, reason in real_jazz.refused:
         click.echo(f"left out {path}: {reason}", err=True)
+    aside = f", without {real_jazz.other:,} labelled not_jazz" if real_jazz.other else ""
+    say(f"real jazz: {len(pieces):,} pieces of {real}{aside}")
+    if frontier:
+        for name in (source.name for source in sources if source.composer is None):
+            click.echo(f"{name} is files: it has no settings to sweep for --frontier", err=True)
     known = None
     if train:
         learnt = Corpus(train)

@@ -168,11 +168,19 @@ def generate(
         raise click.UsageError("give --run or --checkpoint, not both")
     if out is None and not stream:
         raise click.UsageError("give --out, a folder for the .mid files (or --stream)")
+    given = click.get_current_context().get_parameter_source
+    for name in ("prompt_bars", "prompt_seconds"):
+        if choices[name] is not None and choices["prompt"] is None:
+            option = name.replace("_", "-")
+            raise click.UsageError(f"--{option} is of a --prompt, and none is given")
+    if greedy and given("temperature") == click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--greedy takes the likeliest token at any --temperature; give one")
     if discriminator and best_of == 1 and not jazz_guidance:
         raise click.UsageError("--discriminator is for --best-of and --jazz-guidance")
     from gan.engine import engine
     from gan.run import generator_folder
     from generator.compose import Composer, empty
+    from generator.degenerate import COUNTS, signs
 
     folder = generator_folder(run) if run else checkpoint
     composer = Composer.load(folder, engine(device).device)
@@ -198,8 +206,11 @@ def generate(
                 failed.append(seed + number * best_of)
                 continue
             path = piece.save(out / _name(number, piece.seed))
-            values: dict[str, object] = {k: round(v, 3) for k, v in piece.statistics.items()}
-            rows.append({"path": str(path)} | values)
+            values: dict[str, object] = {
+                name: int(value) if name in COUNTS else round(value, 3)
+                for name, value in piece.statistics.items()
+            }
+            rows.append({"path": str(path)} | values | {"degenerate": signs(piece.statistics)})
             written.append(piece)
     if written and not quiet:
         tables.show(rows, "table")

@@ -76,8 +76,8 @@ def render(
     """Sound and pictures of MIDI files, or of all below a folder.
 
     All instruments of a file sound, with velocities and sustain pedal. Every file has its row; a
-    bad one says why in it, and the rest goes on. Exit code 0: every file has its row; 1: none could
-    be rendered, or the work failed.
+    bad one says why in it, and the rest goes on. What lies in --out under the same name is
+    replaced. Exit code 0: every file has its row; 1: none could be rendered, or the work failed.
     """
     if fetch_soundfont:
         fetched = _fetch(quiet)

@@ -93,8 +93,12 @@ def pretrain(
         learner.load_state_dict(state["optimizer"])
     run.cut_metrics(state["step"] if checkpoint else -1)
 
-    with Logbook(out, state["step"], quiet, settings, settings.steps) as log:
+    with Logbook(out, state["step"], quiet, settings, settings.steps) as log, run.stoppable():
         log.say(f"{sum(p.numel() for p in model.parameters()):,} weights, {compute.describe()}")
+        if checkpoint:
+            log.say(f"goes on from step {state['step']:,} of {settings.steps:,}")
+        elif resume:
+            log.say("nothing to go on from yet: begins at the first step")
         if settings.spotting_steps and not checkpoint:
             music = corpus.select("train", exclude_sources=settings.exclude_sources)
             found = spot_replaced(learner, draw, music)

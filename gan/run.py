@@ -14,7 +14,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -66,9 +69,11 @@ class Run:
             compared = (wanted | recorded).keys() - FREE
             changed = sorted(k for k in compared if wanted.get(k) != recorded.get(k))
             if changed:
+                longer = f"; train on from its weights with another --out and --init {folder}"
                 raise UserError(
                     f"{folder}: its settings.yaml differs in {', '.join(changed)}; resume with the "
                     "same settings and corpus, or start another run"
+                    + (longer if "init" in wanted else "")
                 )
         else:
             write_text(record, yaml.safe_dump(wanted, sort_keys=False))
@@ -78,6 +83,31 @@ class Run:
     def latest(self) -> Path | None:
         """The last whole checkpoint, None before the first."""
         return checkpoint_of(self.folder, "latest", missing_ok=True)
+
+    @contextmanager
+    def stoppable(self, alone: bool = True) -> Iterator[None]:
+        """Where the run can go on is said when it is stopped, by a key or by a scheduler.
+
+        Args:
+            alone: the run has one process; of several, a SIGTERM must end each at once.
+
+        Raises:
+            KeyboardInterrupt: with those words, on Ctrl-C or SIGTERM.
+        """
+        heeds = alone and threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler) if heeds else None
+        try:
+            yield
+        except KeyboardInterrupt:
+            latest = self.latest()
+            raise KeyboardInterrupt(
+                f"--resume goes on from step {int(latest.name[5:]):,}"
+                if latest
+                else "before the first checkpoint, so that --resume would begin anew"
+            ) from None
+        finally:
+            if heeds:
+                signal.signal(signal.SIGTERM, before)
 
     def save(
         self, step: int, write: Callable[[Path], None], state: dict[str, Any], keep: int, best: bool

@@ -9,6 +9,7 @@ from symusic.core import ScoreTick
 
 from data_tools.midi import merged_notes, seconds_of
 
+COUNTS = ("notes", "distinct_pitches", "longest_run")  # of what `describe` gives: whole numbers
 # Beyond these a piece counts as degenerate.
 LONGEST_RUN = 16  # notes in a row on one pitch
 MOST_REPEATED = 0.9  # share of four-note sequences heard before

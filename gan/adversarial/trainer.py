@@ -77,6 +77,7 @@ class Trainer:
         ranks: Ranks = ALONE,
     ) -> None:
         self.settings, self.out, self.quiet, self.ranks = settings, out, quiet, ranks
+        self.resume = resume
         self.compute = engine(settings.device, settings.precision)
         check_byte_pairs(settings)
         self.critic = self._critic(corpus) if settings.style else None
@@ -122,16 +123,23 @@ class Trainer:
         """Runs all steps that are left; returns the folder of the finished generator."""
         settings, main = self.settings, self.ranks.main
         book = (self.out, self.step, self.quiet, settings, settings.steps)
-        with Logbook(*book) if main else Silence() as log:
+        with (
+            Logbook(*book) if main else Silence() as log,
+            self.run.stoppable(self.ranks.world == 1),
+        ):
             weights = sum(p.numel() for p in self.model.parameters())
             ranks = f", {self.ranks.world} ranks" if self.ranks.world > 1 else ""
             log.say(
                 f"{weights:,} weights, {self.compute.describe()}{ranks}, {len(self.windows):,} "
                 f"windows of {settings.length} tokens an epoch"
             )
-            if self.step:
+            if self.step == settings.steps:
+                log.say(f"finished already: all {settings.steps:,} steps are done")
+            elif self.step:
                 log.say(f"goes on from step {self.step:,} of {settings.steps:,}")
             else:
+                if self.resume:
+                    log.say("nothing to go on from yet: begins at the first step")
                 self._begin(self.progress.report(0, log))
             loader = self.batches.steps(
                 self.step, settings.steps, settings.workers, self.compute.device

@@ -37,6 +37,8 @@ MEASURES = {
     "copied": Measure("lower", "Share that copies more from training than 95% of real pieces.", 2),
 }
 
+ENOUGH = 25  # pieces of each side, under which a rate is only known to within 0.2 and more
+
 INTERVALS = (
     "Intervals are 95%, over pieces: Wilson's for shares of pieces, the jackknife's for other "
     "figures, with the real pieces taken as given; of bits a note the bootstrap's, over windows of "
@@ -66,6 +68,12 @@ def verdict(systems: Sequence[Measured], real: Measured) -> str:
         )
         return "\n".join(sentences)
     sentences += [_beside_real(system, real) for system in systems]
+    fewest = min(len(p) for each in (*systems, real) for p in each.p_jazz.values())
+    if fewest < ENOUGH:
+        sentences.append(
+            f"Of only {fewest} pieces a rate is known to within about {1 / fewest**0.5:.1f}: "
+            "take that it differs or not as a hint, and give more pieces."
+        )
     if any(_sides(system, real)["more"] for system in systems):
         # Judges can be pleased by what is not music: chromaticism, noise.
         sentences.append("More often is no gain: real jazz's own rate is what to match.")

@@ -15,6 +15,7 @@ import numpy as np
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.representation import EOS, Representation
+from data_tools.sources import Source as MusicSource
 from discriminator.reading import read_piece
 from gan.evaluation.report.content import REAL
 from gan.run import generator_folder
@@ -36,6 +37,7 @@ class Written:
         composer: what wrote them, None for files.
         curves: losses by step, of a run.
         refused: files that could not be used, with the reason.
+        other: files left out because their folder or manifest calls them other than jazz.
         sweep: pieces at other settings, by "temperature 0.9" and the like.
     """
 
@@ -45,6 +47,7 @@ class Written:
     composer: Composer | None = None
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    other: int = 0
     sweep: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
@@ -68,7 +71,10 @@ def named(words: Sequence[str]) -> list[tuple[str, str]]:
         if name == REAL:
             raise UserError(f"'{name}' is what the music of --real is called; give another name")
         if names.count(name) > 1:
-            raise UserError(f"two systems are called '{name}'; name them: A={name} B={name}")
+            same = [where for each, where in found if each == name]
+            raise UserError(
+                f"two systems are called '{name}'; give each its own name: A={same[0]} B={same[1]}"
+            )
     return found
 
 
@@ -171,7 +177,7 @@ def real_music(
         representation, found = corpus.representation, Written(REAL, "", pieces)
     else:
         representation = Representation()
-        found = _read(REAL, where, representation, most, length)
+        found = _read(REAL, where, representation, most, length, jazz_alone=True)
     if len(found.pieces) < 2:
         raise UserError(f"{where}: one piece of real jazz is too few to compare with; give more")
     return found, representation, corpus
@@ -187,13 +193,32 @@ def _files(place: Path) -> list[Path]:
     return sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
+def _labelled_other(place: Path) -> set[Path]:
+    """Files of a folder that their folders or its manifest call other than jazz."""
+    return {
+        place / entry.path
+        for entry in MusicSource(place).entries()
+        if entry.facts["label"] == "not_jazz"
+    }
+
+
 def _read(
-    name: str, place: Path, representation: Representation, count: int, length: int
+    name: str,
+    place: Path,
+    representation: Representation,
+    count: int,
+    length: int,
+    jazz_alone: bool = False,
 ) -> Written:
+    """Pieces of a folder; with `jazz_alone`, without what its folders or manifest call other."""
     result = Written(name, str(place), [])
+    other = _labelled_other(place) if jazz_alone else set()
     for path in _files(place):
         if len(result.pieces) == count:
             break
+        if path in other:
+            result.other += 1
+            continue
         reading = read_piece(path, representation)
         ids = reading.ids[:length].astype(int)
         if reading.error:

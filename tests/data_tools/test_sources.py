@@ -304,12 +304,14 @@ def test_a_class_folder_may_be_written_as_people_write(tmp_path: Path) -> None:
         "Jazz/evans/a.mid": b"1",
         "Not-Jazz/b.mid": b"2",
         "Not Jazz/c.mid": b"3",
+        "NotJazz/e.mid": b"5",
+        "non-jazz/f.mid": b"6",
         "jazzy/d.mid": b"4",
     }
     entries = Source(fill(tmp_path / "songs", files)).entries()
     assert {entry.path: entry.facts["label"] for entry in entries} == {
         "Jazz/evans/a.mid": "jazz", "Not-Jazz/b.mid": "not_jazz", "Not Jazz/c.mid": "not_jazz",
-        "jazzy/d.mid": "unlabelled",
+        "NotJazz/e.mid": "not_jazz", "non-jazz/f.mid": "not_jazz", "jazzy/d.mid": "unlabelled",
     }  # fmt: skip
     (evans,) = (entry for entry in entries if entry.path.startswith("Jazz"))
     assert evans.facts["source"] == "evans", "a class is no source"

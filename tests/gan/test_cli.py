@@ -104,6 +104,8 @@ def test_help_needs_no_torch() -> None:
         ("train", "--corpus", "x", "--out", "y", "--bach", "1"),
         ("generate", "--out", "x", "--count", "0"),
         ("generate", "--out", "x", "--run", "a", "--checkpoint", "b"),
+        ("generate", "--out", "x", "--prompt-bars", "4"),
+        ("generate", "--out", "x", "--greedy", "--temperature", "0.9"),
         ("score",),
         ("score", "there-is-no-such-file.mid"),
         ("score", __file__, "--format", "xml"),
@@ -321,6 +323,19 @@ def test_build_counts_and_verifies(practice_music: Path, tmp_path: Path) -> None
     assert "nothing has changed; verified" in run(*build).stdout
     assert run(*build, "--quiet").stdout == ""
     assert "note:" not in result.stdout
+
+
+def test_build_says_what_a_manifest_leaves_out(practice_music: Path, tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    shutil.copytree(practice_music, music)
+    build = ("data", "build", music, "--out", tmp_path / "corpus", "--workers", 1)
+    assert "does not name" not in run(*build).stdout
+    file = next((music / "jazz").glob("**/*.mid"))
+    shutil.copy(file, music / "another.mid")
+    shutil.copy(file, music / "jazz" / "third.MID")
+    told = run(*build).stdout
+    assert "does not name 2 MIDI files that lie beside it (another.mid ...)" in told
+    assert "kept: 40" in told
 
 
 def test_build_says_which_label_no_piece_has(practice_music: Path, tmp_path: Path) -> None:

@@ -226,6 +226,8 @@ def test_real_files_left_out_are_named_and_one_is_too_few(
     (real / "0-broken.mid").write_bytes(b"MThd and nothing else")
     whole = sorted(practice_music.rglob("*.mid"))[:2]
     (real / "1.mid").write_bytes(whole[0].read_bytes())
+    (real / "not_jazz").mkdir()
+    (real / "not_jazz" / "3.mid").write_bytes(whole[1].read_bytes())
     few = ("--no-judges", "--count", 2, "--length", 64, "--device", "cpu")
     result = gan("evaluate", "ce", "--real", real, "--out", tmp_path / "out", *few)
     assert result.exit_code == 1
@@ -236,6 +238,8 @@ def test_real_files_left_out_are_named_and_one_is_too_few(
     assert "left out" in result.output
     assert "0-broken.mid" in result.output
     assert "too few pieces for distances" in result.output
+    assert "2 pieces of" in result.output
+    assert "without 1 labelled not_jazz" in result.output
 
 
 def test_no_shipped_judges_go_without(
@@ -280,6 +284,10 @@ def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
     assert told.startswith("Nearest to real jazz by Fréchet distance is other 50 (40–60), though")
     assert "not surely nearer than third; then third 55 (45–65), one 90 (80–100)" in told
     lines = told.splitlines()
+    assert "give more pieces" not in told
+    few = made("few", 0.2, 0.5, 9, 90)
+    few.p_jazz = {judge: p[:9] for judge, p in few.p_jazz.items()}
+    assert "Of only 9 pieces a rate is known to within about 0.3" in narration.verdict([few], real)
     assert "one is called jazz less often than real jazz by harmony and by roll." in lines
     assert (
         "other is called jazz about as often as real jazz by harmony, less often by roll." in lines

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def test_a_taken_folder_is_refused_and_resumed(tmp_path: Path) -> None:
 def test_resuming_with_other_settings_or_inputs_is_refused(tmp_path: Path) -> None:
     Run(tmp_path / "run", SETTINGS, inputs=INPUTS)
     other = SETTINGS.model_copy(update={"batch": 99, "seed": 4})
-    with pytest.raises(UserError, match=r"differs in batch, seed;"):
+    with pytest.raises(UserError, match=r"differs in batch, seed;.*--init"):
         Run(tmp_path / "run", other, resume=True, inputs=INPUTS)
     with pytest.raises(UserError, match=r"differs in inputs;"):
         Run(tmp_path / "run", SETTINGS, resume=True, inputs={"corpus": "xyz"})
@@ -62,6 +63,20 @@ def test_resuming_what_was_never_begun_begins_it(tmp_path: Path) -> None:
     run = Run(tmp_path / "run", SETTINGS, resume=True)
     assert run.latest() is None
     assert (tmp_path / "run" / "settings.yaml").is_file()
+
+
+@pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_says_where_the_run_goes_on(tmp_path: Path, way: signal.Signals) -> None:
+    run = Run(tmp_path / "run", SETTINGS)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt, match="before the first checkpoint"), run.stoppable():
+        signal.raise_signal(way)
+    save(run, 7)
+    with pytest.raises(KeyboardInterrupt, match="goes on from step 7"), run.stoppable():
+        signal.raise_signal(way)
+    assert signal.getsignal(signal.SIGTERM) is before
+    with run.stoppable(alone=False):  # a rank must end at once: the others wait for it
+        assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:

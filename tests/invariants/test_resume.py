@@ -41,7 +41,7 @@ def start(arguments: list[str]) -> subprocess.Popen[bytes]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "gan.cli", *arguments],
-        cwd=ROOT, env=environment, stderr=subprocess.PIPE,
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
@@ -251,3 +251,22 @@ def test_everything_adversarial_stopped_and_resumed_is_the_same(
     for name in ("checkpoints/step-000007", "generator"):
         files = (run.out / name / "model.safetensors" for run in (straight, resumed))
         assert len({file.read_bytes() for file in files}) == 1
+
+
+def test_a_scheduler_stops_it_and_a_person_is_told(
+    practice_corpus: Corpus, tiny_discriminator: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    train = [*flags(practice_corpus, tiny_discriminator, out)[:-1], "--resume"]  # not --quiet
+    process = start(train)
+    while not (out / "checkpoints" / "latest").is_file() and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors.decode()
+    assert b"nothing to go on from yet" in said
+    last = errors.decode().splitlines()[-1]
+    assert last.startswith("stopped: --resume goes on from step "), last
+    on = CliRunner().invoke(main, train)
+    assert f"goes on from step {last.split()[-1]} of {STEPS}" in on.stdout
+    assert f"finished already: all {STEPS} steps" in CliRunner().invoke(main, train).stdout
