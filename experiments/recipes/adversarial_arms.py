@@ -86,6 +86,8 @@ ARMS = (
     Arm("scored-reward", "adversarial, and reward", SCORED | {"reward_weight": SHARE}),
     Arm("label-ce", "conditioned: cross-entropy", LABEL, base="label"),
     Arm("label-scored", "conditioned: adversarial", SCORED | LABEL, base="label"),
+    Arm("label-scored-reward", "conditioned: adversarial, and reward",
+        SCORED | LABEL | {"reward_weight": SHARE}, base="label"),
     Arm("relaxed", "adversarial, through the relaxation", STYLE),
     Arm("relaxed-both", "adversarial, through the relaxation, realism trained along", BOTH),
     Arm("relaxed-hinge", "adversarial, through the relaxation, hinge at the median",

@@ -3,8 +3,9 @@
     python -m experiments.recipes.samples --corpus CORPUS --out experiments/results/samples
 
 Pieces at the default settings, at others and by greed, beside as much held-out jazz of the same
-length. The longest run of tokens found in the training split is told for all of them: real music
-repeats what others have played, and a generator should not do so more.
+length, and beside what the other shipped generator writes. The longest run of tokens found in the
+training split is told for all of them: real music repeats what others have played, and a generator
+should not do so more.
 """
 
 import shlex
@@ -26,6 +27,7 @@ from gan.plain import PlainCommand
 from gan.run import generator_folder
 from generator.compose import Composer
 from generator.degenerate import describe, signs
+from generator.folder import DEFAULT, SHIPPED
 
 DEFAULTS = {"temperature": 0.95, "top_p": 0.98, "opening": 8}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -78,11 +80,18 @@ def samples(folder: Path, checkpoint: Path | None, count: int, length: int, out:
     """Write pieces and say what is wrong with them."""
     corpus = Corpus(folder)
     composer = Composer.load(generator_folder(checkpoint) if checkpoint else None)
+    plans = [(name, composer, choice) for name, choice in SETTINGS.items()]
+    if checkpoint is None:
+        plans += [
+            (f"{name}, defaults", Composer.load(name), DEFAULTS)
+            for name in SHIPPED
+            if name != DEFAULT
+        ]
     if composer.representation.music_digest != corpus.representation.music_digest:
         raise UserError(f"{folder}: its tokens are not those this generator writes")
     rows, groups = [], []
-    for name, choice in SETTINGS.items():
-        pieces, broken = written(composer, count, length, choice)
+    for name, writer, choice in plans:
+        pieces, broken = written(writer, count, length, choice)
         rows.append(judged(name, [piece.statistics for piece in pieces], broken))
         groups.append([piece.ids for piece in pieces])
         click.echo(f"{name}: {rows[-1]['degenerate']:.3f} degenerate")

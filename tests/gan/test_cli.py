@@ -159,6 +159,21 @@ def test_rollouts_must_fit_the_context(
     Trainer(practice_corpus, tmp_path / "out", settings).train_step(0)
 
 
+def test_a_term_on_what_has_learnt_nothing_is_remarked(
+    tmp_path: Path, practice_corpus: Corpus, tiny_discriminator: Path
+) -> None:
+    train = ("train", "--corpus", practice_corpus.folder, "--device", "cpu", "--steps", 1,
+             "--batch", 1, "--length", 48, "--adv-weight", 1, "--adv-batch", 2, "--rollout", 16,
+             "--prompt", 8, "--discriminator", tiny_discriminator, "--samples", 0,
+             "--validation-windows", 2)  # fmt: skip
+    result = run(*train, "--out", tmp_path / "new", "--layers", 1, "--width", 32, "--heads", 2)
+    assert result.exit_code == 0, result.stderr
+    assert "has learnt nothing" in result.stdout
+    result = run(*train, "--out", tmp_path / "on", "--init", tmp_path / "new")
+    assert result.exit_code == 0, result.stderr
+    assert "has learnt nothing" not in result.stdout
+
+
 def test_init_must_write_the_tokens_of_the_corpus(
     tmp_path: Path, practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings]
 ) -> None:
