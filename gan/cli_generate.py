@@ -199,19 +199,26 @@ def generate(
     rows: list[dict[str, object]] = []
     written: list[Any] = []
     failed: list[int] = []
-    with ProgressBar("writing", count, quiet=quiet) as bar:
-        for number, piece in enumerate(pieces):
-            bar.update(number + 1)
-            if piece is None:
-                failed.append(seed + number * best_of)
-                continue
-            path = piece.save(out / _name(number, piece.seed))
-            values: dict[str, object] = {
-                name: int(value) if name in COUNTS else round(value, 3)
-                for name, value in piece.statistics.items()
-            }
-            rows.append({"path": str(path)} | values | {"degenerate": signs(piece.statistics)})
-            written.append(piece)
+    try:
+        with ProgressBar("writing", count, quiet=quiet) as bar:
+            for number, piece in enumerate(pieces):
+                bar.update(number + 1)
+                if piece is None:
+                    failed.append(seed + number * best_of)
+                    continue
+                path = piece.save(out / _name(number, piece.seed))
+                values: dict[str, object] = {
+                    name: int(value) if name in COUNTS else round(value, 3)
+                    for name, value in piece.statistics.items()
+                }
+                rows.append({"path": str(path)} | values | {"degenerate": signs(piece.statistics)})
+                written.append(piece)
+    except KeyboardInterrupt:
+        done = len(written) + len(failed)
+        raise KeyboardInterrupt(
+            f"{done:,} of {count:,} are done; --seed {seed + done * best_of} --count "
+            f"{count - done} writes the others"
+        ) from None
     if written and not quiet:
         tables.show(rows, "table")
         _report(written)

@@ -19,7 +19,7 @@ from data_tools.representation import Representation, RepresentationSettings
 from discriminator.classifier import PRETRAINED as CLASSIFIER
 from gan.cli import _preset_for, main
 from gan.settings import TrainSettings
-from generator.compose import Composer
+from generator.compose import Composer, Piece
 from generator.folder import PRETRAINED
 from generator.settings import TransformerSettings
 from generator.transformer import Transformer
@@ -273,6 +273,30 @@ def test_generate_writes_readable_files_of_its_seeds(tmp_path: Path, generator: 
     assert "artist:Sun Ra" in refused(run(*write, tmp_path / "d", "--artist", "Sun Ra"))
 
 
+def test_generate_stopped_says_how_to_write_the_rest(
+    tmp_path: Path, generator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = ("generate", "--checkpoint", generator, "--length", 48, "--device", "cpu", "--batch",
+             1, "--out")  # fmt: skip
+    save, saved = Piece.save, []
+
+    def save_two(self: Piece, path: Path) -> Path:
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        saved.append(path)
+        return save(self, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Piece, "save", save_two)
+        result = run(*write, tmp_path / "a", "--count", 3, "--seed", 5)
+    assert result.exit_code == 1
+    assert "stopped: 2 of 3 are done; --seed 7 --count 1 writes the others" in result.stderr
+    assert run(*write, tmp_path / "a", "--count", 1, "--seed", 7).exit_code == 0
+    run(*write, tmp_path / "b", "--count", 3, "--seed", 5)
+    both = ([path.read_bytes() for path in sorted((tmp_path / name).iterdir())] for name in "ab")
+    assert sorted(next(both)) == sorted(next(both))
+
+
 def test_generate_writes_over_nothing(tmp_path: Path, generator: Path) -> None:
     write = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu", "--count", 1,
              "--out", tmp_path)  # fmt: skip
@@ -291,8 +315,6 @@ def test_generate_writes_over_nothing(tmp_path: Path, generator: Path) -> None:
 def test_an_empty_piece_costs_no_other(
     tmp_path: Path, generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from generator.compose import Composer
-
     draw = Composer._draw
 
     def silenced(self: Composer, request: object, seeds: list[int], steering: object) -> list:
