@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from data_tools.errors import UserError
-from data_tools.representation import EOS
+from data_tools.representation import EOS, PAD
 from discriminator.classifier import Classifier
 from gan.run import classifier_folder
 from generator.compose import Composer, Piece
@@ -59,8 +59,13 @@ def steering(classifier: Classifier, weight: float, width: int = 4, block: int =
 
     @torch.inference_mode()
     def score(ids: Tensor) -> Tensor:
-        music = ids[:, -READ:]
-        real = (music > EOS) & (music < size)
+        # The last tokens of each row: a piece that has ended waits for the others under padding.
+        lengths = (ids != PAD).sum(1, keepdim=True)
+        places = (lengths - READ).clamp(min=0) + torch.arange(
+            min(READ, ids.shape[1]), device=ids.device
+        )
+        music = ids.gather(1, places.clamp(max=ids.shape[1] - 1))
+        real = (places < lengths) & (music > EOS) & (music < size)
         return classifier.model(music * real, real).float()
 
     return Steering(score, weight, width, block)

@@ -4,10 +4,12 @@ The model reads tokens, on a grid. The piece holds the very notes that were give
 prompt is the beginning of the music: nobody wants his playing rounded.
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
-from symusic.core import ScoreTick
+import symusic
+from symusic.core import ScoreTick, TrackTick
 
 from data_tools import midi
 from data_tools.errors import UserError
@@ -79,25 +81,45 @@ def read_prompt(
 
 def _beginning(score: ScoreTick, bars: float | None, seconds: float | None, name: str) -> ScoreTick:
     """The music up to a bar line or a time, counted from its first note."""
-    played = [np.array([note.start for note in track.notes]) for track in score.tracks]
-    first = min(int(start.min()) for start in played if len(start))
+    starts = np.concatenate([midi.notes_of(track).start for track in score.tracks])
+    first, last = int(starts.min()), int(starts.max())
     stop = np.inf
     if bars is not None:
         if bars <= 0:
             raise UserError(f"prompt bars {bars:g}: must be above 0")
         stop = _bar_line(score, first, bars)
+    if seconds is not None:
+        if seconds <= 0:
+            raise UserError(f"prompt seconds {seconds:g}: must be above 0")
+        stop = min(stop, _tick_after(score, first, last + 1, seconds))
     kept = score.copy()
-    for track, start in zip(kept.tracks, played, strict=True):
-        inside = start < stop
-        if seconds is not None:
-            if seconds <= 0:
-                raise UserError(f"prompt seconds {seconds:g}: must be above 0")
-            onsets = midi.seconds_of(score, np.append(start, first))
-            inside &= onsets[:-1] - onsets[-1] < seconds
-        track.notes = midi.note_list(midi.notes_of(track).take(np.flatnonzero(inside)))
+    for track in kept.tracks:
+        notes, (down, up) = midi.notes_of(track), _pedals(track)
+        track.notes = midi.note_list(notes.take(np.flatnonzero(notes.start < stop)))
+        # A pedal pressed later is none of the prompt's, and one held on ends with it.
+        pressed = down < stop
+        down, up = down[pressed], np.minimum(up[pressed], stop).astype(np.int64)
+        track.pedals = symusic.Pedal.from_numpy(down, up - down)
+    kept.tempos = symusic.core.TempoTickList([one for one in kept.tempos if one.time < stop])
     if not any(len(track.notes) for track in kept.tracks):
         raise UserError(f"{name}: no note in the prompt asked for; use more bars or seconds")
     return kept
+
+
+def _tick_after(score: ScoreTick, first: int, end: int, seconds: float) -> int:
+    """The first tick so many seconds after tick `first`, `end` where that lies beyond."""
+
+    def since(tick: int) -> float:
+        begun, now = midi.seconds_of(score, np.array([first, tick]))
+        return float(now - begun)
+
+    return first + bisect_left(range(first, end), seconds, key=since)
+
+
+def _pedals(track: TrackTick) -> tuple[np.ndarray, np.ndarray]:
+    """Ticks at which pedals are pressed and let go, each (M,)."""
+    table = track.pedals.numpy()
+    return table["time"], table["time"] + table["duration"]
 
 
 def _bar_line(score: ScoreTick, first: int, bars: float) -> float:
@@ -128,8 +150,7 @@ def _exactly(
         return None, NOTHING, NOTHING
     track = score.tracks[0]
     notes = midi.notes_of(track)
-    down = np.array([pedal.time for pedal in track.pedals], dtype=np.int64)
-    up = down + np.array([pedal.duration for pedal in track.pedals], dtype=np.int64)
+    down, up = _pedals(track)
     if representation.settings.time_base == "clock":
         units = [midi.seconds_of(score, ticks) for ticks in (notes.start, notes.end, down, up)]
         step = representation.grid_seconds

@@ -141,7 +141,7 @@ def rollout(
     return Rollout(ids, noise, masks, start)
 
 
-Reselect = Callable[[Tensor], Tensor | None]
+Reselect = Callable[[Tensor, bool], Tensor | None]
 
 
 def sample(
@@ -195,8 +195,9 @@ def stream(
         choice: how tokens are chosen.
         bias: (V,) added to the logits of every step.
         unconditioned: (B, P' >= 1) the prefix without what `choice.guidance` leads towards.
-        reselect: called with the ids so far after every step; the rows (B,) to go on with, some
-            perhaps more than once, or None to go on with all as they are.
+        reselect: called with the ids so far after every step, and once more, then with True, when
+            there are no more; the rows (B,) to go on with, some perhaps more than once, or None to
+            go on with all as they are.
 
     Yields:
         (B, P + s) ids after s = 1, 2, ... steps, PAD after EOS; the next step may change them.
@@ -242,11 +243,15 @@ def stream(
             drawn = scores.argmax(-1)
             ids[:, now] = drawn
             state = grammar.advance(state, drawn)
-            if reselect is not None and (rows := reselect(ids[:, : now + 1])) is not None:
+            grown = ids[:, : now + 1]
+            if reselect is not None and (rows := reselect(grown, False)) is not None:
                 ids, state = ids[rows], state.take(rows)
+                grown = ids[:, : now + 1]
                 for reader in readers:
                     reader.cache.select(rows)
-            yield ids[:, : now + 1]
+            yield grown
+        if reselect is not None and (rows := reselect(grown, True)) is not None:
+            yield grown[rows]
 
 
 class _Reader:

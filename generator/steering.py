@@ -40,14 +40,21 @@ class Steering:
                 "guidance needs a weight of 0 or more, 2 companions and a token or more"
             )
 
-    def over(self, seeds: Sequence[int], music_start: int) -> Callable[[Tensor], Tensor | None]:
-        """The `reselect` of a batch of pieces, drawing by their seeds alone."""
+    def over(
+        self, seeds: Sequence[int], music_start: int
+    ) -> Callable[[Tensor, bool], Tensor | None]:
+        """The `reselect` of a batch of pieces, drawing by their seeds alone.
+
+        The last choice is made wherever sampling ends: companions that all ended early have theirs
+        at once when they are alone, and with the next block in longer company.
+        """
         chance = [torch.Generator().manual_seed(seed) for seed in seeds]
         begun: list[int] = []
 
-        def reselect(ids: Tensor) -> Tensor | None:
+        def reselect(ids: Tensor, last: bool) -> Tensor | None:
             begun[:] = begun or [ids.shape[1] - 1]
-            if (ids.shape[1] - begun[0]) % self.block:
+            whole = (ids.shape[1] - begun[0]) % self.block == 0
+            if whole == last:  # after a whole block it has been made
                 return None
             scores = self.weight * self.score(ids[:, music_start:]).view(-1, self.width).cpu()
             picks = [

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
-from data_tools.representation import Representation, RepresentationSettings
+from data_tools.representation import PAD, Representation, RepresentationSettings
 from discriminator.classifier import Classifier
 from gan.selection import best_of, steering, taste
 from generator.compose import Composer
@@ -54,6 +55,19 @@ def test_steering_raises_the_score(composer: Composer, tiny_discriminator: Path)
 
     steered = steering(classifier, weight=20.0, width=6, block=24)
     assert mean({"steering": steered}) > mean({}) + 0.05
+
+
+def test_a_piece_that_waits_for_others_is_judged_by_its_notes(
+    composer: Composer, tiny_discriminator: Path
+) -> None:
+    score = steering(taste(tiny_discriminator, composer), weight=1.0).score
+    (piece,) = composer.compose(1, 3, length=200, min_notes=40)
+    ids = torch.from_numpy(piece.ids)[None]
+    alone = score(ids)
+    for waiting in (1, 300, 600):
+        assert torch.allclose(score(F.pad(ids, (0, waiting), value=PAD)), alone, atol=1e-4)
+    long = ids.repeat(1, 4)
+    assert torch.allclose(score(F.pad(long, (0, 99), value=PAD)), score(long), atol=1e-4)
 
 
 def test_a_classifier_of_other_tokens_is_refused(tiny_discriminator: Path) -> None:

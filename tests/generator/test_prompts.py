@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import miditoolkit
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from data_tools import midi
 from data_tools.errors import UserError
 from data_tools.midi import Notes
-from data_tools.representation import Representation, RepresentationSettings
+from data_tools.representation import EOS, Representation, RepresentationSettings
 from generator import Composer
 from generator.arrange import WHISTLE, WHISTLE_PITCH
 from generator.hints import KEY_STRENGTH, key_bias, scale
@@ -258,3 +259,43 @@ def test_steering_takes_what_scores_best(composer: Composer) -> None:
     assert np.array_equal(alone.ids, first[1].ids), "a piece does not depend on its company"
     with pytest.raises(UserError, match="guidance"):
         Steering(high, width=1)
+
+
+def test_companions_that_end_early_are_chosen_among_all_the_same(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone, sampling is over before the block is; in company the block comes to its end."""
+    step = type(composer.model).step
+
+    def hasty(self: Any, ids: torch.Tensor, cache: Any) -> torch.Tensor:
+        logits = step(self, ids, cache).clone()
+        logits[:, EOS] += 3.0
+        return logits
+
+    monkeypatch.setattr(type(composer.model), "step", hasty)
+    steered = Steering(lambda ids: ids.float().mean(1) * 0.1, weight=1.0, width=4, block=64)
+    choices: dict[str, Any] = {"length": 160, "steering": steered, "min_notes": 1}
+    together = composer.compose(12, 5, batch=12, **choices)
+    for number, piece in enumerate(together):
+        (alone,) = composer.compose(1, 5 + number, **choices)
+        assert np.array_equal(alone.ids, piece.ids), number
+
+
+@pytest.mark.parametrize("base", ["clock", "beat"])
+@pytest.mark.parametrize("cut", [{"seconds": 5.0}, {"bars": 2.0}])
+def test_what_follows_a_cut_is_no_part_of_the_prompt(base: str, cut: dict[str, float]) -> None:
+    """Pedals and tempos of the whole piece would have the model sit through it in silence."""
+    representation = Representation(RepresentationSettings(preset="performance", time_base=base))
+    start = np.arange(200) * 240
+    score = midi.score_of(Notes(start, start + 200, 60 + start // 240 % 12, start * 0 + 80), 480)
+    down = np.arange(50) * 960
+    score.tracks[0].pedals = midi.symusic.Pedal.from_numpy(down, down * 0 + 900)
+    for time in range(480, 48_000, 4_800):
+        score.tempos.append(midi.symusic.Tempo(time, 120.0))
+    prompt = read_prompt(representation, score, **cut)
+    end = representation.times(np.array(prompt.ids[1:]))[-1]
+    unit = representation.grid_seconds if base == "clock" else 0.5 / representation.steps_per_beat
+    assert end * unit <= 5.2
+    assert prompt.notes is not None
+    assert prompt.pedals.max() <= max(prompt.notes.end.max(), 10.0 if base == "beat" else 5.0)
+    assert len(prompt.pedals) > 2
