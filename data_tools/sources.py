@@ -76,6 +76,11 @@ class Source:
         self.root = self.location.parent if self.kind == "manifest" else self.location
         self._rows = self._read_manifest()
 
+    @property
+    def rows(self) -> list[dict[str, str]] | None:
+        """The rows of its manifest as they stand there; None where it has no manifest."""
+        return self._rows
+
     def entries(self) -> list[Entry]:
         """Every MIDI file named by the manifest or found, in a fixed order; looked up once."""
         return self._entries

@@ -15,7 +15,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_tools import midi
 from data_tools.errors import MidiError, UserError
 from data_tools.files import file_digest, write_json
+from data_tools.sources import MANIFEST, Source
 from discriminator.collection import Place, leaves, pieces, places
 from discriminator.reading import Piece
 from discriminator.scores import Score, ScoreFile, Scores, csv_writer, read_rows
@@ -224,7 +225,7 @@ def _choose(source: Path, out: Path, choice: Choice, scores: Scores) -> Summary:
             if fate.kept and choice.mode != "list":
                 try:
                     deliver(place, root, out / ".copying", choice.mode == "link")
-                    output = f"{MUSIC}/{place.inner}"
+                    output = f"{MUSIC}/{PurePosixPath(place.inner).as_posix()}"
                     kept.append(_hash(place.inner))
                 except MidiError as error:
                     kind = f"not written: {_kind(error.reason)}"
@@ -238,7 +239,7 @@ def _choose(source: Path, out: Path, choice: Choice, scores: Scores) -> Summary:
     if choice.mode == "list":
         _write_list(partial, out / "kept.txt")
     else:
-        _write_manifest(source, root, set(kept))
+        _write_manifest(source, root, set(kept), partial)
     partial.replace(out / "curation.csv")
     return summary
 
@@ -300,7 +301,7 @@ def _link(original: Path, target: Path) -> None:
 
 
 def _hash(inner: str) -> int:
-    name = inner.encode("utf-8", "surrogatepass")
+    name = PurePosixPath(inner).as_posix().encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
 
 
@@ -314,25 +315,47 @@ def _write_list(table: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def _write_manifest(source: Path, root: Path, kept: set[int]) -> None:
-    """Takes along what the source's manifest says of the kept: artists, works, licences."""
-    table = source / "manifest.csv" if source.is_dir() else source
-    if table.suffix.lower() != ".csv" or not table.is_file() or not root.is_dir():
+def _write_manifest(source: Path, root: Path, kept: set[int], table: Path) -> None:
+    """Takes along what the source's manifest says of the kept: artists, works, licences.
+
+    Whoever builds a corpus of the folder reads what its manifest names and nothing else: kept
+    files that the source's manifest does not name get rows, too, with nothing but their paths.
+    """
+    found = _manifest(source)
+    head = next(found, [])
+    if "path" not in head or not root.is_dir():
         return
+    place, named = head.index("path"), array("Q")
     partial = root / ".manifest.csv.tmp"
-    with (
-        table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as rows,
-        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-    ):
-        found = csv.reader(rows)
-        head = next(found, [])
-        if "path" not in head:
-            partial.unlink()
-            return
+    ways: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    with partial.open("w", **ways) as stream, table.open(**ways) as fates:
         write = csv_writer(stream)
         write(head)
-        place = head.index("path")
         for row in found:
             if len(row) > place and _hash(row[place]) in kept:
+                row[place] = PurePosixPath(row[place]).as_posix()
+                named.append(_hash(row[place]))
                 write(row)
+        left = kept.difference(named)
+        for fate in csv.DictReader(fates) if left else ():
+            inner = fate["output"].removeprefix(f"{MUSIC}/")
+            if inner and _hash(inner) in left:
+                write([inner if column == place else "" for column in range(len(head))])
     partial.replace(root / "manifest.csv")
+
+
+def _manifest(source: Path) -> Iterator[list[str]]:
+    """The rows of the table beside, or in, a collection, its head first; none where it has none."""
+    if source.is_dir() or source.suffix.lower() == ".csv":
+        table = source / MANIFEST if source.is_dir() else source
+        if table.is_file():
+            with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as rows:
+                yield from csv.reader(rows)
+        return
+    archived: list[dict[str, str]] = []
+    with suppress(UserError):  # a damaged archive has its row already
+        archived = Source(source).rows or []
+    if archived:
+        head = [name for name in archived[0] if name]  # a row too long has cells of no name
+        yield head
+        yield from ([row[name] for name in head] for row in archived)

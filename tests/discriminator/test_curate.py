@@ -273,11 +273,28 @@ def test_earlier_scores_need_no_scoring(source: Path, tmp_path: Path) -> None:
         curate(source, out, Choice(), {}, scores=tmp_path / "scores.jsonl", resume=True)
 
 
+def test_whatever_is_kept_is_in_the_manifest(source: Path, tmp_path: Path) -> None:
+    """A corpus built of the results reads what their manifest names, and nothing else."""
+    (source / "manifest.csv").write_text("path,artist\n./jazz//a.mid,Monk\nother/c.mid,Bach\n")
+    run(source, tmp_path / "folder")
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w") as opened:
+        for name in ("manifest.csv", *NAMES):
+            opened.write(source / name, name)
+    run(tmp_path / "packed.zip", tmp_path / "zip")
+    for out in (tmp_path / "folder", tmp_path / "zip"):
+        music = out / "music"
+        with (music / "manifest.csv").open() as stream:
+            rows = {row["path"]: row["artist"] for row in csv.DictReader(stream)}
+        assert rows == {"jazz/a.mid": "Monk", "d.mid": ""}
+        assert rows.keys() == {p.relative_to(music).as_posix() for p in music.rglob("*.mid")}
+
+
 def test_a_manifest_goes_along(source: Path, tmp_path: Path) -> None:
     lines = ["path,artist", 'd.mid,"Tatum, Art"', "other/c.mid,Bach"]
     (source / "manifest.csv").write_text("\n".join(lines) + "\n")
     run(source, tmp_path / "out")
-    assert (tmp_path / "out/music/manifest.csv").read_text() == "\n".join(lines[:2]) + "\n"
+    rest = "jazz/a.mid,\n"  # kept, and not named before
+    assert (tmp_path / "out/music/manifest.csv").read_text() == "\n".join(lines[:2]) + f"\n{rest}"
 
 
 def test_an_archive_is_unpacked_within_the_results(source: Path, tmp_path: Path) -> None:
