@@ -30,6 +30,8 @@ _SPELLINGS = {"jazz": "jazz", "notjazz": "not_jazz", "nonjazz": "not_jazz"}
 UNLABELLED = "unlabelled"
 MANIFEST = "manifest.csv"
 INSIDE = "an archive inside a folder; give it by its own name"
+# How `tar` packs the second name of a file that has two.
+LINKED = "a link to another file of its archive; pack with 'tar --hard-dereference'"
 TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
 
 # RuntimeError: a .zip with a password; NotImplementedError, its kind: an unknown compression.
@@ -175,7 +177,7 @@ class Source:
             with self._zip() as archive:
                 return [name for name in archive.namelist() if _is_midi(name)]
         with self._tar() as archive:
-            names = (m.name.removeprefix("./") for m in archive if m.isfile())
+            names = (m.name.removeprefix("./") for m in archive if m.isfile() or m.islnk())
             return [name for name in names if _is_midi(name)]
 
     def _members(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None, str]]:
@@ -198,7 +200,9 @@ class Source:
         with self._tar() as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
-                if member.isfile() and name in wanted:
+                if member.islnk() and name in wanted:
+                    yield name, None, LINKED
+                elif member.isfile() and name in wanted:
                     stream = archive.extractfile(member)
                     if stream and member.size <= MAX_BYTES:
                         yield name, stream.read(), ""

@@ -217,7 +217,8 @@ def table(rows: Sequence[SureRow]) -> str:
 
 
 def _sure(p: np.ndarray, low: float, high: float) -> np.ndarray:
-    return (p < low) | (p >= high)
+    # A bound of 1 is none that was found, and a sigmoid may round to it.
+    return (p < low) | ((p >= high) & (high < 1))
 
 
 def _strata(y: np.ndarray, sources: Sequence[str] | np.ndarray) -> np.ndarray:

@@ -221,8 +221,11 @@ class Classifier:
         return 0.5 * (1.0 + math.tanh(calibrated / 2))  # the sigmoid, without overflow
 
     def verdict(self, p: float) -> Literal["jazz", "not_jazz", "unsure"]:
-        """What is said of a p(jazz): "unsure" within `settings.low` to `settings.high`."""
-        if p >= self.settings.high:
+        """What is said of a p(jazz): "unsure" within `settings.low` to `settings.high`.
+
+        A bound of 1 means that none was found; a p(jazz) may round to it, and is unsure.
+        """
+        if p >= self.settings.high < 1:
             return "jazz"
         return "not_jazz" if p < self.settings.low else "unsure"
 

@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 
 from data_tools.errors import MidiError, UserError
 from data_tools.files import MIDI_SUFFIXES
-from data_tools.sources import Source
+from data_tools.sources import LINKED, Source
 from discriminator.reading import LARGEST, Piece, too_large
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -194,7 +194,10 @@ def _in_tar(archive: Path) -> Iterator[Place]:
         with tarfile.open(archive) as opened:
             while info := opened.next():
                 opened.members.clear()  # type: ignore[attr-defined]  # they would pile up, a kilobyte each
-                if not info.isfile() or not _is_midi(info.name):
+                name = info.name.removeprefix("./")
+                if info.islnk() and _is_midi(name):
+                    yield Place(f"{archive}:{name}", name, None, LINKED)
+                if not info.isfile() or not _is_midi(name):
                     continue
 
                 def member(info: tarfile.TarInfo = info) -> bytes:
@@ -202,7 +205,7 @@ def _in_tar(archive: Path) -> Iterator[Place]:
                     assert stream is not None  # it is a file
                     return stream.read()
 
-                yield _member(archive, info.name.removeprefix("./"), info.size, member)
+                yield _member(archive, name, info.size, member)
             _check_end(opened)
     except _DAMAGE as error:
         yield _damaged(archive, error)

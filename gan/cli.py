@@ -167,13 +167,14 @@ def train(
 
         rehearse(Corpus(corpus), out, chosen, resume, check)
         return
-    early = chosen.adversarial and not chosen.init and chosen.adv_start < chosen.warmup
+    early = chosen.adversarial and not chosen.init and chosen.adv_start <= chosen.warmup
+    early &= not (resume and (out / "checkpoints" / "latest").is_file())
     with joined(engine(chosen.device, chosen.precision).device) as ranks:
         if early and not quiet and ranks.main:
             click.echo(
                 "note: the adversarial term begins with a generator that has learnt nothing; "
-                "--adv-start 2000 lets cross-entropy go first, --init RUN goes on from a trained "
-                "one"
+                f"--adv-start {chosen.steps // 2} lets cross-entropy go first, --init RUN goes on "
+                "from a trained one"
             )
         folder = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks).train()
     if not quiet and ranks.main:

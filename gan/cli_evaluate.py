@@ -23,7 +23,8 @@ def _shared(command: Command) -> Command:
     for option in reversed(
         [
             click.option("--real", required=True, type=click.Path(exists=True, path_type=Path),
-                         help="Real jazz: a corpus (its test split), or a folder of MIDI."),
+                         help="Real jazz: a corpus (its test split), or a folder of MIDI; what its "
+                              "folders or manifest.csv call not_jazz is left out."),
             click.option("--split", default="test", show_default=True, help="Of that corpus."),
             click.option("--exclude-sources", multiple=True, help="Sources of it left out."),
             click.option("--train", type=click.Path(exists=True, path_type=Path),

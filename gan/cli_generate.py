@@ -174,7 +174,7 @@ def generate(
             option = name.replace("_", "-")
             raise click.UsageError(f"--{option} is of a --prompt, and none is given")
     if greedy and given("temperature") == click.core.ParameterSource.COMMANDLINE:
-        raise click.UsageError("--greedy takes the likeliest token at any --temperature; give one")
+        raise click.UsageError("give --greedy or --temperature, not both")
     if discriminator and best_of == 1 and not jazz_guidance:
         raise click.UsageError("--discriminator is for --best-of and --jazz-guidance")
     from gan.engine import engine

@@ -95,7 +95,9 @@ def pretrain(
 
     with Logbook(out, state["step"], quiet, settings, settings.steps) as log, run.stoppable():
         log.say(f"{sum(p.numel() for p in model.parameters()):,} weights, {compute.describe()}")
-        if checkpoint:
+        if state["step"] == settings.steps:
+            log.say(f"finished already: all {settings.steps:,} steps are done")
+        elif checkpoint:
             log.say(f"goes on from step {state['step']:,} of {settings.steps:,}")
         elif resume:
             log.say("nothing to go on from yet: begins at the first step")

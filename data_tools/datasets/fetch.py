@@ -137,7 +137,7 @@ def _obtain(
         else:
             path, url = _download(item, out, urls, known, patience, progress)
         # The publisher's checksum may be an MD5; what was pinned is held to as well.
-        digest = _verify(path, pin)
+        digest = _verify(path, pin, item.bytes)
         lock["files"][item.name] = {"sha256": digest, "bytes": path.stat().st_size, "url": url}
         write_json(out / LOCK, lock | {"done": False})
         archives.append(path)
@@ -183,12 +183,17 @@ def _download(
     raise AssertionError("a download has an address")
 
 
-def _verify(path: Path, known: str | None) -> str:
-    """The file's SHA-256, after holding it to what is known of it."""
+def _verify(path: Path, known: str | None, size: int | None = None) -> str:
+    """The file's SHA-256, after holding it to what is known of it, a checksum and its bytes."""
     import pooch
 
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    if size and path.stat().st_size != size:
+        raise UserError(
+            f"{path}: {path.stat().st_size:,} bytes, where {size:,} are published; damaged, or not "
+            "the file that is meant"
+        )
     digest = str(pooch.file_hash(str(path)))
     if known:
         algorithm, value = known.split(":")

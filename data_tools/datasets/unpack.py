@@ -148,9 +148,10 @@ def _tar_files(archive: Path, limits: Limits, magic: bytes) -> Iterator[tuple[st
     }  # fmt: skip
     opener = next((op for head, op in openers.items() if magic.startswith(head)), open)
     budget = _Budget(archive, limits)
-    with opener(archive, "rb") as plain:  # noqa: SIM117
+    with opener(archive, "rb") as plain:
         # Counted below tarfile: long names and headers, which it reads whole, are bounded too.
-        with tarfile.open(fileobj=_counted(plain, budget), mode="r|", bufsize=2**16) as opened:
+        counted = _counted(plain, budget)
+        with tarfile.open(fileobj=counted, mode="r|", bufsize=2**16, tarinfo=_Whole) as opened:
             for info in opened:
                 budget.member()
                 # tarfile would keep every header: memory would grow with the archive.
@@ -159,7 +160,22 @@ def _tar_files(archive: Path, limits: Limits, magic: bytes) -> Iterator[tuple[st
                 # A sparse file holds more than its bytes in the archive: not counted, so not taken.
                 if info.isreg() and not info.issparse() and (stream := opened.extractfile(info)):
                     yield name, stream
-        # Past the end marker nothing is music, but a bomb may wait there; nobody reads it.
+        # Past the end marker nothing is music, but the packer's checksum of the whole is there.
+        while counted.read(CHUNK):
+            pass
+
+
+class _Whole(tarfile.TarInfo):
+    """`tarfile` takes any header it cannot read for the end: damage would be a smaller archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Whole":
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the end marker
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"a member's header: {error}") from None
 
 
 class _Budget:

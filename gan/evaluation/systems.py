@@ -213,11 +213,11 @@ def _read(
     """Pieces of a folder; with `jazz_alone`, without what its folders or manifest call other."""
     result = Written(name, str(place), [])
     other = _labelled_other(place) if jazz_alone else set()
+    result.other = len(other)
     for path in _files(place):
         if len(result.pieces) == count:
             break
         if path in other:
-            result.other += 1
             continue
         reading = read_piece(path, representation)
         ids = reading.ids[:length].astype(int)
@@ -228,7 +228,10 @@ def _read(
         else:
             result.pieces.append(ids)
     if not result.pieces:
-        raise UserError(f"{place}: no MIDI file that could be used ({len(result.refused)} refused)")
+        raise UserError(
+            f"{place}: no MIDI file that could be used ({len(result.refused)} refused, "
+            f"{result.other} labelled not_jazz)"
+        )
     return result
 
 

@@ -1,6 +1,7 @@
 """Sources: a folder, a .zip, a .tar and a manifest are one list, and no archive escapes."""
 
 import io
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_tools.errors import UserError
-from data_tools.sources import Source
+from data_tools.sources import LINKED, Source
 
 FILES = {
     "jazz/blue/a.mid": b"first",
@@ -216,6 +217,18 @@ def test_a_folder_is_called_what_it_is_called(
         )
 
 
+def test_the_second_name_of_a_packed_file_is_told(tmp_path: Path) -> None:
+    music = fill(tmp_path / "music", {"a.mid": b"1"})
+    os.link(music / "a.mid", music / "b.mid")
+    with tarfile.open(tmp_path / "music.tar", "w") as archive:
+        archive.add(music, "music")
+    source = Source(tmp_path / "music.tar")
+    found = {entry.path: (data, entry.refused) for entry, data in source.contents(source.entries())}
+    assert found.keys() == {"music/a.mid", "music/b.mid"}
+    assert sorted(data or b"" for data, _ in found.values()) == [b"", b"1"]
+    assert [why for data, why in found.values() if data is None] == [LINKED]
+
+
 def test_a_tar_cannot_escape(tmp_path: Path) -> None:
     secret = fill(tmp_path, {"secret.mid": b"secret"}) / "secret.mid"
     inside = tmp_path / "inside"
@@ -238,7 +251,7 @@ def test_a_tar_cannot_escape(tmp_path: Path) -> None:
     assert {data for data, _ in read(Source(place)).values()} == {None}
     names = {"../evil.mid", "good.mid", "link.mid", "hard.mid"}
     everything = {name: data for name, data, _ in Source(place)._members(names)}
-    assert everything == {"../evil.mid": b"mine", "good.mid": b"mine"}
+    assert everything == {"../evil.mid": b"mine", "good.mid": b"mine", "hard.mid": None}
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from discriminator.calibration import (
     FEWEST,
+    _sure,
     by_source,
     calibrate,
     even_weights,
@@ -144,6 +145,7 @@ def test_what_tells_nothing_is_never_sure():
     labels = np.repeat([1, 0], 200)
     band = thresholds(rng.random(400), labels, np.repeat(list("abcdefgh"), 50))
     assert (band.low, band.high, band.coverage) == (0.0, 1.0, 0.0)
+    assert not _sure(np.array([0.0, 0.5, 1.0]), band.low, band.high).any()
     assert (band.jazz.error, band.not_jazz.error) == (None, None)
     assert band.jazz.upper > 0.05  # the least that could be promised
     (row, *_) = by_source([0.4, 0.9], [1, 0], ["a", "a"], band.low, band.high)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_tools.errors import MidiError, UserError
+from data_tools.sources import LINKED
 from discriminator import curate as module
 from discriminator.collection import Place, places
 from discriminator.curate import Choice, curate, decide, deliver, preview
@@ -287,6 +289,15 @@ def test_whatever_is_kept_is_in_the_manifest(source: Path, tmp_path: Path) -> No
             rows = {row["path"]: row["artist"] for row in csv.DictReader(stream)}
         assert rows == {"jazz/a.mid": "Monk", "d.mid": ""}
         assert rows.keys() == {p.relative_to(music).as_posix() for p in music.rglob("*.mid")}
+
+
+def test_the_second_name_of_a_packed_file_has_its_row(source: Path, tmp_path: Path) -> None:
+    os.link(source / "d.mid", source / "e.mid")
+    with tarfile.open(tmp_path / "music.tar", "w") as archive:
+        archive.add(source, "music")
+    found = {place.inner: place.error for place in places(tmp_path / "music.tar")}
+    assert len(found) == len(NAMES) + 1
+    assert [why for why in found.values() if why] == [LINKED]
 
 
 def test_a_manifest_goes_along(source: Path, tmp_path: Path) -> None:

@@ -413,7 +413,9 @@ EXPECTED = {
 def unsealed(name: str) -> Dataset:
     """The entry without its published checksum, which no small archive has."""
     dataset = find(name)
-    items = [item.model_copy(update={"checksum": None}) for item in dataset.downloads]
+    items = [
+        item.model_copy(update={"checksum": None, "bytes": None}) for item in dataset.downloads
+    ]
     return dataset.model_copy(update={"downloads": tuple(items)})
 
 
@@ -488,6 +490,10 @@ def test_a_changed_file_is_noticed_with_the_same_pins(
     changed = nottingham.model_copy(update={"downloads": (sealed,)})
     with pytest.raises(UserError, match="checksum mismatch"):
         fetch(changed, tmp_path / "changed", base_url=site.address, pins=pins, patience=HASTY)
+    weighed = item.model_copy(update={"bytes": len(site.files[item.name]) + 1})
+    changed = nottingham.model_copy(update={"downloads": (weighed,)})
+    with pytest.raises(UserError, match=r"bytes, where \d+ are published"):
+        fetch(changed, tmp_path / "weighed", base_url=site.address, patience=HASTY)
     pins.write_text('{"a": 1}')
     with pytest.raises(UserError, match="not of the form"):
         fetch(nottingham, tmp_path / "four", base_url=site.address, pins=pins, patience=HASTY)

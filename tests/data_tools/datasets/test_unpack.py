@@ -130,6 +130,48 @@ def tar_of(name: str, data: bytes) -> bytes:
     return stream.getvalue()
 
 
+@pytest.fixture(scope="module")
+def many() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for number in range(6):
+            info = tarfile.TarInfo(f"{number}.mid")
+            info.size = 700
+            archive.addfile(info, io.BytesIO(bytes([number]) * 700))
+    return stream.getvalue()
+
+
+@given(cut=st.integers(1, 9215))
+def test_a_tar_that_breaks_off_is_damaged(many: bytes, cut: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "cut.tar").write_bytes(many[:cut])
+        with pytest.raises(UserError, match=r"damaged|not an archive|no archive"):
+            unpack(Path(name) / "cut.tar", Path(name) / "out", take_all)
+
+
+@given(
+    place=st.integers(0, 147) | st.integers(156, 511),
+    member=st.integers(1, 5),
+    bit=st.integers(0, 7),
+)
+def test_a_spoilt_header_is_damage(many: bytes, place: int, member: int, bit: int) -> None:
+    """Not the end of the archive, as `tarfile` has it."""
+    spoilt = bytearray(many)
+    spoilt[member * 1536 + place] ^= 1 << bit
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / "spoilt.tar").write_bytes(bytes(spoilt))
+        with pytest.raises(UserError, match="damaged"):
+            unpack(Path(name) / "spoilt.tar", Path(name) / "out", take_all)
+
+
+def test_what_the_packer_says_of_the_whole_is_heeded(many: bytes, tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(many, 1))
+    packed[-6] ^= 1  # of the checksum
+    (tmp_path / "a.tar.gz").write_bytes(bytes(packed))
+    with pytest.raises(UserError, match="damaged"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out", take_all)
+
+
 def test_a_bomb_in_a_header_is_counted_too(tmp_path: Path) -> None:
     """A long name is read whole by tarfile before anybody sees the member."""
     head = special("././@LongLink", b"L")
