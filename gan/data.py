@@ -4,6 +4,7 @@ Shapes: B batch, T tokens.
 """
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -246,8 +247,14 @@ class Batches(Dataset[list[tuple[Tensor, Tensor]]]):
                 num_workers=workers,
                 pin_memory=gpu,
                 prefetch_factor=4 if workers else None,
+                worker_init_fn=_heed_the_parent,
             )
         )
+
+
+def _heed_the_parent(_: int) -> None:
+    """Has a loader's process end with the training one, and not by a signal sent to both."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def validation_windows(

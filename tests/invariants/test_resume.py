@@ -37,11 +37,12 @@ def flags(corpus: Corpus, discriminator: Path, out: Path) -> list[str]:
     return ["train", *(part for k, v in choices.items() for part in (f"--{k}", str(v))), "--quiet"]
 
 
-def start(arguments: list[str]) -> subprocess.Popen[bytes]:
+def start(arguments: list[str], start_new_session: bool = False) -> subprocess.Popen[bytes]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "gan.cli", *arguments],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=start_new_session,
     )  # fmt: skip
 
 
@@ -253,15 +254,17 @@ def test_everything_adversarial_stopped_and_resumed_is_the_same(
         assert len({file.read_bytes() for file in files}) == 1
 
 
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_scheduler_stops_it_and_a_person_is_told(
-    practice_corpus: Corpus, tiny_discriminator: Path, tmp_path: Path
+    practice_corpus: Corpus, tiny_discriminator: Path, tmp_path: Path, workers: int
 ) -> None:
     out = tmp_path / "run"
-    train = [*flags(practice_corpus, tiny_discriminator, out)[:-1], "--resume"]  # not --quiet
-    process = start(train)
+    train = flags(practice_corpus, tiny_discriminator, out)[:-1]  # not --quiet
+    train += ["--resume", "--workers", str(workers)]
+    process = start(train, start_new_session=True)
     while not (out / "checkpoints" / "latest").is_file() and process.poll() is None:
         time.sleep(0.002)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)  # the processes that load as well
     said, errors = process.communicate(timeout=60)
     assert process.returncode == 1, errors.decode()
     assert b"nothing to go on from yet" in said
