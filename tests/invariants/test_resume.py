@@ -254,14 +254,14 @@ def test_everything_adversarial_stopped_and_resumed_is_the_same(
         assert len({file.read_bytes() for file in files}) == 1
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_scheduler_stops_it_and_a_person_is_told(
     practice_corpus: Corpus, tiny_discriminator: Path, tmp_path: Path, workers: int
 ) -> None:
     out = tmp_path / "run"
     train = flags(practice_corpus, tiny_discriminator, out)[:-1]  # not --quiet
-    train += ["--resume", "--workers", str(workers)]
-    process = start(train, start_new_session=True)
+    train.append("--resume")
+    process = start([*train, "--workers", str(workers)], start_new_session=True)
     while not (out / "checkpoints" / "latest").is_file() and process.poll() is None:
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGTERM)  # the processes that load as well
