@@ -106,8 +106,8 @@ class Source:
         return entries
 
     def unlisted(self) -> list[str]:
-        """MIDI files that lie in the folder of a manifest, or below, and that it does not name."""
-        if self._rows is None or self.kind not in ("folder", "manifest"):
+        """MIDI files below a folder that the manifest at its top does not name."""
+        if self._rows is None or self.kind != "folder":  # who gives a table means that table
             return []
         named = {PurePosixPath(entry.path).as_posix() for entry in self.entries()}
         found = (p.relative_to(self.root).as_posix() for p in self.root.rglob("*") if p.is_file())

@@ -67,10 +67,9 @@ def build(
         return
     for place in map(Source, sources):
         if unlisted := place.unlisted():
-            table = place.root / MANIFEST if place.kind == "folder" else place.location
             click.echo(
-                f"note: {table} does not name {len(unlisted):,} MIDI files that lie beside it "
-                f"({unlisted[0]} ...); they were not read"
+                f"note: MIDI files that {place.location / MANIFEST} does not name, and that were "
+                f"not read: {len(unlisted):,} ({unlisted[0]} ...)"
             )
     counts = corpus.facts["counts"]
     click.echo(f"{out}: {'built' if built else 'nothing has changed; verified'}")

@@ -371,7 +371,9 @@ def test_build_says_what_a_manifest_leaves_out(practice_music: Path, tmp_path: P
     shutil.copy(file, music / "another.mid")
     shutil.copy(file, music / "jazz" / "third.MID")
     told = run(*build).stdout
-    assert "does not name 2 MIDI files that lie beside it (another.mid ...)" in told
+    assert "does not name, and that were not read: 2 (another.mid ...)" in told
+    table = (*build[:2], music / "manifest.csv", *build[3:-3], tmp_path / "other", *build[-2:])
+    assert "does not name" not in run(*table).stdout, "who gives a table means that table"
     assert "kept: 40" in told
 
 
