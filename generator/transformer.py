@@ -125,7 +125,7 @@ class Attention(nn.Module):
             pair.copy_(self.qk_norm(pair))
         if places.turns is not None:
             cosine, sine = places.turns
-            halves = pair.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+            halves = pair.roll(pair.shape[-1] // 2, -1)
             torch.addcmul(pair * cosine, halves, sine, out=pair)
         both = cache.both[layer]
         fresh = mixed.view(batch, 3, self.heads, -1).narrow(1, 1, 2)
@@ -176,7 +176,11 @@ class Block(nn.Module):
         attention, forward = self.attention, self.feed_forward
         mixed = attention.one(self.attention_norm(x), places, cache, layer)
         x = product(mixed, attention.out.weight, x)
-        gate, up = product(self.feed_forward_norm(x), forward.spread.weight).chunk(2, -1)
+        normed = self.feed_forward_norm(x)
+        if x.device.type == "cpu":  # columns all the way
+            gate, up = forward.spread.weight.mm(normed.t()).chunk(2)
+            return x + forward.out.weight.mm(F.silu(gate).mul_(up)).t()
+        gate, up = product(normed, forward.spread.weight).chunk(2, -1)
         return product(F.silu(gate).mul_(up), forward.out.weight, x)
 
 
