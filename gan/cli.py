@@ -170,13 +170,14 @@ def train(
     early = chosen.adversarial and not chosen.init and chosen.adv_start <= chosen.warmup
     early &= not (resume and (out / "checkpoints" / "latest").is_file())
     with joined(engine(chosen.device, chosen.precision).device) as ranks:
+        trainer = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks)
         if early and not quiet and ranks.main:
             click.echo(
                 "note: the adversarial term begins with a generator that has learnt nothing; "
                 f"--adv-start {chosen.steps // 2} lets cross-entropy go first, --init RUN goes on "
                 "from a trained one"
             )
-        folder = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks).train()
+        folder = trainer.train()
     if not quiet and ranks.main:
         click.echo(f"generator: {folder}   tensorboard --logdir {out / 'tensorboard'}")
 

@@ -228,9 +228,9 @@ def _read(
         else:
             result.pieces.append(ids)
     if not result.pieces:
+        aside = f", {result.other} labelled not_jazz" if result.other else ""
         raise UserError(
-            f"{place}: no MIDI file that could be used ({len(result.refused)} refused, "
-            f"{result.other} labelled not_jazz)"
+            f"{place}: no MIDI file that could be used ({len(result.refused)} refused{aside})"
         )
     return result
 

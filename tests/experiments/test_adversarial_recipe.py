@@ -297,7 +297,7 @@ def test_guided_samples_are_one_of_each_company(
 
         def over(self, seeds: list[int], start: int) -> Callable[[torch.Tensor], None]:
             assert len(seeds) == 3
-            return lambda ids: None
+            return lambda ids, last: None
 
     monkeypatch.setattr("gan.selection.steering", lambda *_: Idle())
     assert np.array_equal(sampler(BY_NAME["guidance"], 3), sampler(BY_NAME["ce"], 12)[::4])
