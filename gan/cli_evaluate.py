@@ -37,7 +37,7 @@ def _shared(command: Command) -> Command:
             click.option("--length", default=512, show_default=True, type=click.IntRange(64),
                          help="Tokens a piece."),
             click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**62)),
-            click.option("--temperature", default=0.95, show_default=True,
+            click.option("--temperature", default=1.0, show_default=True,
                          type=click.FloatRange(0, 10)),
             click.option("--top-p", default=0.98, show_default=True, type=click.FloatRange(0, 1)),
             click.option("--frontier", is_flag=True, help="Also sweep temperature and top-p."),

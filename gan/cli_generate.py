@@ -56,7 +56,7 @@ _CHOICE = _options(
     click.option(
         "--temperature",
         type=float,
-        default=0.95,
+        default=1.0,
         show_default=True,
         help="Under 1: safer; 0: greedy.",
     ),
