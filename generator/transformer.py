@@ -10,6 +10,7 @@ C width, H heads, D channels of a head.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -20,19 +21,9 @@ from generator.initialise import start_transformer
 from generator.model import Cache, GeneratorModel, embed
 from generator.norms import fixed_length, norm_of
 from generator.positions import Places, Positions, rotate
+from generator.products import MOST, Products
 from generator.settings import TransformerSettings
 from generator.single import SingleSteps, suits
-
-
-def product(x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
-    """Rows x (B, in) times a layer's weight (out, in), and rows (B, out) added.
-
-    On a CPU the few columns stand on the right: its library shares out the rows on the left.
-    """
-    if x.device.type == "cpu":
-        found = weight.mm(x.t()).t()
-        return found.contiguous() if added is None else added + found
-    return x.mm(weight.t()) if added is None else torch.addmm(added, x, weight.t())
 
 
 class KeyValueCache:
@@ -42,6 +33,7 @@ class KeyValueCache:
         both: (B, 2, H, max_len, D) a layer, keys and then values.
         single: the way of single steps at batch 1 on a CPU; made by the first one, for it copies
             the weights, which takes as long as some steps.
+        products: the way of single steps of more sequences; likewise.
         keys, values: views of these, (B, H, max_len, D) a layer.
         length: positions filled, equal for all sequences of the batch.
     """
@@ -49,6 +41,7 @@ class KeyValueCache:
     def __init__(self, both: list[Tensor]) -> None:
         self.both = both
         self.single: SingleSteps | None = None
+        self.products: Products | None = None
         self.keys = [layer[:, 0] for layer in both]
         self.values = [layer[:, 1] for layer in both]
         self.length = 0
@@ -64,7 +57,7 @@ class KeyValueCache:
 
     def clear(self) -> None:
         """See `Cache`; the weights may have changed when it is read into again."""
-        self.length, self.single = 0, None
+        self.length, self.single, self.products = 0, None, None
 
 
 class Attention(nn.Module):
@@ -113,13 +106,15 @@ class Attention(nn.Module):
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out(mixed.transpose(1, 2).reshape(batch, new, width).to(x.dtype))
 
-    def one(self, x: Tensor, places: Places, cache: KeyValueCache, layer: int) -> Tensor:
+    def one(
+        self, x: Tensor, places: Places, cache: KeyValueCache, layer: int, times: Products
+    ) -> Tensor:
         """The same for one new position (B, C) of each sequence, in as few operations as can be.
 
         At batch 1 most of a step is not arithmetic but calling for it.
         """
         batch, width = x.shape
-        mixed = product(x, self.mix.weight).view(batch, 3 * self.heads, -1)  # (B, 3H, D)
+        mixed = times(x, self.mix.weight).view(batch, 3 * self.heads, -1)  # (B, 3H, D)
         pair = mixed.narrow(1, 0, 2 * self.heads)
         if self.qk_norm is not None:
             pair.copy_(self.qk_norm(pair))
@@ -171,17 +166,14 @@ class Block(nn.Module):
         x = x + self.dropout(self.attention(self.attention_norm(x), places, cache, layer))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
-    def one(self, x: Tensor, places: Places, cache: KeyValueCache, layer: int) -> Tensor:
+    def one(
+        self, x: Tensor, places: Places, cache: KeyValueCache, layer: int, times: Products
+    ) -> Tensor:
         """The same for one new position (B, C) of each sequence, without dropout."""
         attention, forward = self.attention, self.feed_forward
-        mixed = attention.one(self.attention_norm(x), places, cache, layer)
-        x = product(mixed, attention.out.weight, x)
-        normed = self.feed_forward_norm(x)
-        if x.device.type == "cpu":  # columns all the way
-            gate, up = forward.spread.weight.mm(normed.t()).chunk(2)
-            return x + forward.out.weight.mm(F.silu(gate).mul_(up)).t()
-        gate, up = product(normed, forward.spread.weight).chunk(2, -1)
-        return product(F.silu(gate).mul_(up), forward.out.weight, x)
+        mixed = attention.one(self.attention_norm(x), places, cache, layer, times)
+        x = times(mixed, attention.out.weight, x)
+        return times.gated(self.feed_forward_norm(x), forward.spread.weight, forward.out.weight, x)
 
 
 class Transformer(GeneratorModel):
@@ -250,7 +242,11 @@ class Transformer(GeneratorModel):
             cache.single = SingleSteps(self, cache)
         if cache.single is not None:
             return cache.single.step(ids)
-        return self._logits(self._one(ids, cache))
+        if cache.products is None:
+            cache.products = Products(self._matrices() if len(ids) <= MOST else ())
+        places = self.positions(cache.length, cache.length + 1)
+        states = self._one(ids, cache, places, cache.products)
+        return cache.products(states, self._weights_of_logits())
 
     @torch.no_grad()
     def static_step(self, ids: Tensor, cache: KeyValueCache, at: Tensor) -> Tensor:
@@ -259,18 +255,17 @@ class Transformer(GeneratorModel):
         Nothing in it depends on how much the cache holds: it attends to all of the cache, with
         what is not filled masked. `cache.length` is left to the caller.
         """
-        return self._logits(self._one(ids, cache, self.positions.place(at, cache.max_len)))
+        places = self.positions.place(at, cache.max_len)
+        return self._logits(self._one(ids, cache, places, Products()))
 
-    def _one(self, ids: Tensor, cache: KeyValueCache, places: Places | None = None) -> Tensor:
+    def _one(self, ids: Tensor, cache: KeyValueCache, places: Places, times: Products) -> Tensor:
         """(B, C) after one new token (B,) a sequence."""
-        if places is None:
-            places = self.positions(cache.length, cache.length + 1)
         states = self.embed(ids)
         if places.vectors is not None:
             states = states + places.vectors
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            states = block.one(states, places, cache, layer)
+            states = block.one(states, places, cache, layer, times)
         return self.norm(states)
 
     def embed(self, x: Tensor) -> Tensor:
@@ -294,8 +289,16 @@ class Transformer(GeneratorModel):
         return self.norm(states)
 
     def _logits(self, states: Tensor) -> Tensor:
-        weight = self.weights_of_tokens() if self.head is None else self.head.weight
-        return F.linear(states, weight).float()
+        return F.linear(states, self._weights_of_logits()).float()
+
+    def _weights_of_logits(self) -> Tensor:
+        """(V, C)."""
+        return self.weights_of_tokens() if self.head is None else self.head.weight
+
+    def _matrices(self) -> Iterator[Tensor]:
+        """What a single step multiplies with."""
+        yield self._weights_of_logits()
+        yield from (layer.weight for layer in self.blocks.modules() if isinstance(layer, nn.Linear))
 
     def _check_length(self, length: int) -> None:
         if length > self.context:

@@ -60,6 +60,7 @@ def estimators(
 @click.option("--steps", default=256, show_default=True, help="Tokens sampled.")
 @click.option("--rounds", default=7, show_default=True, help="Times everything is run.")
 @click.option("--device", default="auto", show_default=True)
+@click.option("--compiled", is_flag=True, help="Train compiled models too (minutes more).")
 @click.option("--out", type=Path, help="Also write a .json with everything, and a .md table.")
 def peers(out: Path | None, **choices: Any) -> None:
     """Train and sample beside Hugging Face's GPT-2 and x-transformers of the same shape."""

@@ -2,8 +2,10 @@
 
 All train by one loop: the same tokens, autocast, fused AdamW, no dropout. All sample with
 temperature and top-p from their own best interface, with their caches; ours applies the grammar
-besides. Rounds alternate between the systems within one process, so that whatever else the machine
-does hits all; what is reported are ratios with their quartiles. Memory is a fresh process's.
+besides. Ours samples with weights that are float16 numbers, as those of finished trainings and of
+the shipped generators are. Every job has a process of its own, for nobody trains and then samples
+in one; within it rounds alternate between the systems, so that whatever else the machine does hits
+all. What is reported are ratios with their quartiles.
 """
 
 import json
@@ -13,8 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from data_tools.errors import UserError
 from data_tools.representation import Representation, RepresentationSettings
 from experiments.benchmarks.step_cost import quartiles
-from gan.engine import adamw, engine, peak_memory
+from gan.engine import Engine, adamw, engine, peak_memory
 from generator.choice import Choice
 from generator.grammar import Grammar
 from generator.sampling import sample, seeded
@@ -68,6 +69,9 @@ def system(name: str, layers: int, width: int, heads: int) -> System:
         layers=layers, width=width, heads=heads, dropout=0.0, max_length=CONTEXT
     )
     model = Transformer(size, settings)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.half())
 
     def continued(prefix: Tensor, steps: int) -> Tensor:
         # Never an early end: all write as many tokens.
@@ -122,63 +126,138 @@ def _x_transformers(size: int, layers: int, width: int, heads: int) -> System:
     return System(model, model, continued)
 
 
-def compare(
-    layers: int, width: int, heads: int, batch: int, length: int, steps: int, rounds: int,
-    device: str, names: tuple[str, ...] = SYSTEMS,
-) -> dict[str, Any]:  # fmt: skip
-    """Training, sampling at batch 1 and 16 (64 too on a GPU), first token, memory, of each."""
-    compute = engine(device, "auto")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        systems = {name: system(name, layers, width, heads) for name in names}
-        for each in systems.values():
-            each.model.to(compute.device)
-        batches = (1, 16, 64) if compute.device.type == "cuda" else (1, 16)
-        ids = torch.randint(3, 200, (batch, length + 1), device=compute.device)
-        jobs: dict[str, dict[str, Callable[[], Any]]] = {"training": {}}
-        jobs |= {f"sampling, batch {count}": {} for count in batches}
-        jobs["first token after 512"] = {}
-        for name, each in systems.items():
-            optimizer = adamw(each.model, 1e-4, 0.05)
+@dataclass(frozen=True)
+class Job:
+    """What is timed, in which shape; `name` is one of `jobs`."""
 
-            def train(each: System = each, optimizer: Any = optimizer) -> None:
-                each.model.train()
-                with compute.autocast():
-                    logits = each.logits(ids[:, :-1])
-                loss = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+    name: str
+    layers: int
+    width: int
+    heads: int
+    batch: int
+    length: int
+    steps: int
+    rounds: int
+    device: str
+    names: tuple[str, ...] = SYSTEMS
 
-            def write(count: int, prompt: int, new: int, each: System = each) -> Any:
-                each.model.eval()
-                prefix = torch.full((count, prompt), 50, device=compute.device)
-                prefix[:, 0] = 1
-                with torch.no_grad():
-                    return each.continued(prefix, new)
 
-            jobs["training"][name] = train
-            for count in batches:
-                jobs[f"sampling, batch {count}"][name] = partial(write, count, 2, steps)
-            jobs["first token after 512"][name] = partial(write, 1, 512, 1)
-        tokens = {"training": batch * length, "first token after 512": 1}
-        tokens |= {f"sampling, batch {count}": count * steps for count in batches}
-        results = {
-            job: rates(alternate(each, rounds, compute.device), tokens[job])
-            for job, each in jobs.items()
-        }
+def jobs(cuda: bool, compiled: bool) -> list[str]:
+    """What there is to time."""
+    sizes = (1, 16, 64) if cuda else (1, 16)
+    return [
+        "training",
+        *(["training, compiled"] if compiled else []),
+        *(f"sampling, batch {size}" for size in sizes),
+        "first token after 512",
+    ]
+
+
+def compare(compiled: bool = False, **shape: Any) -> dict[str, Any]:
+    """Training, sampling at batch 1 and 16 (64 too on a GPU), first token, memory, of each.
+
+    Args:
+        compiled: train compiled models too, beside the others as they are.
+        shape: of `Job`.
+    """
+    compute = engine(shape["device"], "auto")
+    names = shape.get("names", SYSTEMS)
+    for name in names:
+        system(name, 1, 16, 1)  # what is not installed is said before anything is timed
+    chosen = jobs(compute.device.type == "cuda", compiled)
+    found = {name: _alone(Job(name, **shape)) for name in chosen}
+    memory = {name: _alone(Job("memory", **shape | {"names": (name,)})) for name in names}
     return {
         "device": compute.describe(),
         "threads": torch.get_num_threads(),
-        "shape": {"layers": layers, "width": width, "heads": heads},
-        "weights": {k: sum(p.numel() for p in s.model.parameters()) for k, s in systems.items()},
-        "batch": batch,
-        "length": length,
-        "new_tokens": steps,
-        "rounds": rounds,
-        "jobs": results,
-        "peak_mib": {name: _memory(name, layers, width, heads, batch, length) for name in names},
+        "shape": {key: shape[key] for key in ("layers", "width", "heads")},
+        "weights": {name: each["weights"] for name, each in memory.items()},
+        "batch": shape["batch"],
+        "length": shape["length"],
+        "new_tokens": shape["steps"],
+        "rounds": shape["rounds"],
+        "jobs": found,
+        "peak_mib": {name: each["mib"] for name, each in memory.items()},
     }
+
+
+def _alone(job: Job) -> Any:
+    """What a process of its own says of a job."""
+    words = [sys.executable, "-W", "ignore", "-m", "experiments.benchmarks.peers"]
+    done = subprocess.run(
+        [*words, json.dumps(asdict(job))],
+        stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"TQDM_DISABLE": "1"},
+    )  # fmt: skip
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def run(job: Job) -> Any:
+    """Does a job in this process."""
+    warnings.simplefilter("ignore")
+    compute = engine(job.device, "auto")
+    systems = {name: system(name, job.layers, job.width, job.heads) for name in job.names}
+    if job.name == "training, compiled":
+        first = {f"{name}, compiled": _compiled(each) for name, each in systems.items()}
+        others = {name: system(name, job.layers, job.width, job.heads) for name in job.names}
+        systems = first | others
+    for each in systems.values():
+        each.model.to(compute.device)
+    if job.name.startswith("training"):
+        steps = {name: _training(each, job, compute) for name, each in systems.items()}
+        return rates(alternate(steps, job.rounds, compute.device), job.batch * job.length)
+    if job.name == "memory":
+        (each,) = systems.values()
+        step = _training(each, job, compute)
+        step()
+        step()
+        return {
+            "mib": peak_memory(compute.device)["system/peak_mib"],
+            "weights": sum(weight.numel() for weight in each.model.parameters()),
+        }
+    sampled = job.name.startswith("sampling")
+    count = int(job.name.split()[-1]) if sampled else 1
+    prompt, new = (2, job.steps) if sampled else (512, 1)
+    writers = {name: _writing(each, count, prompt, new, compute) for name, each in systems.items()}
+    return rates(alternate(writers, job.rounds, compute.device), count * new)
+
+
+def _compiled(each: System) -> System:
+    """The same system, its logits by a compiled model."""
+    return System(each.model, torch.compile(each.logits), each.continued)
+
+
+def _training(each: System, job: Job, compute: Engine) -> Callable[[], None]:
+    """A training step on the same tokens for everybody."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, 200, (job.batch, job.length + 1), generator=generator)
+    ids = ids.to(compute.device)
+    optimizer = adamw(each.model, 1e-4, 0.05)
+
+    def step() -> None:
+        each.model.train()
+        with compute.autocast():
+            logits = each.logits(ids[:, :-1])
+        loss = F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _writing(
+    each: System, count: int, prompt: int, new: int, compute: Engine
+) -> Callable[[], None]:
+    """A continuation of `count` prompts by `new` tokens."""
+    prefix = torch.full((count, prompt), 50, device=compute.device)
+    prefix[:, 0] = 1
+
+    def write() -> None:
+        each.model.eval()
+        with torch.no_grad():
+            each.continued(prefix, new)
+
+    return write
 
 
 def alternate(
@@ -215,31 +294,6 @@ def rates(seconds: dict[str, np.ndarray], tokens: int) -> dict[str, Any]:
     }
 
 
-def _memory(name: str, layers: int, width: int, heads: int, batch: int, length: int) -> float:
-    """Peak MiB of a process that takes two training steps."""
-    words = [str(word) for word in (name, layers, width, heads, batch, length)]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "experiments.benchmarks.peers", *words],
-        capture_output=True, text=True, check=True, env=os.environ | {"TQDM_DISABLE": "1"},
-    )  # fmt: skip
-    return float(json.loads(done.stdout.strip().splitlines()[-1]))
-
-
-def _trained(name: str, *shape: int) -> float:
-    layers, width, heads, batch, length = shape
-    each = system(name, layers, width, heads)
-    optimizer = adamw(each.model, 1e-4, 0.05)
-    ids = torch.randint(3, 200, (batch, length + 1))
-    compute = engine("cpu", "auto")
-    for _ in range(2):
-        with compute.autocast():
-            logits = each.logits(ids[:, :-1])
-        F.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten()).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    return peak_memory(compute.device)["system/peak_mib"]
-
-
 def markdown(result: dict[str, Any]) -> str:
     """A row a job and system."""
     lines = [
@@ -253,16 +307,17 @@ def markdown(result: dict[str, Any]) -> str:
     for job, systems in result["jobs"].items():
         for name, each in systems.items():
             low, middle, high = each["ours_is_faster_by"]
-            ratio = "" if name == "ours" else f"{middle:.2f} ({low:.2f}–{high:.2f}) ×"
+            ratio = "" if low == high == 1 else f"{middle:.2f} ({low:.2f}–{high:.2f}) ×"
             rate = f"{each['tokens_per_second'][1]:,.0f}"
             if job.startswith("first"):
                 rate = f"{each['ms'][1]:.1f} ms"
-            lines.append(
-                f"| {job} | {name} | {rate} | {ratio} | {result['weights'][name] / 1e6:.2f} | "
-                f"{result['peak_mib'][name]:,.0f} |"
-            )
+            plain = name.removesuffix(", compiled")
+            mib = f"{result['peak_mib'][name]:,.0f}" if job == "training" else ""
+            weights = f"{result['weights'][plain] / 1e6:.2f}"
+            lines.append(f"| {job} | {name} | {rate} | {ratio} | {weights} | {mib} |")
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
-    print(json.dumps(_trained(sys.argv[1], *map(int, sys.argv[2:]))))
+    given = json.loads(sys.argv[1])
+    print(json.dumps(run(Job(**given | {"names": tuple(given["names"])}))))
