@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from data_tools.cards import read_card
 from data_tools.errors import UserError
@@ -70,6 +71,12 @@ def load_folder(folder: str | Path | None) -> tuple[GeneratorModel, Representati
     return model, representation, card.default_label
 
 
+def _halved(tensor: Tensor) -> Tensor:
+    """In float16, but for what goes beyond it: a running variance may."""
+    half = tensor.half()
+    return half if half.isfinite().all() or not tensor.isfinite().all() else tensor
+
+
 def save_folder(
     folder: str | Path,
     model: GeneratorModel,
@@ -81,7 +88,7 @@ def save_folder(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
-        name: tensor.half() if half and tensor.is_floating_point() else tensor
+        name: _halved(tensor) if half and tensor.is_floating_point() else tensor
         for name, tensor in model.state_dict().items()
     }
     temporary = folder / f".model.{os.getpid()}.tmp"

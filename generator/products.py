@@ -32,7 +32,7 @@ class Products:
     def __call__(self, x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
         """Rows x (B, I) times a weight (O, I), and rows (B, O) added."""
         packed = self._packed.get(weight)
-        if packed is not None:
+        if packed is not None and x.dtype == torch.float32:
             found: Tensor = torch.ops.quantized.linear_dynamic_fp16(x, packed)
             return found if added is None else found.add_(added)
         if x.device.type == "cpu":
@@ -43,7 +43,8 @@ class Products:
 
     def gated(self, x: Tensor, spread: Tensor, out: Tensor, added: Tensor) -> Tensor:
         """SwiGLU of rows x (B, I) by weights (2 · hidden, I) and (O, hidden), and rows added."""
-        if x.device.type == "cpu" and spread not in self._packed:  # columns all the way
+        half = spread in self._packed and x.dtype == torch.float32
+        if x.device.type == "cpu" and not half:  # columns all the way
             gate, up = spread.mm(x.t()).chunk(2)
             return added + out.mm(F.silu(gate).mul_(up)).t()
         gate, up = self(x, spread).chunk(2, -1)

@@ -246,7 +246,7 @@ class Transformer(GeneratorModel):
             cache.products = Products(self._matrices() if len(ids) <= MOST else ())
         places = self.positions(cache.length, cache.length + 1)
         states = self._one(ids, cache, places, cache.products)
-        return cache.products(states, self._weights_of_logits())
+        return cache.products(states, self._weights_of_logits()).float()
 
     @torch.no_grad()
     def static_step(self, ids: Tensor, cache: KeyValueCache, at: Tensor) -> Tensor:
@@ -297,8 +297,9 @@ class Transformer(GeneratorModel):
 
     def _matrices(self) -> Iterator[Tensor]:
         """What a single step multiplies with."""
-        yield self._weights_of_logits()
         yield from (layer.weight for layer in self.blocks.modules() if isinstance(layer, nn.Linear))
+        if not (self.head is None and self.settings.fix_norm):  # made anew at every step
+            yield self._weights_of_logits()
 
     def _check_length(self, length: int) -> None:
         if length > self.context:

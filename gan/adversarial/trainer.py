@@ -121,7 +121,7 @@ class Trainer:
 
     def train(self) -> Path:
         """Runs all steps that are left; returns the folder of the finished generator."""
-        settings, main = self.settings, self.ranks.main
+        settings, main, began = self.settings, self.ranks.main, self.step
         book = (self.out, self.step, self.quiet, settings, settings.steps)
         with (
             Logbook(*book) if main else Silence() as log,
@@ -155,11 +155,13 @@ class Trainer:
                     log.log(self.step, metrics, show=self.step % 50 == 0)
                 self._after_step(log)
             log.conclude(self.step, COMPARED)
-            if main:
-                # As it is read, in half the size; steps of a CPU are faster so (`products`).
-                self.composer.save(self.out / "generator", half=True)
+            out = self.out / "generator"
+            # One that is there stays byte for byte: other runs may have begun from it.
+            if main and not (self.step == began and (out / "generator.json").is_file()):
+                # In half the size, and faster on a CPU (`generator.products`).
+                self.composer.save(out, half=True)
             self.ranks.wait()
-        return self.out / "generator"
+        return out
 
     def train_step(self, step: int, parts: list[Part] | None = None) -> dict[str, float]:
         """One optimizer step; what it measured, by name."""

@@ -175,7 +175,8 @@ def test_a_resumed_average_is_the_same(
     again = Trainer(practice_corpus, tmp_path / "b", settings, resume=True, quiet=True)
     assert again.step == 2
     again.train()
-    weights = [(tmp_path / run / "generator/model.safetensors").read_bytes() for run in "ab"]
+    last = f"checkpoints/step-{settings.steps:06d}/model.safetensors"
+    weights = [(tmp_path / run / last).read_bytes() for run in "ab"]
     assert weights[0] == weights[1]
     raw = straight.model.state_dict()
     assert any(not torch.equal(raw[k], v) for k, v in straight.updater.kept.state_dict().items())

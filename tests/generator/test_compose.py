@@ -119,6 +119,17 @@ def test_the_end_of_a_long_prompt_is_used(
         assert piece.midi.tempo_changes[0].tempo == pytest.approx(90, rel=0.05)
 
 
+def test_halved_is_what_float16_holds(composer: Composer, tmp_path: Path) -> None:
+    weights = composer.model.state_dict()
+    weights["norm.weight"][0] = 7e4  # beyond float16
+    composer.model.load_state_dict(weights)
+    composer.save(tmp_path, half=True)
+    loaded = Composer.load(tmp_path).model.state_dict()
+    for name, weight in weights.items():
+        expected = weight if name == "norm.weight" else weight.half().float()
+        assert torch.equal(loaded[name], expected), name
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_folder_and_back(composer: Composer, tmp_path: Path, half: bool) -> None:
     composer.save(tmp_path, half=half)

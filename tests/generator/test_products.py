@@ -137,3 +137,28 @@ def test_the_music_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(packed[row], alone[row][0])
     monkeypatch.setattr("generator.products._packed", lambda weights: {})
     assert torch.equal(packed, written(slice(6)))
+
+
+@needed
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
+@torch.no_grad()
+def test_logits_are_float32_whatever_the_weights_and_the_autocast(kind: torch.dtype) -> None:
+    for model in (transformer(), transformer(half=False), transformer().to(kind)):
+        ids = torch.randint(50, (3, 6), generator=torch.manual_seed(1))
+        cache = model.new_cache(3, 6)
+        with torch.autocast("cpu", enabled=False):
+            model.step(ids[:, :5], cache)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert model.step(ids[:, 5:], cache).dtype == torch.float32
+
+
+@needed
+@torch.no_grad()
+def test_embeddings_of_fixed_length_leave_the_rest_packed() -> None:
+    model = transformer(fix_norm=True)
+    cache = model.new_cache(2, 6)
+    ids = torch.randint(50, (2, 6), generator=torch.manual_seed(1))
+    for token in ids.split(1, 1):
+        logits = model.step(token, cache)
+    assert len(cache.products._packed) == 3 * 4, "all but what makes logits"
+    torch.testing.assert_close(logits, model(ids)[:, -1], rtol=1e-4, atol=1e-4)

@@ -272,4 +272,7 @@ def test_a_scheduler_stops_it_and_a_person_is_told(
     assert last.startswith("stopped: --resume goes on from step "), last
     on = CliRunner().invoke(main, train)
     assert f"goes on from step {last.split()[-1]} of {STEPS}" in on.stdout
+    finished = out / "generator" / "model.safetensors"
+    finished.write_bytes(b"others began from it")
     assert f"finished already: all {STEPS} steps" in CliRunner().invoke(main, train).stdout
+    assert finished.read_bytes() == b"others began from it"
