@@ -135,15 +135,16 @@ def conflicts_of(
 
 
 def copies_to_drop(
-    pairs: Sequence[tuple[int, int]], notes: Sequence[int], gone: set[int]
+    pairs: Sequence[tuple[int, int]], notes: Sequence[int], known: Sequence[bool], gone: set[int]
 ) -> dict[int, int]:
     """Of every cluster of near-duplicates all but one: {piece: the one kept in its place}.
 
-    Kept is the one of most notes, among equals the first.
+    Kept is one whose label is known; of these the one of most notes, among equals the first.
 
     Args:
         pairs: near-duplicates.
         notes: how many each piece has.
+        known: whether it has a label.
         gone: pieces already left out, which stand for nobody.
     """
     here = [pair for pair in pairs if not gone & set(pair)]
@@ -153,6 +154,6 @@ def copies_to_drop(
         members.setdefault(group, []).append(number)
     result = {}
     for cluster in members.values():
-        kept = min(cluster, key=lambda number: (-notes[number], number))
+        kept = min(cluster, key=lambda number: (not known[number], -notes[number], number))
         result.update({number: kept for number in cluster if number != kept})
     return result

@@ -121,7 +121,7 @@ class Source:
         """
         if self._rows and self.kind in ("folder", "manifest"):
             entries = self.entries()
-            if not any(not e.refused and (self.root / e.path).is_file() for e in entries):
+            if not any(not e.refused and _there(self.root / e.path) for e in entries):
                 table = self.location / MANIFEST if self.kind == "folder" else self.location
                 raise UserError(
                     f"{table}: none of its {len(entries):,} files lies beside it; if it is a "
@@ -160,7 +160,7 @@ class Source:
         for entry in self.entries():
             path = self.root / entry.path
             content = "missing"
-            if not entry.refused and path.is_file():
+            if not entry.refused and _there(path):
                 # What cannot be read is left out with its reason when its turn comes.
                 with suppress(OSError):
                     content = file_digest(path)
@@ -293,13 +293,21 @@ def _is_midi(name: str) -> bool:
     return name.lower().endswith(MIDI_SUFFIXES)
 
 
+def _there(path: Path) -> bool:
+    """Whether it is a file; a manifest may name what no file can be called."""
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, before Python 3.14
+        return False
+
+
 def _small_bytes(path: Path) -> tuple[bytes | None, str]:
     """A file's bytes, or why there are none."""
-    if not path.is_file():
-        return None, "missing"
-    if path.stat().st_size > MAX_BYTES:
-        return None, TOO_LARGE
     try:
+        if not path.is_file():
+            return None, "missing"
+        if path.stat().st_size > MAX_BYTES:
+            return None, TOO_LARGE
         return path.read_bytes(), ""
     except OSError as error:
         return None, error.strerror or str(error)

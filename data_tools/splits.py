@@ -20,19 +20,25 @@ _NOBODY = re.compile(
     r"|professional arrangers.*)$"
 )
 _SUFFIXES = ("jr", "sr", "ii", "iii", "iv")
+# Who leads these is the artist.
+_COMPANY = re.compile(
+    r"(\s+(trio|quartet|quintet|sextet|septet|octet|nonet|orchestra|(big )?band|ensemble|group))+$"
+)
 
 
 def artist_key(artist: str) -> str:
     """A name reduced to what identifies a person: "Bach, JS", "J.S. Bach", "Bach" are one.
 
-    The composer of "Composer / Performer : title" counts; with the family name alone two people
-    may share a key, which only makes a group larger. Empty for nobody in particular.
+    The composer of "Composer / Performer : title" counts, and the leader of a trio; with the
+    family name alone two people may share a key, which only makes a group larger. Accents do not
+    count; a name in two scripts is two names. Empty for nobody in particular.
     """
-    plain = unicodedata.normalize("NFKD", artist).encode("ascii", "ignore").decode() or artist
-    whole = plain.strip().lower()
+    parts = unicodedata.normalize("NFKD", artist)
+    whole = "".join(one for one in parts if not unicodedata.combining(one)).strip().casefold()
     plain = re.split(r"\s*[/(]|\s+:\s+", whole)[0].strip()
     if _NOBODY.match(whole) or _NOBODY.match(plain):
         return ""
+    plain = _COMPANY.sub("", plain)
     family, comma, rest = plain.partition(",")
     if comma and rest.strip(" .") not in _SUFFIXES:
         return family.strip()

@@ -9,7 +9,7 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +246,7 @@ def _read(
 
     read = _Read()
     seen: dict[bytes, int] = {}
-    labelled: dict[int, Fate] = {}  # of a kept piece's copies, itself included, the first labelled
+    ahead: dict[int, int] = {}  # of a piece that gave way to a labelled copy, that copy
     results = ordered_map(
         worker.tokenise, stream(), worker.crashed, workers, worker.start, (settings,),
         late=worker.late, batch=_BATCH, bounded=bounded,
@@ -265,27 +265,26 @@ def _read(
             for key, word in zip(keys, ("file", "music"), strict=True):
                 if (first := seen.get(key)) is None:
                     continue
-                if settings.duplicates == "drop":
-                    kept = read.kept[first]
-                    fate.reason, fate.duplicate_of = f"same {word} as {kept.path}", kept.path
-                    if entry.facts["label"] != UNLABELLED:
-                        labelled.setdefault(first, fate)
-                    other = labelled.get(first, kept)
-                    if tables.contradict(other.facts, entry.facts):
-                        read.conflicts.append((other, fate, 1.0))
-                else:
+                kept = read.kept[first := ahead.get(first, first)]
+                if settings.duplicates != "drop":
                     read.copies.append((first, number))
+                elif kept.facts["label"] == UNLABELLED != fate.facts["label"]:
+                    # The label is not lost to a copy that only comes first.
+                    tables.leave_out(kept, fate, f"same {word} as")
+                    ahead[first] = number
+                else:
+                    tables.leave_out(fate, kept, f"same {word} as")
+                    if tables.contradict(kept.facts, fate.facts):
+                        read.conflicts.append((kept, fate, 1.0))
                 break
             if fate.reason:
                 continue
             for key in keys:
                 seen.setdefault(key, number)
-            if entry.facts["label"] != UNLABELLED:
-                labelled[number] = fate
             tokens.write(piece.ids)
             read.lengths.append(len(piece.ids) // 2)
             read.kept.append(fate)
-            read.pieces.append(Piece(**{**piece.__dict__, "ids": b""}))
+            read.pieces.append(replace(piece, ids=b""))
     return read
 
 
@@ -301,11 +300,12 @@ def _drop_copies(
     if settings.conflicts == "drop":
         for first, second, _ in conflicts:
             for fate, other in ((first, second), (second, first)):
-                tables.leave_out(fate, other, ", which has another label")
+                tables.leave_out(fate, other, why=", which has another label")
     gone = {number for number, fate in enumerate(read.kept) if fate.reason}
     if settings.near_duplicates == "drop":
         notes = [piece.notes for piece in read.pieces]
-        for number, kept_one in copies_to_drop(pairs, notes, gone).items():
+        known = [label != UNLABELLED for label in labels]
+        for number, kept_one in copies_to_drop(pairs, notes, known, gone).items():
             tables.leave_out(read.kept[number], read.kept[kept_one])
     return conflicts
 

@@ -52,10 +52,10 @@ def contradict(first: dict[str, str], second: dict[str, str]) -> bool:
     return len(labels) == 2 and UNLABELLED not in labels
 
 
-def leave_out(fate: Fate, other: Fate, why: str = "") -> None:
-    """Notes that a file is left out as a near-duplicate; the first reason stands."""
+def leave_out(fate: Fate, other: Fate, what: str = "near-duplicate of", why: str = "") -> None:
+    """Notes that a file is left out for another one; the first reason stands."""
     if not fate.reason:
-        fate.reason = f"near-duplicate of {other.path}{why}"
+        fate.reason = f"{what} {other.path}{why}"
         fate.duplicate_of = other.path
 
 

@@ -340,6 +340,32 @@ def test_labels_of_copies_contradict_whatever_comes_first(music: Path, tmp_path:
     assert (found["first"], found["second"]) == ("b/jazz/x.mid", "c/not_jazz/x.mid")
 
 
+@pytest.mark.parametrize("near", ["keep", "drop"])
+def test_a_label_is_not_lost_to_a_copy_that_comes_first(
+    music: Path, tmp_path: Path, near: str
+) -> None:
+    folder = tmp_path / "music"
+    for path in ("a/x.mid", "a/y.mid", "b/jazz/x.mid", "c/x.mid", "d/not_jazz/x.mid"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(music / "jazz" / "1.mid", folder / path)
+    midi.write(song(5), folder / "a" / "longer.mid")
+    midi.write(song(5, count=100, shift=2), folder / "b" / "jazz" / "shorter.mid")
+    settings = CorpusSettings(near_duplicates=near)
+    build([folder], tmp_path / "out", settings, workers=1)
+    files = check_adds_up(tmp_path / "out")
+    reasons = {path: row["reason"] for path, row in files.items() if "x" in path or "y" in path}
+    assert reasons == {
+        "a/x.mid": "same file as b/jazz/x.mid", "a/y.mid": "same file as a/x.mid",
+        "b/jazz/x.mid": "", "c/x.mid": "same file as b/jazz/x.mid",
+        "d/not_jazz/x.mid": "same file as b/jazz/x.mid",
+    }  # fmt: skip
+    labels = {row["path"]: row["label"] for row in Corpus(tmp_path / "out").rows}
+    expected = {"b/jazz/x.mid": "jazz", "b/jazz/shorter.mid": "jazz"}
+    assert labels == expected | ({"a/longer.mid": "unlabelled"} if near == "keep" else {})
+    (found,) = table(tmp_path / "out" / "conflicts.csv")
+    assert (found["first"], found["second"]) == ("b/jazz/x.mid", "d/not_jazz/x.mid")
+
+
 def test_reasons_are_one_line_and_counted_by_kind(music: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(music / "jazz", tmp_path / "music"))
     for number in range(3):

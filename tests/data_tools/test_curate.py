@@ -139,9 +139,13 @@ def test_nothing_real_falls_at_the_defaults(mini) -> None:
 
 def test_of_every_cluster_the_longest_stays() -> None:
     pairs = [(0, 1), (1, 2), (3, 4)]
-    assert copies_to_drop(pairs, [5, 9, 9, 7, 7, 1], set()) == {0: 1, 2: 1, 4: 3}
+    notes, all_known = [5, 9, 9, 7, 7, 1], [True] * 6
+    assert copies_to_drop(pairs, notes, all_known, set()) == {0: 1, 2: 1, 4: 3}
     # What is already left out stands for nobody, and joins nobody.
-    assert copies_to_drop(pairs, [5, 9, 9, 7, 7, 1], {1}) == {4: 3}
+    assert copies_to_drop(pairs, notes, all_known, {1}) == {4: 3}
+    # A label is not lost for some notes more.
+    known = [True, False, False, False, True, False]
+    assert copies_to_drop(pairs, notes, known, set()) == {1: 0, 2: 0, 3: 4}
 
 
 def test_conflicts_need_two_labels() -> None:

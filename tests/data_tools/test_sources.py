@@ -178,6 +178,18 @@ def test_what_is_not_read_has_its_reason(
     assert found == {"a.mid": "", "b.mid": "larger than 16 MiB", "c.mid": "missing"}
 
 
+def test_a_name_too_long_for_a_file_is_one_reject(tmp_path: Path) -> None:
+    fill(tmp_path, {"a.mid": b"1"})
+    name = f"{'x' * 300}.mid"
+    (tmp_path / "manifest.csv").write_text(f"path,label\n{name},jazz\na.mid,jazz\n")
+    source = Source(tmp_path)
+    source.check_any_there()
+    assert source.digest() == Source(tmp_path).digest()
+    found = {entry.path: entry.refused for entry, _ in source.contents(source.entries())}
+    assert found.pop(name) in ("missing", "File name too long")
+    assert found == {"a.mid": ""}
+
+
 def test_a_file_that_may_not_be_read_is_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

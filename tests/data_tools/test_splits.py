@@ -49,7 +49,10 @@ def test_groups_join_through_each_other() -> None:
     [
         (["Bach, JS", "J.S. Bach", "Bach", "BACH, J. S.", "Bach / Gould : Aria"], "bach"),
         (["Antonín Dvořák", "Dvorak, A."], "dvorak"),
-        (["Art Tatum", "Tatum, Art", "Tatum (trio)"], "tatum"),
+        (["Art Tatum", "Tatum, Art", "Tatum (trio)", "Art Tatum Trio"], "tatum"),
+        (["Duke Ellington", "Duke Ellington Orchestra", "The Ellington Big Band"], "ellington"),
+        (["Trio"], "trio"),
+        (["Дюк Эллингтон", "Эллингтон, Д."], "эллингтон"),
         (["Harry Connick Jr.", "Harry Connick, Jr.", "Connick, Harry"], "connick"),
         (["", "  ", "Unknown", "anon.", "Various Artists", "[Traditional]", "n/a", "(?)"], ""),
     ],
@@ -61,7 +64,12 @@ def test_artist_key(spellings: list[str], key: str) -> None:
 
 
 def test_other_scripts_are_names_too() -> None:
-    assert artist_key("坂本龍一") not in ("", artist_key("久石譲"))
+    names = ["坂本龍一", "久石譲", "上原 ひろみ", "Дюк Эллингтон", "Бах, И. С.", "김 광민", "راشد"]
+    keys = [artist_key(name) for name in names]
+    assert "" not in keys
+    assert len(set(keys)) == len(names)
+    pieces = [name for name in names for _ in range(3)]
+    assert len(set(groups_of([""] * len(pieces), pieces, []))) == len(names)
 
 
 @given(st.integers(0, 1000))
