@@ -1,11 +1,11 @@
 """This project's transformer beside Hugging Face's GPT-2 and x-transformers of the same shape.
 
-All train by one loop: the same tokens, autocast, fused AdamW, no dropout. All sample with
+All train by one loop: the same tokens, autocast, fused AdamW, no dropout. All sample in float32 with
 temperature and top-p from their own best interface, with their caches; ours applies the grammar
-besides. Ours samples with weights that are float16 numbers, as those of finished trainings and of
-the shipped generators are. Every job has a process of its own, for nobody trains and then samples
-in one; within it rounds alternate between the systems, so that whatever else the machine does hits
-all. What is reported are ratios with their quartiles.
+besides. The weights of `ours` are float16 numbers there, as those of finished trainings and of the
+shipped generators are; those of `ours, float32` are not. Every job has a process of its own, for
+nobody trains and then samples in one; within it rounds alternate between the systems, so that
+whatever else the machine does hits all. What is reported are ratios with their quartiles.
 """
 
 import json
@@ -34,6 +34,7 @@ from generator.settings import TransformerSettings
 from generator.transformer import Transformer
 
 SYSTEMS = ("ours", "gpt2", "x-transformers")
+FULL = "ours, float32"
 TEMPERATURE, TOP_P = 0.95, 0.98
 CONTEXT = 1024
 
@@ -69,9 +70,10 @@ def system(name: str, layers: int, width: int, heads: int) -> System:
         layers=layers, width=width, heads=heads, dropout=0.0, max_length=CONTEXT
     )
     model = Transformer(size, settings)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.copy_(weight.half())
+    if name != FULL:
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.copy_(weight.half())
 
     def continued(prefix: Tensor, steps: int) -> Tensor:
         # Never an early end: all write as many tokens.
@@ -195,7 +197,9 @@ def run(job: Job) -> Any:
     """Does a job in this process."""
     warnings.simplefilter("ignore")
     compute = engine(job.device, "auto")
-    systems = {name: system(name, job.layers, job.width, job.heads) for name in job.names}
+    sampled = job.name.startswith("sampling")
+    names = (*job.names, FULL) if sampled else job.names
+    systems = {name: system(name, job.layers, job.width, job.heads) for name in names}
     if job.name == "training, compiled":
         first = {f"{name}, compiled": _compiled(each) for name, each in systems.items()}
         others = {name: system(name, job.layers, job.width, job.heads) for name in job.names}
@@ -214,7 +218,6 @@ def run(job: Job) -> Any:
             "mib": peak_memory(compute.device)["system/peak_mib"],
             "weights": sum(weight.numel() for weight in each.model.parameters()),
         }
-    sampled = job.name.startswith("sampling")
     count = int(job.name.split()[-1]) if sampled else 1
     prompt, new = (2, job.steps) if sampled else (512, 1)
     writers = {name: _writing(each, count, prompt, new, compute) for name, each in systems.items()}
@@ -298,8 +301,8 @@ def markdown(result: dict[str, Any]) -> str:
     """A row a job and system."""
     lines = [
         f"{result['device']}, {result['threads']} threads; {result['shape']}; training at "
-        f"{result['batch']} × {result['length']} tokens, sampling {result['new_tokens']} tokens; "
-        f"median (quartiles) of {result['rounds']} rounds",
+        f"{result['batch']} × {result['length']} tokens, sampling {result['new_tokens']} tokens in "
+        f"float32; median (quartiles) of {result['rounds']} rounds",
         "",
         "| job | system | tokens/s | ours is faster by | M weights | peak MiB of training |",
         "|---|---|---:|---:|---:|---:|",
@@ -311,7 +314,7 @@ def markdown(result: dict[str, Any]) -> str:
             rate = f"{each['tokens_per_second'][1]:,.0f}"
             if job.startswith("first"):
                 rate = f"{each['ms'][1]:.1f} ms"
-            plain = name.removesuffix(", compiled")
+            plain = name.split(",")[0]
             mib = f"{result['peak_mib'][name]:,.0f}" if job == "training" else ""
             weights = f"{result['weights'][plain] / 1e6:.2f}"
             lines.append(f"| {job} | {name} | {rate} | {ratio} | {weights} | {mib} |")
