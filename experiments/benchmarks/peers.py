@@ -1,6 +1,6 @@
 """This project's transformer beside Hugging Face's GPT-2 and x-transformers of the same shape.
 
-All train by one loop: the same tokens, autocast, fused AdamW, no dropout. All sample in float32 with
+All train by one loop: same tokens, autocast, fused AdamW, no dropout. All sample in float32 with
 temperature and top-p from their own best interface, with their caches; ours applies the grammar
 besides. The weights of `ours` are float16 numbers there, as those of finished trainings and of the
 shipped generators are; those of `ours, float32` are not. Every job has a process of its own, for
