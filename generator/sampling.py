@@ -218,9 +218,11 @@ def stream(
         for step in range(steps):
             now = start + step
             if step % NOISE_BLOCK == 0:
+                # Before the question whether all have ended, which waits for a GPU to draw the last
+                # block: the noise of the next is then free.
+                noise = _noise_of(generators, model.vocab_size, ids.device)
                 if step and bool((ids[:, now - 1] <= EOS).all()):
                     break
-                noise = _noise_of(generators, model.vocab_size, ids.device)
             if draws is not None and step and readers[0].room:
                 if not captured:
                     draws.begin(ids[:, now - 1], state)
