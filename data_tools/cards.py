@@ -45,11 +45,15 @@ def read_card(path: Path, kind: type[Card], expected: int, what: str) -> Card:
 
 
 def refuse_others(folder: Path, what: str) -> None:
-    """Tells a folder, or a run, that holds something else than is wanted.
+    """Tells a folder, or a run, that holds something else than is wanted, or is not there.
 
     Raises:
-        UserError: it does.
+        UserError: it does, or is not.
     """
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder")
+    if (folder / "corpus.json").is_file():
+        raise UserError(f"{folder}: a corpus; a {what} is needed here")
     for name, other in _KINDS.items():
         # A run has what it made in a folder of that name.
         if other != what and any((place / name).is_file() for place in (folder, folder / other)):

@@ -147,15 +147,22 @@ def curate(
     if scores:
         facts = facts | {"scores": file_digest(scores)}
     identity = {"format": 1, "source": str(source.absolute())} | choice.model_dump() | facts
-    _open(out, identity, resume)
-    if score:
-        with ScoreFile(out / "scores.csv", "csv", facts, resume=True) as file:
-            before = file.before
-            for row in score(pieces([source], lambda path: path not in before)):
-                file.write(row)
-        scores = out / "scores.csv"
-    assert scores is not None
-    return _choose(source, out, choice, Scores(read_rows(scores)))
+    begun, rows = _open(out, identity, resume), 0
+    try:
+        if score:
+            with ScoreFile(out / "scores.csv", "csv", facts, resume=True) as file:
+                before = file.before
+                for row in score(pieces([source], lambda path: path not in before)):
+                    file.write(row)
+                    rows += 1
+            scores = out / "scores.csv"
+        assert scores is not None
+        known = Scores(read_rows(scores))
+    except UserError:
+        if begun and not rows:
+            _take_back(out)
+        raise
+    return _choose(source, out, choice, known)
 
 
 def preview(source: Path, choice: Choice, rows: Iterable[Score]) -> Summary:
@@ -179,7 +186,20 @@ def check_apart(source: Path, out: Path) -> None:
         raise UserError(f"{out}: holds {source}; choose an --out elsewhere")
 
 
-def _open(out: Path, identity: dict[str, Any], resume: bool) -> None:
+def _take_back(out: Path) -> None:
+    """A mistake noticed before the first score leaves nothing in the way of its correction."""
+    for name in ("scores.csv", "scores.csv.run.json", "curation.json"):
+        (out / name).unlink(missing_ok=True)
+    with suppress(OSError):  # not empty
+        out.rmdir()
+
+
+def _open(out: Path, identity: dict[str, Any], resume: bool) -> bool:
+    """Begins a curation (True), or finds the same begun before.
+
+    Raises:
+        UserError: `out` holds something else, or another curation.
+    """
     card = out / "curation.json"
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: a file; give a folder as --out")
@@ -187,7 +207,7 @@ def _open(out: Path, identity: dict[str, Any], resume: bool) -> None:
         if out.exists() and any(out.iterdir()):
             raise UserError(f"{out}: not empty and no curation; choose another --out")
         write_json(card, identity)
-        return
+        return True
     if not resume:
         raise UserError(f"{out}: holds a curation; go on with it by --resume, or choose another")
     try:
@@ -198,6 +218,7 @@ def _open(out: Path, identity: dict[str, Any], resume: bool) -> None:
     if changed:
         told = ", ".join(f"{key} ({before.get(key)}, now {identity.get(key)})" for key in changed)
         raise UserError(f"{out}: begun with different {told}; give the same, or another --out")
+    return False
 
 
 def _fates(

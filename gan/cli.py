@@ -150,6 +150,7 @@ def train(
     On several GPUs or nodes: torchrun --nproc-per-node N -m gan train ... --resume
     """
     from data_tools.corpus import Corpus
+    from gan.adversarial.setup import with_its_generator
     from gan.adversarial.trainer import Trainer
     from gan.engine import engine
     from gan.ranks import joined
@@ -160,8 +161,10 @@ def train(
         for layer in layers:
             layer.pop("generator", None)
         layers.append({"generator": sized_generator(model or "transformer", size or "small")})
-    layers.append(options.given(settings.TrainSettings, flags, choices=True))
-    chosen = settings.build(settings.TrainSettings, *layers)
+    given = options.given(settings.TrainSettings, flags, choices=True)
+    chosen = settings.build(settings.TrainSettings, *layers, given)
+    if chosen.init:
+        chosen = with_its_generator(chosen, model, size, given.get("generator", {}))
     if check:
         from gan.rehearsal import rehearse
 

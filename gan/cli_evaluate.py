@@ -97,7 +97,7 @@ def _run(
     from gan.evaluation.judging import SHIPPED, Judges
     from gan.evaluation.report import REAL, read_ratings, write_report
     from gan.evaluation.report.ratings import ratings_table
-    from gan.evaluation.samples import write_samples
+    from gan.evaluation.samples import refuse_taken, write_samples
 
     def say(text: str) -> None:
         if not quiet:
@@ -105,6 +105,7 @@ def _run(
 
     # What is quickly refused comes first: sampling may take an hour.
     wanted = systems.named(words)
+    refuse_taken(out)
     click.get_current_context().with_resource(sole_writer(out.absolute()))
     rates = read_ratings(*ratings) if ratings else []
     compute = engine(device, "fp32")

@@ -125,7 +125,7 @@ _TASTE = _options(
 
 @click.command()
 @click.option("--run", type=Path, help="A training run: its finished or latest generator.")
-@click.option("--checkpoint", type=Path, help="A generator's folder; ce or adv: the shipped ones.")
+@click.option("--checkpoint", type=Path, help="A generator or a run; ce or adv: the shipped ones.")
 @click.option("--count", type=click.IntRange(1), help="Pieces.  [4]")
 @click.option("--out", type=Path, help="Folder for the .mid files; needed but for --stream.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")
@@ -178,12 +178,12 @@ def generate(
     if discriminator and best_of == 1 and not jazz_guidance:
         raise click.UsageError("--discriminator is for --best-of and --jazz-guidance")
     from gan.engine import engine
-    from gan.run import generator_folder
+    from gan.run import generator_of
     from generator.compose import Composer, empty
     from generator.degenerate import COUNTS, signs
 
-    folder = generator_folder(run) if run else checkpoint
-    composer = Composer.load(folder, engine(device).device)
+    named = run or checkpoint
+    composer = Composer.load(generator_of(named) if named else None, engine(device).device)
     choices["guidance"] = label_guidance
     if greedy:
         choices["temperature"] = 0.0

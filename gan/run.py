@@ -29,7 +29,8 @@ from torch import nn
 
 from data_tools.cards import refuse_others
 from data_tools.errors import UserError
-from data_tools.files import write_json, write_text
+from data_tools.files import MIDI_SUFFIXES, write_json, write_text
+from generator.folder import SHIPPED
 
 # How a run is carried out, not what comes of it (but for rounding, and what `generator/README.md`
 # says each rank draws for itself): other machines may take it over with other values.
@@ -76,6 +77,7 @@ class Run:
                     + (longer if "init" in wanted else "")
                 )
         else:
+            _refuse_taken(self.folder)
             write_text(record, yaml.safe_dump(wanted, sort_keys=False))
         for leftover in self.checkpoints.glob(".*") if main else ():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -173,6 +175,25 @@ def load_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
     return facts | {"optimizer": optimizer}
 
 
+_OTHERS = {
+    "corpus.json": "a corpus", "generator.json": "a generator", "classifier.json": "a classifier",
+    "evaluation.json": "an evaluation", "curation.json": "a curation",
+}  # fmt: skip
+
+
+def _refuse_taken(folder: Path) -> None:
+    """A run among other things' files would be replaced with them, or be read as one of them.
+
+    Raises:
+        UserError: the folder is something else already.
+    """
+    what = next((words for name, words in _OTHERS.items() if (folder / name).is_file()), "")
+    if not what and any(path.suffix.lower() in MIDI_SUFFIXES for path in folder.glob("*")):
+        what = "a folder of music"
+    if what:
+        raise UserError(f"{folder}: {what}; give the run a folder of its own as --out")
+
+
 def checkpoint_of(folder: Path, which: str = "latest", missing_ok: bool = False) -> Path | None:
     """The checkpoint a pointer of a run names.
 
@@ -201,6 +222,13 @@ def generator_folder(path: Path) -> Path:
     found = checkpoint_of(path)
     assert found is not None
     return found
+
+
+def generator_of(named: str | Path) -> Path:
+    """The same by what a user says: a folder, a run, or "ce" or "adv", the two that are shipped."""
+    if str(named) in SHIPPED and not Path(named).is_dir():
+        return SHIPPED[str(named)]
+    return generator_folder(Path(named))
 
 
 def weights_digest(model: nn.Module) -> str:

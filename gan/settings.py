@@ -94,7 +94,8 @@ class TrainSettings(Settings):
     )
     generator: ModelSettings = TransformerSettings()
     init: str = Field(
-        "", description="Generator to start from: a run or a checkpoint; its size then holds."
+        "",
+        description="Generator to start from: a run, a checkpoint, ce or adv; its size then holds.",
     )
     condition: Literal["none", "label", "artist"] = Field(
         "label", description="Tokens before a piece: none, its label, or label and artist."

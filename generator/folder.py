@@ -37,6 +37,15 @@ class _Card(BaseModel):
     default_label: str | None
 
 
+def settings_of(folder: Path) -> ModelSettings:
+    """What the generator in a folder is made of.
+
+    Raises:
+        UserError: no generator there.
+    """
+    return read_card(folder / "generator.json", _Card, FORMAT, "generator").settings
+
+
 def load_folder(folder: str | Path | None) -> tuple[GeneratorModel, Representation, str | None]:
     """A generator, its representation, and the label it composes for by default.
 

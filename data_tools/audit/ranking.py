@@ -211,7 +211,7 @@ def _scores(
     """Mean log-odds of jazz (test pieces,) over a piece's rows; nan if training lacks a class."""
     rows = train[table.piece]
     target = pieces.jazz[table.piece[rows]]
-    if len(np.unique(target)) < 2:
+    if len(np.unique(target)) < 2 or not test[table.piece].any():
         return np.full(int(test.sum()), np.nan)
     model = HistGradientBoostingClassifier(
         max_iter=TREES, learning_rate=0.2, max_leaf_nodes=15, l2_regularization=1.0, max_bins=127,

@@ -125,11 +125,20 @@ def build(
             content |= _write(sources, edits, partial, settings, workers, progress, bounded)
             write_json(partial / "corpus.json", content)
             if out.exists():
+                _move_others(out, partial)
                 shutil.rmtree(out)
             partial.replace(out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return Corpus(out), True
+
+
+def _move_others(out: Path, partial: Path) -> None:
+    """Takes along what lies in a corpus and is none of it: an edited manifest, somebody's notes."""
+    own = {path.name for path in partial.iterdir()}
+    for path in out.iterdir():
+        if path.name not in own:
+            path.replace(partial / path.name)
 
 
 def _made(out: Path) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """What a training run begins with: its generator, and choices that would fail hours later."""
 
-from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,10 +10,12 @@ from data_tools.errors import UserError
 from data_tools.representation import Representation
 from gan.data import conditions_of
 from gan.engine import derived_seed
-from gan.run import generator_folder
+from gan.run import generator_of
 from gan.settings import TrainSettings
 from generator.compose import Composer
+from generator.folder import settings_of
 from generator.model import GeneratorModel, build
+from generator.settings import sized
 
 
 def first_generator(
@@ -25,7 +27,7 @@ def first_generator(
         UserError: that one writes other tokens.
     """
     if settings.init:
-        composer = Composer.load(generator_folder(Path(settings.init)), device)
+        composer = Composer.load(generator_of(settings.init), device)
         if composer.representation.music_digest != corpus.representation.music_digest:
             raise UserError(
                 f"{settings.init}: this generator writes other tokens than {corpus.folder}; "
@@ -42,6 +44,38 @@ def first_generator(
         representation = merged_from(pieces, representation, settings.byte_pairs)
     torch.manual_seed(derived_seed(settings.seed, "weights"))
     return build(representation.vocab_size, settings.generator).to(device), representation
+
+
+def with_its_generator(
+    settings: TrainSettings, model: str | None, size: str | None, flags: dict[str, Any]
+) -> TrainSettings:
+    """The settings of a run that goes on from `settings.init`, with the generator's own in them.
+
+    Args:
+        settings: as chosen.
+        model, size, flags: what was asked for by flags; nothing of it can be had by asking.
+
+    Raises:
+        UserError: something else was asked for than that generator is.
+    """
+    own = settings_of(generator_of(settings.init))
+    asked: dict[str, tuple[Any, str]] = {}
+    if size:
+        fields = sized(model or own.kind, size)
+        asked |= {name: (value, f"--size {size}") for name, value in fields.items()}
+    if model:
+        asked["kind"] = model, f"--model {model}"
+    for name, value in flags.items():
+        flag = f"--{'no-' * (value is False)}{name.replace('_', '-')}"
+        asked[name] = value, flag if isinstance(value, bool) else f"{flag} {value}"
+    for name, (value, flag) in asked.items():
+        if getattr(own, name, None) != value:
+            raise UserError(
+                f"{flag}: --init {settings.init} is a {own.kind} of "
+                f"{name.replace('_', ' ')} {getattr(own, name, 'none')}, and stays one; leave "
+                "the flag out, or start without --init"
+            )
+    return settings.model_copy(update={"generator": own})
 
 
 def check_byte_pairs(settings: TrainSettings) -> None:

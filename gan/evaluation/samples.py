@@ -12,9 +12,22 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from data_tools.errors import UserError
 from data_tools.files import file_digest, write_bytes, write_json
 
 LIST = ".written.json"
+
+
+def refuse_taken(out: Path) -> None:
+    """Refuses a folder of somebody's own for an evaluation, whose files it would mix up.
+
+    Raises:
+        UserError: there are things in it, and they are no evaluation.
+    """
+    if not out.is_dir() or (out / "evaluation.json").is_file() or _listed(out / "samples"):
+        return
+    if any(not path.name.startswith(".") for path in out.iterdir()):
+        raise UserError(f"{out}: not empty and no evaluation; choose another --out")
 
 
 def write_samples(folder: Path, music: Mapping[str, Sequence[bytes]]) -> None:

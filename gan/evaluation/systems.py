@@ -175,6 +175,8 @@ def real_music(
         if not pieces:
             raise UserError(f"{where}: no jazz in its split '{split}'")
         representation, found = corpus.representation, Written(REAL, "", pieces)
+    elif _is_generator(where):
+        raise UserError(f"{where}: a generator, or a run; give real music: a corpus or a folder")
     else:
         representation = Representation()
         found = _read(REAL, where, representation, most, length, jazz_alone=True)

@@ -194,6 +194,25 @@ def test_no_group_is_on_both_sides_of_a_split(seed: int) -> None:
         assert not set(pieces.source[train]) & set(pieces.source[test])
 
 
+@pytest.mark.parametrize("kinds", ["one", "one a label"])
+def test_where_no_source_can_be_left_out_nothing_is_said_of_new_ones(kinds: str) -> None:
+    table, pieces = _crowd(1)
+    source = np.full(len(pieces), "p") if kinds == "one" else np.where(pieces.jazz, "p", "q")
+    pieces = Pieces(pieces.jazz, source, pieces.group)
+    found = ranking.unseen(table, pieces, 5, 1)
+    assert ranking.mean_over_sources(found, 1) is None
+
+
+def test_a_corpus_of_one_source_is_audited() -> None:
+    corpus = Planted("ticks")
+    for row in corpus.rows:
+        row["source"] = "mine"
+    report = audit(corpus, wanted=("files",))  # type: ignore[arg-type]
+    found = {one.group: one for one in report.findings}
+    assert found["ticks"].in_source.auc > 0.9
+    assert all(one.unseen is None and one.left_out is None for one in report.findings)
+
+
 @given(st.integers(0, 10_000), st.booleans())
 def test_the_area_is_scikit_learns(seed: int, tied: bool) -> None:
     generator = np.random.default_rng(seed)

@@ -366,6 +366,19 @@ def test_a_label_is_not_lost_to_a_copy_that_comes_first(
     assert (found["first"], found["second"]) == ("b/jazz/x.mid", "d/not_jazz/x.mid")
 
 
+def test_what_else_lies_in_a_corpus_survives_a_new_build(music: Path, tmp_path: Path) -> None:
+    folder, out = Path(shutil.copytree(music, tmp_path / "music")), tmp_path / "out"
+    build([folder], out, workers=1)
+    (out / "edited.csv").write_text("mine")
+    (out / "run" / "checkpoints").mkdir(parents=True)
+    (out / "run" / "checkpoints" / "latest").write_text("mine too")
+    midi.write(song(77), folder / "jazz" / "new.mid")
+    assert build([folder], out, workers=1)[1]
+    assert "jazz/new.mid" in check_adds_up(out)
+    assert (out / "edited.csv").read_text() == "mine"
+    assert (out / "run" / "checkpoints" / "latest").read_text() == "mine too"
+
+
 def test_reasons_are_one_line_and_counted_by_kind(music: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(music / "jazz", tmp_path / "music"))
     for number in range(3):
