@@ -51,7 +51,7 @@ def refuse_others(folder: Path, what: str) -> None:
         UserError: it does, or is not.
     """
     if not folder.exists():
-        raise UserError(f"{folder}: no such folder")
+        raise UserError(f"{folder}: no such folder; a {what} is needed here")
     if (folder / "corpus.json").is_file():
         raise UserError(f"{folder}: a corpus; a {what} is needed here")
     for name, other in _KINDS.items():

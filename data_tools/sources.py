@@ -113,6 +113,19 @@ class Source:
         found = (p.relative_to(self.root).as_posix() for p in self.root.rglob("*") if p.is_file())
         return sorted(name for name in found if _is_midi(name) and name not in named)
 
+    def misnamed(self) -> list[str]:
+        """Files below a folder that begin as MIDI files do and are not called so: not read."""
+        if self._rows is not None or self.kind != "folder":
+            return []
+        found = []
+        for path in self.root.rglob("*"):
+            if path.name.lower().endswith((*MIDI_SUFFIXES, *ARCHIVES)) or not _there(path):
+                continue
+            with suppress(OSError), path.open("rb") as stream:
+                if stream.read(4) == b"MThd":
+                    found.append(path.relative_to(self.root).as_posix())
+        return sorted(found)
+
     def check_any_there(self) -> None:
         """Tells a corpus's own table, whose music lies elsewhere, from a manifest beside its music.
 

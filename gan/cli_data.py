@@ -71,11 +71,17 @@ def build(
                 f"note: MIDI files that {place.location / MANIFEST} does not name, and that were "
                 f"not read: {len(unlisted):,} ({unlisted[0]} ...)"
             )
+        if misnamed := place.misnamed():
+            click.echo(
+                f"note: MIDI files by what is in them and not by name, and not read: "
+                f"{len(misnamed):,} ({misnamed[0]} ...); rename them to .mid"
+            )
     counts = corpus.facts["counts"]
     click.echo(f"{out}: {'built' if built else 'nothing has changed; verified'}")
     for name in ("files", "kept", "rejected", "notes", "tokens", "near_duplicate_groups",
                  "label_conflicts"):  # fmt: skip
-        click.echo(f"  {name.replace('_', ' ')}: {counts[name]:,}")
+        where = " (see conflicts.csv)" if name == "label_conflicts" and counts[name] else ""
+        click.echo(f"  {name.replace('_', ' ')}: {counts[name]:,}{where}")
         if name == "rejected":
             _echo_reasons(counts["rejected_by_reason"])
     for split, labels in counts["splits"].items():

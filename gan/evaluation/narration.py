@@ -179,10 +179,12 @@ def differences(systems: Sequence[Measured]) -> list[Table]:
     note = "95% intervals; apart where the difference's interval has no zero."
     first = systems[0].name
     columns = ("system, judge", "jazz rate", "mean p(jazz)", "rates apart")
-    tables = [Table(f"Less {first}", columns, rates, note)] if rates else []
+    tables = [Table(f"Difference from {first}", columns, rates, note)] if rates else []
     if others:
         columns_of_others = ("system, figure", "difference", "apart")
-        tables.append(Table(f"Less {first}, other figures", columns_of_others, others, note))
+        tables.append(
+            Table(f"Difference from {first}, other figures", columns_of_others, others, note)
+        )
     return tables
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner, Result
 
 from data_tools.corpus import Corpus
@@ -126,13 +128,13 @@ def test_mistakes_are_one_line_and_exit_with_1(tmp_path: Path, practice_corpus: 
     assert "no source called cage" in refused(run(*train, "--exclude-sources", "cage"))
     assert "nowhere" in refused(run(*train, "--init", "nowhere"))
     critic = ("--adv-weight", "1", "--discriminator", tmp_path / "none")
-    assert "classifier.json" in refused(run(*train, *critic))
+    assert "none: no such folder; a classifier" in refused(run(*train, *critic))
     wrong = ("--adv-weight", "1", "--discriminator", PRETRAINED)
     assert "a generator; a classifier is needed here" in refused(run(*train, *wrong))
     judged = run("generate", "--run", CLASSIFIER, "--out", out)
     assert "a classifier; a generator is needed here" in refused(judged)
     assert "no checkpoint here" in refused(run("generate", "--out", out, "--run", tmp_path))
-    assert "generator.json" in refused(run("generate", "--out", out, "--checkpoint", tmp_path))
+    assert "no checkpoint here" in refused(run("generate", "--out", out, "--checkpoint", tmp_path))
     assert not out.exists(), "a refused choice leaves nothing behind"
 
 
@@ -172,6 +174,73 @@ def test_a_term_on_what_has_learnt_nothing_is_remarked(
     result = run(*train, "--out", tmp_path / "on", "--init", tmp_path / "new")
     assert result.exit_code == 0, result.stderr
     assert "has learnt nothing" not in result.stdout
+    # The run says what it is made of, and not what it is not.
+    settings = yaml.safe_load((tmp_path / "on" / "settings.yaml").read_text())["generator"]
+    assert (settings["kind"], settings["layers"], settings["width"]) == ("transformer", 1, 32)
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (("--width", 64), "--width 64: .* a transformer of width 32,"),
+        (("--qk-norm",), "--qk-norm: .* of qk norm False,"),
+        (("--no-tie-embeddings",), "--no-tie-embeddings: .* of tie embeddings True,"),
+        (("--model", "lstm"), "--model lstm: .* is a transformer of kind transformer"),
+        (("--size", "small"), "--size small: "),
+    ],
+)
+def test_what_goes_on_stays_what_it_is(
+    tmp_path: Path, practice_corpus: Corpus, generator: Path, flags: tuple[object, ...], word: str
+) -> None:
+    train = ("train", "--corpus", practice_corpus.folder, "--out", tmp_path / "run", "--init",
+             generator, "--width", 32, "--layers", 1, "--length", 32)  # fmt: skip
+    assert re.search(word, refused(run(*train, *flags)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_shipped_generators_can_be_gone_on_from_by_name(
+    tmp_path: Path, practice_corpus: Corpus
+) -> None:
+    result = run("train", "--corpus", practice_corpus.folder, "--out", tmp_path / "run", "--init",
+                 "adv", "--steps", 1, "--batch", 1, "--length", 32, "--samples", 0,
+                 "--validation-windows", 2, "--device", "cpu")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    settings = yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())
+    assert settings["generator"]["width"] == 256
+
+
+def test_each_folder_is_one_thing(
+    tmp_path: Path, practice_corpus: Corpus, practice_music: Path, generator: Path
+) -> None:
+    corpus, music = practice_corpus.folder, tmp_path / "music"
+    music.mkdir()
+    for path in sorted(practice_music.rglob("*.mid"))[:3]:
+        shutil.copy(path, music)
+    before = {path: path.read_bytes() for path in [*music.iterdir(), corpus / "corpus.json"]}
+    train = ("train", "--corpus", corpus, "--steps", 1, "--layers", 1, "--width", 32, "--heads", 2)
+    assert "a corpus; give the run a folder" in refused(run(*train, "--out", corpus))
+    assert "a folder of music; give the run" in refused(run(*train, "--out", music))
+    assert "a generator; give the run" in refused(run(*train, "--out", generator))
+    evaluate = ("evaluate", generator, "--count", 2, "--no-judges")
+    said = refused(run(*evaluate, "--real", corpus, "--out", music))
+    assert "not empty and no evaluation" in said
+    said = refused(run(*evaluate, "--real", generator, "--out", tmp_path / "new"))
+    assert "a generator, or a run; give real music" in said
+    assert "a corpus; a generator is needed" in refused(
+        run("generate", "--run", corpus, "--out", tmp_path / "new")
+    )
+    assert "nowhere: no such folder" in refused(
+        run("generate", "--checkpoint", "nowhere", "--out", tmp_path / "new")
+    )
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_run_is_a_checkpoint_too(tmp_path: Path, generator: Path) -> None:
+    place = tmp_path / "run"
+    shutil.copytree(generator, place / "generator")
+    result = run("generate", "--checkpoint", place, "--count", 1, "--length", 40, "--out",
+                 tmp_path / "music", "--device", "cpu")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
 
 
 def test_init_must_write_the_tokens_of_the_corpus(
@@ -254,7 +323,8 @@ def test_score_formats(files: Path, tiny_discriminator: Path) -> None:
 
 
 def test_score_without_a_model_there(files: Path, tmp_path: Path) -> None:
-    assert "classifier.json" in refused(run("score", files, "--model", tmp_path / "none"))
+    said = refused(run("score", files, "--model", tmp_path / "none"))
+    assert "none: no such folder; a classifier is needed here" in said
 
 
 def test_generate_writes_readable_files_of_its_seeds(tmp_path: Path, generator: Path) -> None:
@@ -375,6 +445,24 @@ def test_build_says_what_a_manifest_leaves_out(practice_music: Path, tmp_path: P
     table = (*build[:2], music / "manifest.csv", *build[3:-3], tmp_path / "other", *build[-2:])
     assert "does not name" not in run(*table).stdout, "who gives a table means that table"
     assert "kept: 40" in told
+
+
+def test_build_says_what_is_music_by_another_name(practice_music: Path, tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    shutil.copytree(practice_music, music)
+    (music / "manifest.csv").unlink()
+    build = ("data", "build", music, "--out", tmp_path / "corpus", "--workers", 1)
+    (music / "notes.txt").write_text("dear diary")
+    told = run(*build).stdout
+    assert "not by name" not in told
+    assert "label conflicts: 0\n" in told
+    file = next((music / "jazz").glob("**/*.mid"))
+    shutil.copy(file, music / "jazz" / "tune.mid)")
+    (music / "not_jazz").mkdir(exist_ok=True)
+    shutil.copy(file, music / "not_jazz" / "again.mid")
+    told = run(*build).stdout
+    assert "not read: 1 (jazz/tune.mid) ...)" in told
+    assert "label conflicts: 1 (see conflicts.csv)" in told
 
 
 def test_build_says_which_label_no_piece_has(practice_music: Path, tmp_path: Path) -> None:

@@ -116,6 +116,22 @@ def test_wrong_usage(
     assert "Error" in result.stderr or result.stderr.startswith("error: ")
 
 
+def test_a_mistake_leaves_nothing_in_the_way(
+    files: Path, tmp_path: Path, tiny_discriminator: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    out = ("--keep", "jazz", "--out", tmp_path / "kept", "--model", tiny_discriminator)
+    result = run("curate", tmp_path / "empty", *out)
+    assert result.exit_code == 1
+    assert not (tmp_path / "kept").exists()
+    wrong = ("--keep", "jazz", "--out", tmp_path / "kept", "--from-scores", __file__)
+    assert run("curate", files, *wrong).exit_code == 1
+    assert not (tmp_path / "kept").exists()
+    result = run("curate", files, *out)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "kept" / "curation.csv").is_file()
+
+
 def test_results_within_the_source_are_refused_before_any_work(files: Path) -> None:
     result = run("curate", files, "--keep", "jazz", "--out", files / "out", "--model", "nowhere")
     assert result.exit_code == 1

@@ -88,9 +88,9 @@ def test_the_music_and_the_page_are_there(found: Path) -> None:
     table = (found / "table.md").read_text()
     assert table.startswith(json.loads((found / "evaluation.json").read_text())["verdict"])
     assert "| figure | net | files | real jazz |" in table
-    assert "**Less net**" in table
+    assert "**Difference from net**" in table
     assert "| files, harmony |" in table
-    assert "Less net" in page
+    assert "Difference from net" in page
 
 
 def test_one_system_and_a_sweep(practice_corpus: Corpus, tmp_path: Path) -> None:
