@@ -94,6 +94,8 @@ def read(music: Music) -> ScoreTick:
         words = words.removeprefix("MiniMidi: ").removesuffix(": iostream error")[:80]
         if not data.startswith((b"MThd", b"RIFF")):
             words = "it begins as no MIDI file does" if data else "it is empty"
+            if data.startswith((b"PK", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"\xfd7zXZ")):
+                words = "it is an archive; unpack it first"
         raise MidiError(name, f"not readable as MIDI ({words})") from None
     if score.ticks_per_quarter <= 0 or (score.tempos.numpy()["mspq"] <= 0).any():
         raise MidiError(name, "no usable timing (a resolution or tempo of zero)")

@@ -343,3 +343,11 @@ def test_damaged_timing_is_refused() -> None:
     data[12:14] = b"\0\0"  # the header's ticks per beat
     with pytest.raises(MidiError, match=r"no usable timing|not readable"):
         midi.read(bytes(data))
+
+
+@pytest.mark.parametrize(
+    "start", [b"PK\x03\x04", b"\x1f\x8b\x08", b"Rar!\x1a\x07", b"\xfd7zXZ\x00"]
+)
+def test_an_archive_is_told(start: bytes) -> None:
+    with pytest.raises(MidiError, match="it is an archive; unpack it first"):
+        midi.read(start + bytes(100))
