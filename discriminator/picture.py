@@ -102,7 +102,10 @@ def _title(explanation: Explanation) -> str:
     # A dollar sign would be taken for mathematics.
     name = (name if len(name) <= 60 else name[:57] + "...").replace("$", r"\$")
     verdict = {"not_jazz": "not jazz"}.get(explanation.verdict, explanation.verdict)
-    return f"{name}    p(jazz) = {explanation.p_jazz:.2f}, {verdict}"
+    title = f"{name}    p(jazz) = {explanation.p_jazz:.2f}, {verdict}"
+    pale = 1 - explanation.read
+    # Of long pieces, some windows are explained.
+    return title + (f"    (palest: not explained, {pale:.0%} of the notes)" if pale > 0.005 else "")
 
 
 def _colours() -> Any:

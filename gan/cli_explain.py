@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from discriminator.attribution import Explanation
 
 _PASSAGE = 8.0  # seconds of the passages that are named
+LOW_FIT = 0.3  # of the variance of the variants' logits
 _NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
@@ -79,6 +80,8 @@ def explain(
 
 def _print(explanation: "Explanation") -> None:
     fit = "" if explanation.fit is None else f", fit {explanation.fit:.2f}"
+    if explanation.fit is not None and explanation.fit < LOW_FIT:
+        fit += " (low: which notes carried it is a rough guess; more --variants help)"
     click.echo(
         f"{explanation.path}: {explanation.verdict}, p(jazz) {explanation.p_jazz:.3f}\n"
         f"{len(explanation.notes)} notes, {explanation.read:.0%} of them read{fit}\n"
