@@ -124,21 +124,37 @@ def build(
             content = {"request": request, "made_from": made_from}
             content |= _write(sources, edits, partial, settings, workers, progress, bounded)
             write_json(partial / "corpus.json", content)
+            old = _old(out)
             if out.exists():
-                _move_others(out, partial)
-                shutil.rmtree(out)
+                out.replace(old)
             partial.replace(out)
+            _keep_others(old, out)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return Corpus(out), True
 
 
-def _move_others(out: Path, partial: Path) -> None:
-    """Takes along what lies in a corpus and is none of it: an edited manifest, somebody's notes."""
-    own = {path.name for path in partial.iterdir()}
-    for path in out.iterdir():
-        if path.name not in own:
-            path.replace(partial / path.name)
+def _old(out: Path) -> Path:
+    """Where a corpus lies while another takes its place; one that a killed build left is seen to.
+
+    What lies in a corpus and is none of it, an edited manifest or somebody's notes, is never lost.
+    """
+    old = out.with_name(f".{out.name}.old")
+    _keep_others(old, out)
+    return old
+
+
+def _keep_others(old: Path, out: Path) -> None:
+    """Moves what the corpus in `out` does not have from the old one, of which the rest goes."""
+    if not old.is_dir():
+        return
+    if not out.exists():
+        old.replace(out)
+        return
+    for path in old.iterdir():
+        if not (out / path.name).exists():
+            path.replace(out / path.name)
+    shutil.rmtree(old)
 
 
 def _made(out: Path) -> dict[str, Any] | None:

@@ -377,6 +377,18 @@ def test_what_else_lies_in_a_corpus_survives_a_new_build(music: Path, tmp_path: 
     assert "jazz/new.mid" in check_adds_up(out)
     assert (out / "edited.csv").read_text() == "mine"
     assert (out / "run" / "checkpoints" / "latest").read_text() == "mine too"
+    # Killed between the two corpora, or before what is not theirs had been moved.
+    out.replace(tmp_path / ".out.old")
+    midi.write(song(78), folder / "jazz" / "newer.mid")
+    build([folder], out, workers=1)
+    assert "jazz/newer.mid" in check_adds_up(out)
+    assert (out / "edited.csv").read_text() == "mine"
+    (tmp_path / ".out.old").mkdir()
+    (out / "edited.csv").replace(tmp_path / ".out.old" / "edited.csv")
+    midi.write(song(79), folder / "jazz" / "newest.mid")
+    build([folder], out, workers=1)
+    assert (out / "edited.csv").read_text() == "mine"
+    assert not (tmp_path / ".out.old").exists()
 
 
 def test_reasons_are_one_line_and_counted_by_kind(music: Path, tmp_path: Path) -> None:
