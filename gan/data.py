@@ -5,6 +5,7 @@ Shapes: B batch, T tokens.
 
 import os
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -253,8 +254,13 @@ class Batches(Dataset[list[tuple[Tensor, Tensor]]]):
 
 
 def _heed_the_parent(_: int) -> None:
-    """Has a loader's process end with the training one, and not by a signal sent to both."""
+    """Has a loader's process end with the training one, and not by a signal sent to both.
+
+    A parent that stops may hang up in the middle of a batch, of which the thread that hands it over
+    would print a traceback. Mistakes in loading come back with the batches, not this way.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.excepthook = lambda *_: None
 
 
 def validation_windows(

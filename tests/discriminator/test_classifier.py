@@ -150,8 +150,11 @@ def test_other_settings_are_refused_with_the_field(folder, changes, says):
 
 
 def test_a_missing_or_mangled_folder_is_one_line(tmp_path, folder):
-    with pytest.raises(UserError, match="a classifier is a folder with"):
+    with pytest.raises(UserError, match="no such folder; a classifier is needed here"):
         Classifier.load(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="a classifier is a folder with"):
+        Classifier.load(tmp_path / "empty")
     for text in ("{", "[]", "{}", "7"):
         (folder / "classifier.json").write_text(text)
         with pytest.raises(UserError) as error:
