@@ -2,16 +2,24 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from data_tools.representation import Representation, RepresentationSettings
 from generator.grammar import Grammar
 from generator.settings import TransformerSettings
-from generator.transformer import Transformer
+from generator.transformer import KeyValueCache, Transformer
 
 CONDITIONS = ("label:jazz", "label:not_jazz", "artist:Art Tatum")
 SMALL = TransformerSettings(layers=2, width=32, heads=2, max_length=96, dropout=0.1)
 PRESETS = ("duration", "performance", "remi", "raw")
 KINDS = [(preset, base) for preset in PRESETS for base in ("clock", "beat")]
+
+
+def token_by_token(model: Transformer, ids: Tensor, cache: KeyValueCache) -> Tensor:
+    """The logits after ids (B, T), read one a step."""
+    for token in ids.split(1, 1):
+        logits = model.step(token, cache)
+    return logits
 
 
 def build(representation: Representation, seed: int = 0) -> Transformer:

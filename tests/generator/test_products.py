@@ -14,6 +14,8 @@ from generator.sampling import sample, seeded
 from generator.settings import TransformerSettings
 from generator.transformer import Transformer
 
+from .conftest import token_by_token
+
 CHOICES: list[dict[str, Any]] = [
     {}, {"norm": "rms"}, {"norm": "scale"}, {"norm": "none"}, {"positions": "learned"},
     {"positions": "relative"}, {"positions": "none"}, {"qk_norm": True}, {"tie_embeddings": False},
@@ -109,13 +111,11 @@ def test_new_weights_are_heard_after_clearing() -> None:
     model = transformer()
     ids = torch.randint(50, (4, 10), generator=torch.manual_seed(1))
     cache = model.new_cache(4, 10)
-    for token in ids.split(1, 1):
-        model.step(token, cache)
+    token_by_token(model, ids, cache)
     cache.clear()
     for weight in model.parameters():
         weight.mul_(2)
-    for token in ids.split(1, 1):
-        logits = model.step(token, cache)
+    logits = token_by_token(model, ids, cache)
     torch.testing.assert_close(logits, model(ids)[:, -1], rtol=1e-4, atol=1e-4)
 
 
@@ -158,7 +158,6 @@ def test_embeddings_of_fixed_length_leave_the_rest_packed() -> None:
     model = transformer(fix_norm=True)
     cache = model.new_cache(2, 6)
     ids = torch.randint(50, (2, 6), generator=torch.manual_seed(1))
-    for token in ids.split(1, 1):
-        logits = model.step(token, cache)
+    logits = token_by_token(model, ids, cache)
     assert len(cache.products._packed) == 3 * 4, "all but what makes logits"
     torch.testing.assert_close(logits, model(ids)[:, -1], rtol=1e-4, atol=1e-4)

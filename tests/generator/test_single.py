@@ -9,6 +9,8 @@ from generator.settings import TransformerSettings
 from generator.single import suits
 from generator.transformer import Transformer
 
+from .conftest import token_by_token
+
 CHOICES: list[dict[str, Any]] = [
     {}, {"norm": "rms"}, {"positions": "learned"}, {"positions": "none"}, {"fix_norm": True},
     {"tie_embeddings": False}, {"fix_norm": True, "tie_embeddings": False},
@@ -64,8 +66,7 @@ def test_more_may_be_read_in_between_and_new_weights_are_heard() -> None:
     cache.clear()
     for weight in model.parameters():
         weight.mul_(1.1)
-    for token in ids.split(1, 1):
-        logits = model.step(token, cache)
+    logits = token_by_token(model, ids, cache)
     torch.testing.assert_close(logits, model(ids)[:, -1], rtol=1e-4, atol=1e-4)
 
 
@@ -86,7 +87,6 @@ def test_a_gate_may_be_shut_however_tight() -> None:
         block.feed_forward.spread.weight.mul_(100)  # exponentials beyond single precision
     ids = torch.randint(50, (1, 6), generator=torch.manual_seed(1))
     cache = model.new_cache(1, 6)
-    for token in ids.split(1, 1):
-        logits = model.step(token, cache)
+    logits = token_by_token(model, ids, cache)
     assert torch.isfinite(logits).all()
     torch.testing.assert_close(logits, model(ids)[:, -1], rtol=1e-3, atol=1e-3)
