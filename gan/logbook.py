@@ -27,6 +27,7 @@ SHORTEST_BAR = 2  # steps; below, a bar is nothing to look at
 HEADLINES = (
     "loss/ce", "loss/adversarial", "loss/reward", "adversarial/share",
     "discriminator/p_jazz_generated", "discriminator/p_jazz_real",
+    "discriminator/loss", "discriminator/accuracy",
     "validation/loss", "validation/auc",
     "validation/bits_per_note", "validation/token_accuracy",
     "train/bits_per_note", "train/token_accuracy",

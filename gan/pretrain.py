@@ -93,7 +93,10 @@ def pretrain(
         learner.load_state_dict(state["optimizer"])
     run.cut_metrics(state["step"] if checkpoint else -1)
 
-    with Logbook(out, state["step"], quiet, settings, settings.steps) as log, run.stoppable():
+    with (
+        Logbook(out, state["step"], quiet, settings, settings.steps) as log,
+        run.stoppable() as stop,
+    ):
         log.say(f"{sum(p.numel() for p in model.parameters()):,} weights, {compute.describe()}")
         if state["step"] == settings.steps:
             log.say(f"finished already: all {settings.steps:,} steps are done")
@@ -105,8 +108,10 @@ def pretrain(
             music = corpus.select("train", exclude_sources=settings.exclude_sources)
             found = spot_replaced(learner, draw, music)
             log.say(f"replaced pitches told from real ones with accuracy {found:.3f}")
-        while state["step"] < settings.steps and state["waited"] < settings.patience:
-            step = state["step"]
+        began = state["step"]
+        for step in stop.steps(range(began, settings.steps)):
+            if state["waited"] >= settings.patience:
+                break
             ids, labels = (tensor.to(compute.device) for tensor in draw(step))
             logits, loss, norm = learner.step(ids, labels, step)
             state["step"] = step + 1
@@ -120,10 +125,13 @@ def pretrain(
                         "discriminator/accuracy": accuracy.item(),
                         "discriminator/gradient_norm": norm.item(),
                     },
+                    show=state["step"] - began <= 25,
                 )
-            if state["step"] % settings.evaluate_every == 0 or state["step"] == settings.steps:
+            due = state["step"] % settings.evaluate_every == 0 or state["step"] == settings.steps
+            if due:
                 _validate(classifier, corpus, splits["validation"], state, log)
-                better = state["waited"] == 0
+            if stop.now() or due:
+                better = due and state["waited"] == 0
                 run.save(
                     state["step"],
                     classifier.save,

@@ -14,8 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +28,7 @@ from torch import nn
 from data_tools.cards import refuse_others
 from data_tools.errors import UserError
 from data_tools.files import MIDI_SUFFIXES, write_json, write_text
+from gan.stopping import Stop, heeding
 from generator.folder import SHIPPED
 
 # How a run is carried out, not what comes of it (but for rounding, and what `generator/README.md`
@@ -87,19 +86,18 @@ class Run:
         return checkpoint_of(self.folder, "latest", missing_ok=True)
 
     @contextmanager
-    def stoppable(self, alone: bool = True) -> Iterator[None]:
+    def stoppable(self, alone: bool = True) -> Iterator[Stop]:
         """Where the run can go on is said when it is stopped, by a key or by a scheduler.
 
         Args:
-            alone: the run has one process; of several, a SIGTERM must end each at once.
+            alone: see `gan.stopping.heeding`.
 
         Raises:
             KeyboardInterrupt: with those words, on Ctrl-C or SIGTERM.
         """
-        heeds = alone and threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler) if heeds else None
         try:
-            yield
+            with heeding(alone) as stop:
+                yield stop
         except KeyboardInterrupt:
             latest = self.latest()
             raise KeyboardInterrupt(
@@ -107,9 +105,6 @@ class Run:
                 if latest
                 else "before the first checkpoint, so that --resume would begin anew"
             ) from None
-        finally:
-            if heeds:
-                signal.signal(signal.SIGTERM, before)
 
     def save(
         self, step: int, write: Callable[[Path], None], state: dict[str, Any], keep: int, best: bool

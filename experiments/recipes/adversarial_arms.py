@@ -99,6 +99,8 @@ ARMS = (
     Arm("ce-more", "cross-entropy, as much time", {"steps": 6 * STEPS}, last=True),
     Arm("curated-more", "cross-entropy on what the discriminator calls jazz, as much time",
         {"steps": 6 * STEPS}, pieces="curated", last=True),
+    Arm("scored-most", "adversarial, maximised instead of matched",
+        SCORED | {"adv_loss": "non_saturating"}, last=True),
     Arm("realism", "adversarial, realism discriminator trained along", REALISM, last=True),
     Arm("teacher", "adversarial, style, tokens along music",
         STYLE | {"adv_estimator": "teacher"}, last=True),

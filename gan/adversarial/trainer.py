@@ -125,7 +125,7 @@ class Trainer:
         book = (self.out, self.step, self.quiet, settings, settings.steps)
         with (
             Logbook(*book) if main else Silence() as log,
-            self.run.stoppable(self.ranks.world == 1),
+            self.run.stoppable(self.ranks.world == 1) as stop,
         ):
             weights = sum(p.numel() for p in self.model.parameters())
             ranks = f", {self.ranks.world} ranks" if self.ranks.world > 1 else ""
@@ -144,7 +144,7 @@ class Trainer:
             loader = self.batches.steps(
                 self.step, settings.steps, settings.workers, self.compute.device
             )
-            for parts in loader:
+            for parts in stop.steps(loader):
                 if self.term is not None and self.term.watch.ended:
                     break
                 metrics = self.train_step(self.step, parts)
@@ -152,8 +152,9 @@ class Trainer:
                 log.tick(self.step)
                 if self.step % 10 == 0 or self.step == 1:
                     metrics |= peak_memory(self.compute.device)
-                    log.log(self.step, metrics, show=self.step % 50 == 0)
-                self._after_step(log)
+                    soon = self.step - began <= 10  # whether it learns, and how fast
+                    log.log(self.step, metrics, show=soon or self.step % 50 == 0)
+                self._after_step(log, stop.now())
             log.conclude(self.step, COMPARED)
             out = self.out / "generator"
             # One that is there stays byte for byte: other runs may have begun from it.
@@ -210,7 +211,7 @@ class Trainer:
                 self.updater.backward(outputs, gradients)
         return metrics | self.updater.apply(step)
 
-    def _after_step(self, log: Logbook) -> None:
+    def _after_step(self, log: Logbook, stopping: bool) -> None:
         """Validates and saves where it is time to."""
         settings, step = self.settings, self.step
         last = step == settings.steps
@@ -227,7 +228,7 @@ class Trainer:
                 # Back at the last good weights, whose figures these are not.
                 better, self.best = False, self._good["best"]
                 ended = self.term.watch.ended
-        saves = step % settings.checkpoint_every == 0 or last or better or ended
+        saves = step % settings.checkpoint_every == 0 or last or better or ended or stopping
         moving = {"updater": self.updater.state_dict()} if saves else {}
         if saves and self.term is not None:  # of all ranks, so all come here
             moving |= {"term": self.term.state_dict(), "good": self._good}

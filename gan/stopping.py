@@ -1,0 +1,73 @@
+"""Stopping a run by a key or by a scheduler, so that no step is lost."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+Item = TypeVar("Item")
+_WORDS = b"\nstopping when this step is done and saved; once more stops at once\n"
+
+
+class Stop:
+    """What Ctrl-C or SIGTERM asked for: between steps at once, within one when it is saved."""
+
+    def __init__(self) -> None:
+        self._asked = self._heeded = self._waits = False
+
+    def steps(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Goes through the steps of a run.
+
+        A signal that comes during a step waits for that step to ask for `now`, and to end; another
+        one does not wait.
+
+        Raises:
+            KeyboardInterrupt: after a step that asked, and had to stop.
+        """
+        self._waits = True
+        try:
+            for item in items:
+                yield item
+                if self._heeded:
+                    raise KeyboardInterrupt
+        finally:
+            self._waits = False
+
+    def now(self) -> bool:
+        """Whether this step is the last and so must be saved; asked once a step, at its end."""
+        self._heeded = self._asked
+        return self._heeded
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """What a signal does."""
+        if self._asked or not self._waits:
+            raise KeyboardInterrupt
+        self._asked = True
+        os.write(2, _WORDS)  # Python's own streams may be in the middle of a line
+
+
+@contextmanager
+def heeding(alone: bool = True) -> Iterator[Stop]:
+    """Heeds Ctrl-C and SIGTERM.
+
+    Args:
+        alone: the run has one process; of several, a signal must end each at once, for the others
+            wait for it.
+    """
+    stop = Stop()
+    if not alone or threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    heeded = [signal.SIGTERM]
+    # A shell's background jobs ignore Ctrl-C, and so should what they run.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        heeded.append(signal.SIGINT)
+    before = {number: signal.signal(number, stop) for number in heeded}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
