@@ -169,8 +169,9 @@ def generate(
     if out is None and not stream:
         raise click.UsageError("give --out, a folder for the .mid files (or --stream)")
     given = click.get_current_context().get_parameter_source
-    for name in ("prompt_bars", "prompt_seconds"):
-        if choices[name] is not None and choices["prompt"] is None:
+    for name in ("prompt_bars", "prompt_seconds", "whistle"):
+        asked = choices[name] is not None and choices[name] is not False
+        if asked and choices["prompt"] is None:
             option = name.replace("_", "-")
             raise click.UsageError(f"--{option} is of a --prompt, and none is given")
     if greedy and given("temperature") == click.core.ParameterSource.COMMANDLINE:

@@ -371,9 +371,12 @@ def build(kind: type[AnySettings], *layers: dict[str, Any]) -> AnySettings:
         if steps[:1] == ["generator"] and steps[1:2] and steps[1] in MODELS:
             whose = f" of the {steps.pop(1)}"
         place = ".".join(steps) or kind.__name__
-        unknown = first["type"] == "extra_forbidden"
-        message = f"no such setting{whose}" if unknown else first["msg"]
-        raise UserError(f"setting '{place}': {message}") from None
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"setting '{place}': no such setting{whose}") from None
+        if first["type"] == "value_error":  # of several together, named in the message
+            raise UserError(f"setting '{place}': {first['ctx']['error']}") from None
+        flag = f" (--{steps[-1].replace('_', '-')})" if steps and steps[-1].isidentifier() else ""
+        raise UserError(f"setting '{place}'{flag}: {first['msg']}") from None
 
 
 def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:

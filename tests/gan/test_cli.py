@@ -107,6 +107,8 @@ def test_help_needs_no_torch() -> None:
         ("generate", "--out", "x", "--count", "0"),
         ("generate", "--out", "x", "--run", "a", "--checkpoint", "b"),
         ("generate", "--out", "x", "--prompt-bars", "4"),
+        ("generate", "--out", "x", "--prompt-seconds", "0"),
+        ("generate", "--out", "x", "--whistle"),
         ("generate", "--out", "x", "--greedy", "--temperature", "0.9"),
         ("score",),
         ("score", "there-is-no-such-file.mid"),

@@ -97,6 +97,13 @@ def test_a_preset_of_the_other_training_is_told_from_a_slip(tmp_path: Path) -> N
         build(TrainSettings, preset_for(TrainSettings, str(tmp_path / "mine.yaml")))
 
 
+def test_a_value_out_of_range_names_its_flag() -> None:
+    with pytest.raises(UserError, match=r"^setting 'generator.max_length' \(--max-length\): "):
+        build(TrainSettings, {"generator": {"max_length": 2}})
+    with pytest.raises(UserError, match=r"^setting 'generator': width 256 must be a multiple"):
+        build(TrainSettings, {"generator": {"heads": 7}})
+
+
 @pytest.mark.parametrize("content", ["steps: [", "- steps\n- batch\n", "steps"])
 def test_a_preset_must_be_a_mapping(tmp_path: Path, content: str) -> None:
     path = tmp_path / "mine.yaml"
