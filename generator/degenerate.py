@@ -12,7 +12,8 @@ from data_tools.midi import merged_notes, seconds_of
 COUNTS = ("notes", "distinct_pitches", "longest_run")  # of what `describe` gives: whole numbers
 # Beyond these a piece counts as degenerate.
 LONGEST_RUN = 16  # notes in a row on one pitch
-MOST_REPEATED = 0.9  # share of four-note sequences heard before
+MOST_REPEATED = 0.9  # share of four-note sequences heard before, in a piece or a stretch of it
+STRETCH = 128  # notes; a loop may begin late, and the piece before it hides it
 LONGEST_SILENCE = 10.0  # seconds
 FEWEST_PITCHES = 5  # in a piece of at least as many notes as below
 ENOUGH_NOTES = 32
@@ -23,25 +24,47 @@ def describe(score: ScoreTick) -> dict[str, float]:
 
     Returns:
         notes, seconds (to the last note's end), distinct_pitches, longest_run (notes in a row on
-        one pitch), repeated_4grams (share of the four-pitch sequences seen before in the piece) and
-        longest_silence (seconds in which nothing sounds, a silence before the first note included).
+        one pitch), repeated_4grams (share of the four-pitch sequences seen before in the piece),
+        looped (the greatest such share within `STRETCH` notes) and longest_silence (seconds in
+        which nothing sounds, a silence before the first note included).
     """
     notes = merged_notes(score)
     if not len(notes):
-        names = ("notes", "seconds", "distinct_pitches", "longest_run", "repeated_4grams")
+        names = ("notes", "seconds", "distinct_pitches", "longest_run", "repeated_4grams", "looped")
         return dict.fromkeys((*names, "longest_silence"), 0.0)
     start, end = seconds_of(score, notes.start), seconds_of(score, notes.end)
     changes = np.flatnonzero(np.diff(notes.pitch, prepend=-1, append=-1))
-    grams = [tuple(notes.pitch[i : i + 4]) for i in range(len(notes) - 3)]
     heard_until = np.concatenate([[0.0], np.maximum.accumulate(end)[:-1]])
     return {
         "notes": float(len(notes)),
         "seconds": float(end.max()),
         "distinct_pitches": float(len(np.unique(notes.pitch))),
         "longest_run": float(np.diff(changes).max()),
-        "repeated_4grams": 1 - len(set(grams)) / len(grams) if grams else 0.0,
+        "repeated_4grams": repeated(notes.pitch, len(notes)),
+        "looped": repeated(notes.pitch, STRETCH),
         "longest_silence": float((start - heard_until).max().clip(0)),
     }
+
+
+def repeated(pitches: np.ndarray, stretch: int) -> float:
+    """The greatest share of four-pitch sequences (of N pitches) seen before within a stretch.
+
+    Args:
+        pitches: (N,).
+        stretch: notes in a row; one begins every quarter of it, and one ends with the piece.
+    """
+    if len(pitches) < 4:
+        return 0.0
+    _, gram = np.unique(np.lib.stride_tricks.sliding_window_view(pitches, 4), axis=0,
+                        return_inverse=True)  # fmt: skip
+    gram = gram.ravel()
+    size = min(len(gram), stretch - 3)
+    order = np.argsort(gram, kind="stable")
+    before = np.full(len(gram), -1)  # where the same sequence was last
+    same = gram[order[1:]] == gram[order[:-1]]
+    before[order[1:][same]] = order[:-1][same]
+    starts = {*range(0, len(gram) - size, max(1, stretch // 4)), len(gram) - size}
+    return float(max((before[start : start + size] >= start).mean() for start in starts))
 
 
 def signs(statistics: dict[str, float]) -> list[str]:
@@ -50,7 +73,7 @@ def signs(statistics: dict[str, float]) -> list[str]:
     found = {
         "empty": statistics["notes"] < 1,
         "run": statistics["longest_run"] > LONGEST_RUN,
-        "loop": enough and statistics["repeated_4grams"] > MOST_REPEATED,
+        "loop": enough and max(statistics["repeated_4grams"], statistics["looped"]) > MOST_REPEATED,
         "silence": statistics["longest_silence"] > LONGEST_SILENCE,
         "monotone": enough and statistics["distinct_pitches"] < FEWEST_PITCHES,
     }

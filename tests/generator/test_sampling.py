@@ -6,11 +6,8 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import chisquare, kstest
 
-from data_tools import midi
-from data_tools.midi import Notes
 from data_tools.representation import Representation, TokenType
 from generator.choice import Choice, penalise, repeats, scored, truncate
-from generator.degenerate import describe, signs
 from generator.grammar import Grammar
 from generator.sampling import NOISE_BLOCK, gumbel, rollout, sample, seeded, stream, tempered
 from generator.transformer import Transformer
@@ -183,31 +180,6 @@ def test_truncated_sampling_stays_inside(durations: Representation, model: Trans
         assert len({tuple(row) for row in drawn.ids.tolist()}) == 1
 
 
-def piece(*notes: tuple[float, float, int]) -> dict[str, float]:
-    start, end, pitch = np.array(notes, dtype=np.int32).T
-    velocity = np.full(len(pitch), 64)
-    return describe(midi.score_of(Notes(start, end, pitch, velocity), 480, 120.0))
-
-
-def test_description() -> None:
-    beat = 480  # half a second
-    pitches = (60, 62, 64, 65, 60, 62, 64, 65, 65, 65)
-    found = piece(*((i * beat, (i + 1) * beat, pitch) for i, pitch in enumerate(pitches)))
-    assert found["notes"] == 10
-    assert found["distinct_pitches"] == 4
-    assert found["longest_run"] == 3
-    assert found["seconds"] == pytest.approx(5)
-    assert found["repeated_4grams"] == pytest.approx(1 / 7)
-    assert found["longest_silence"] == 0
-    gap = piece((0, 4 * beat, 60), (beat, 2 * beat, 62), (8 * beat, 9 * beat, 64))
-    assert gap["longest_silence"] == pytest.approx(2)
-    assert gap["repeated_4grams"] == 0
-
-
-def test_description_of_nothing(durations: Representation) -> None:
-    assert set(describe(durations.decode([])).values()) == {0.0}
-
-
 def test_conditions_never_come_out(durations: Representation, model: Transformer) -> None:
     drawn = sample(model, Grammar(durations), start(durations, 8), 90, generators=seeded(range(8)))
     kinds = durations.token_types[drawn.ids[:, 2:].numpy()]
@@ -313,21 +285,3 @@ def test_reselected_rows_go_on_as_if_they_had_been_alone(
     )
     assert len({tuple(row) for row in plain.ids.tolist()}) == 3
     assert torch.equal(drawn.ids, plain.ids[[1, 1, 1]])
-
-
-def test_signs_of_degenerate_pieces() -> None:
-    sound = {
-        "notes": 100.0, "longest_run": 3.0, "repeated_4grams": 0.3, "longest_silence": 1.0,
-        "distinct_pitches": 30.0, "seconds": 40.0,
-    }  # fmt: skip
-    assert signs(sound) == []
-    for change, sign in (
-        ({"notes": 0.0}, "empty"),
-        ({"longest_run": 40.0}, "run"),
-        ({"repeated_4grams": 0.95}, "loop"),
-        ({"longest_silence": 20.0}, "silence"),
-        ({"distinct_pitches": 2.0}, "monotone"),
-    ):
-        assert signs(sound | change) == [sign]
-    short = {"notes": 8.0, "repeated_4grams": 0.95, "distinct_pitches": 2.0}
-    assert signs(sound | short) == [], "too short to tell a loop"

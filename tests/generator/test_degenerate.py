@@ -1,0 +1,82 @@
+"""What counts as a degenerate piece."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_tools import midi
+from data_tools.midi import Notes
+from data_tools.representation import Representation
+from generator.degenerate import describe, repeated, signs
+
+
+def piece(*notes: tuple[float, float, int]) -> dict[str, float]:
+    start, end, pitch = np.array(notes, dtype=np.int32).T
+    velocity = np.full(len(pitch), 64)
+    return describe(midi.score_of(Notes(start, end, pitch, velocity), 480, 120.0))
+
+
+def test_description() -> None:
+    beat = 480  # half a second
+    pitches = (60, 62, 64, 65, 60, 62, 64, 65, 65, 65)
+    found = piece(*((i * beat, (i + 1) * beat, pitch) for i, pitch in enumerate(pitches)))
+    assert found["notes"] == 10
+    assert found["distinct_pitches"] == 4
+    assert found["longest_run"] == 3
+    assert found["seconds"] == pytest.approx(5)
+    assert found["repeated_4grams"] == pytest.approx(1 / 7)
+    assert found["longest_silence"] == 0
+    gap = piece((0, 4 * beat, 60), (beat, 2 * beat, 62), (8 * beat, 9 * beat, 64))
+    assert gap["longest_silence"] == pytest.approx(2)
+    assert gap["repeated_4grams"] == 0
+
+
+def line(pitches: Sequence[int]) -> dict[str, float]:
+    return piece(*((i * 480, (i + 1) * 480, pitch) for i, pitch in enumerate(pitches)))
+
+
+def test_a_loop_that_begins_late_is_a_loop() -> None:
+    chance = np.random.default_rng(0)
+    music = [int(pitch) for pitch in chance.integers(40, 90, 300)]
+    assert signs(line(music)) == []
+    late = line(music + [60, 64, 67, 71] * 40)
+    assert late["repeated_4grams"] < 0.4
+    assert late["looped"] > 0.95
+    assert signs(late) == ["loop"]
+    early = line([60, 64, 67, 71] * 40 + music)
+    assert signs(early) == ["loop"]
+
+
+@given(st.lists(st.integers(60, 63), min_size=4, max_size=300), st.integers(8, 64))
+def test_repetition_is_counted_stretch_by_stretch(pitches: list[int], stretch: int) -> None:
+    size = min(len(pitches), stretch) - 3
+    grams = [tuple(pitches[i : i + 4]) for i in range(len(pitches) - 3)]
+    starts = [*range(0, len(grams) - size, stretch // 4), len(grams) - size]
+    shares = [1 - len(set(grams[start : start + size])) / size for start in starts]
+    assert repeated(np.array(pitches), stretch) == pytest.approx(max(shares))
+
+
+def test_description_of_nothing(durations: Representation) -> None:
+    assert set(describe(durations.decode([])).values()) == {0.0}
+
+
+def test_signs_of_degenerate_pieces() -> None:
+    sound = {
+        "notes": 100.0, "longest_run": 3.0, "repeated_4grams": 0.3, "longest_silence": 1.0,
+        "distinct_pitches": 30.0, "seconds": 40.0, "looped": 0.5,
+    }  # fmt: skip
+    assert signs(sound) == []
+    for change, sign in (
+        ({"notes": 0.0}, "empty"),
+        ({"longest_run": 40.0}, "run"),
+        ({"repeated_4grams": 0.95}, "loop"),
+        ({"looped": 0.95}, "loop"),
+        ({"longest_silence": 20.0}, "silence"),
+        ({"distinct_pitches": 2.0}, "monotone"),
+    ):
+        assert signs(sound | change) == [sign]
+    short = {"notes": 8.0, "repeated_4grams": 0.95, "distinct_pitches": 2.0}
+    assert signs(sound | short) == [], "too short to tell a loop"
