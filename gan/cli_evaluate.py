@@ -138,7 +138,6 @@ def _run(
     reference = comparison.Reference(pieces, representation, panel, known)
     truth = reference.judged(REAL, pieces)
     found, measured = [], []
-    sweeps: dict[str, dict[str, comparison.Measured]] = {}
     for source in sources:
         system = systems.written(
             source, representation, count, length, seed, SWEEP if frontier else (),
@@ -146,6 +145,11 @@ def _run(
         )  # fmt: skip
         for path, reason in system.refused:
             click.echo(f"left out {path}: {reason}", err=True)
+        found.append(system)
+        say(f"{source.name}: {len(system.pieces)} pieces")
+    reference.prepare(found)
+    sweeps: dict[str, dict[str, comparison.Measured]] = {}
+    for system in found:
         result = reference.measured(system)
         if corpus is not None:
             bits = comparison.bits_of(system, corpus, exclude_sources, compute)
@@ -155,16 +159,14 @@ def _run(
         for key in narration.MEASURES:
             if f"{key}_real" in result.figures:
                 truth.figures.setdefault(key, result.figures[f"{key}_real"])
-        sweeps[source.name] = {
-            setting: reference.judged(source.name, music) for setting, music in system.sweep.items()
+        sweeps[system.name] = {
+            setting: reference.judged(system.name, music) for setting, music in system.sweep.items()
         }
-        found.append(system)
         measured.append(result)
-        say(f"{source.name}: {len(system.pieces)} pieces")
         if "frechet" not in result.figures:
             say(
-                f"  too few pieces for distances and novelty: {len(system.pieces)}, and "
-                f"{len(pieces)} of real jazz; {comparison.FEWEST} of each needed"
+                f"{system.name}: too few pieces for distances and novelty: {len(system.pieces)}, "
+                f"and {len(pieces)} of real jazz; {comparison.FEWEST} of each needed"
             )
     comparison.beside_first(measured)
     extra = narration.differences(measured) + ([ratings_table(rates)] if rates else [])

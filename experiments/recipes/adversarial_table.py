@@ -25,7 +25,7 @@ from gan.evaluation.comparison import LOOPS
 from gan.evaluation.distances import Interval, interval
 from gan.evaluation.judging import JUDGES, Judges
 from gan.evaluation.overlap import longest_overlaps
-from gan.evaluation.summary import describe
+from gan.evaluation.summary import Axes, axes_of, describe
 from gan.plain import PlainCommand
 
 FINAL = ("harmony", "rhythm")
@@ -118,13 +118,6 @@ def row_of(
     row["variety"] = [round(guards.variety(each), 4) for each in pieces]
     cool = [bench.beyond(music(each["samples"][COOL])).astype(float) for each in seeds]
     row["beyond"] = told(interval(cool))
-    everything = [ids for each in pieces for ids in each if len(ids) >= SHORTEST]
-    if len(everything) > FEW:
-        figures = describe(everything, bench.real, bench.representation)
-        row["musical"] = {name: round(figures[name], 4) for name in MUSICAL}
-        row["musical_real"] = {
-            name: round(figures[f"{name}_real"], 4) for name in MUSICAL if f"{name}_real" in figures
-        }
     longest = [
         length
         for each in pieces
@@ -142,10 +135,30 @@ def row_of(
     return row
 
 
-def cooled(seeds: list[dict[str, Any]], bench: Bench) -> dict[str, float]:
+def long_enough(seeds: list[dict[str, Any]], name: str = PLAIN) -> list[np.ndarray]:
+    """The samples of all seeds that can be measured; none if they are too few."""
+    pieces = [ids for each in seeds for ids in music(each["samples"][name])]
+    found = [ids for ids in pieces if len(ids) >= SHORTEST]
+    return found if len(found) > FEW else []
+
+
+def musical(seeds: list[dict[str, Any]], bench: Bench, axes: Axes | None) -> dict[str, Any]:
+    """What the music is like, and how far from real jazz, along the axes of all arms."""
+    pieces = long_enough(seeds)
+    if not pieces:
+        return {}
+    figures = describe(pieces, bench.real, bench.representation, axes=axes)
+    return {
+        "musical": {name: round(figures[name], 4) for name in MUSICAL},
+        "musical_real": {
+            name: round(figures[f"{name}_real"], 4) for name in MUSICAL if f"{name}_real" in figures
+        },
+    }
+
+
+def cooled(seeds: list[dict[str, Any]], bench: Bench, axes: Axes | None) -> dict[str, float]:
     """The main figures again, of samples at the lower temperature."""
-    pieces = [ids for each in seeds for ids in music(each["samples"][COOL])]
-    called = bench.called(pieces)
+    called = bench.called([ids for each in seeds for ids in music(each["samples"][COOL])])
     found = {judge: round(float((called[judge] >= 0.5).mean()), 4) for judge in JUDGES}
     found["both"] = round(
         float(np.logical_and(*(called[judge] >= 0.5 for judge in FINAL)).mean()), 4
@@ -153,10 +166,10 @@ def cooled(seeds: list[dict[str, Any]], bench: Bench) -> dict[str, float]:
     found["variety"] = round(
         float(np.mean([guards.variety(music(each["samples"][COOL])) for each in seeds])), 4
     )
-    long = [ids for ids in pieces if len(ids) >= SHORTEST]
-    if len(long) <= FEW:
+    long = long_enough(seeds, COOL)
+    if not long:
         return found
-    figures = describe(long, bench.real, bench.representation)
+    figures = describe(long, bench.real, bench.representation, axes=axes)
     return found | {name: round(figures[name], 4) for name in MUSICAL}
 
 
@@ -317,20 +330,19 @@ def table(folder: Path, runs: Path, bases: Path, out: Path, anew: bool) -> None:
     real["pieces"], real["variety"] = len(bench.real), round(guards.variety(bench.real), 4)
     real["beyond"] = round(float(bench.beyond(bench.real).mean()), 4)
     real["copied_run"] = int(max(longest_overlaps(bench.real[:COPIES], known)))
-    # An arm judged before with the same seeds is not judged again; --anew forgets all.
+    # An arm judged before with the same seeds is not judged again; --anew forgets all. Distances
+    # are along the axes of all arms, and so measured every time.
     before = out.with_suffix(".json")
     old = json.loads(before.read_text()) if before.is_file() and not anew else {}
     judged = {(row["arm"], *row["seeds"]): row for row in old.get("rows", [])}
     rows, points = [], dict(old.get("frontier", {}))
-    for arm in ARMS:
-        seeds = found_of(arm, runs)
-        if not seeds:
-            continue
+    done = [(arm, seeds) for arm in ARMS if (seeds := found_of(arm, runs))]
+    sets = [pieces for _, seeds in done if (pieces := long_enough(seeds))]
+    axes = axes_of(bench.real, sets, bench.representation) if sets else None
+    for arm, seeds in done:
         found = judged.get((arm.name, *(each["seed"] for each in seeds)))
         rows.append(found or row_of(arm, seeds, bench, known))
-        rows[-1].setdefault("cool", {})
-        if not rows[-1]["cool"]:
-            rows[-1]["cool"] = cooled(seeds, bench)
+        rows[-1] |= musical(seeds, bench, axes) | {"cool": cooled(seeds, bench, axes)}
         click.echo(f"{arm.name}: {rows[-1]['both/rates']}")
         if len(seeds[0]["samples"]) > 4 and arm.name not in points:
             points[arm.name] = frontier_of(seeds, bench)

@@ -21,7 +21,7 @@ from gan.evaluation.confidence import clipped, difference, jackknife, point, sha
 from gan.evaluation.distances import Interval, interval
 from gan.evaluation.judging import Judges
 from gan.evaluation.language import token_bits
-from gan.evaluation.summary import NEIGHBOURS, described
+from gan.evaluation.summary import NEIGHBOURS, Axes, axes_of, described
 from gan.evaluation.systems import Written
 
 LOOPS = ("run", "phrases", "bars", "rhythm")  # of the reward's parts, what is a run or a loop
@@ -75,6 +75,15 @@ class Reference:
         self.pieces, self.representation = list(pieces), representation
         self.judges, self.train = judges, train
         self.bounds: Bounds = bounds_of(self.pieces, representation)
+        self._axes: Axes | None = None
+
+    def prepare(self, systems: Sequence[Written]) -> None:
+        """Has the distances of these systems from real jazz measured along common axes."""
+        sets = [each.pieces for each in systems if self._enough(each)]
+        self._axes = axes_of(self.pieces, sets, self.representation) if sets else None
+
+    def _enough(self, system: Written) -> bool:
+        return min(len(system.pieces), len(self.pieces)) >= FEWEST
 
     def judged(self, name: str, pieces: Sequence[np.ndarray]) -> Measured:
         """Judges, variety, and what goes beyond the bounds of real music."""
@@ -99,8 +108,10 @@ class Reference:
     def measured(self, system: Written) -> Measured:
         """All of a system's figures."""
         result = self.judged(system.name, system.pieces)
-        if min(len(system.pieces), len(self.pieces)) >= FEWEST:
-            result.figures |= described(system.pieces, self.pieces, self.representation, self.train)
+        if self._enough(system):
+            result.figures |= described(
+                system.pieces, self.pieces, self.representation, self.train, self._axes
+            )
         return result
 
 

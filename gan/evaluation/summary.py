@@ -73,11 +73,65 @@ class _Set:
         )
 
 
+@dataclass(frozen=True)
+class Axes:
+    """The coordinates that distances are measured in, of F features K.
+
+    Each feature is standardised by the real set, then all are turned to the first `AXES` principal
+    axes of all sets together: over a thousand features, most of them rare, leave distances of a
+    hundred pieces to chance. Axes of the real set alone would flatter it: along them it is wider
+    than any other music, other real jazz included, which then counts as crowded in its middle.
+
+    Attributes:
+        mean, spread: (F,) of the real set.
+        turned: (F, K).
+    """
+
+    mean: np.ndarray
+    spread: np.ndarray
+    turned: np.ndarray
+
+    @classmethod
+    def of(cls, real: np.ndarray, *generated: np.ndarray) -> Self:
+        """The axes of features (B, F) and (A, F) each: half of the weight is the real set's.
+
+        Distances of several sets from the real one compare if all of them are given here.
+        """
+        mean, spread = real.mean(0, dtype=np.float64), real.std(0, dtype=np.float64)
+        # A feature that the real set never varies says nothing about degrees.
+        spread[spread <= 1e-6] = np.inf
+        sets = [((each - mean) / spread).clip(-FURTHEST, FURTHEST) for each in (real, *generated)]
+        shares = [1 / 2, *(1 / 2 / len(generated) for _ in generated)]
+        middle = sum(share * each.mean(0) for share, each in zip(shares, sets, strict=True))
+        weighed = [
+            (share / len(each)) ** 0.5 * (each - middle)
+            for share, each in zip(shares, sets, strict=True)
+        ]
+        count = min(AXES, min(len(real) + len(each) for each in generated) // 4)
+        turned = np.linalg.svd(np.concatenate(weighed), full_matrices=False)[2][:count].T
+        return cls(mean, spread, turned)
+
+    def place(self, features: np.ndarray) -> np.ndarray:
+        """Places (N, K) of features (N, F)."""
+        standard = (features - self.mean) / self.spread
+        return standard.clip(-FURTHEST, FURTHEST) @ self.turned
+
+
+def axes_of(
+    real: Sequence[np.ndarray],
+    generated: Sequence[Sequence[np.ndarray]],
+    representation: Representation,
+) -> Axes:
+    """The axes of pieces, for `describe`: of real ones, and of all sets to be compared."""
+    return Axes.of(*(features.of_pieces(pieces, representation) for pieces in (real, *generated)))
+
+
 def describe(
     generated: Sequence[np.ndarray],
     real: Sequence[np.ndarray],
     representation: Representation,
     train: Sequence[np.ndarray] | None = None,
+    axes: Axes | None = None,
 ) -> dict[str, float]:
     """Everything measured.
 
@@ -88,6 +142,7 @@ def describe(
         generated, real: token ids (T,) each, of the same meaning.
         representation: what they mean.
         train: the training set's pieces, for what is copied from it; `real` must be none of it.
+        axes: of this set and others, if it is to be compared with them; else its own.
 
     Returns:
         Floats by name, NaN where the music has no such value. `X` of the generated stands beside
@@ -96,7 +151,7 @@ def describe(
     Raises:
         ValueError: fewer than 2 * (`NEIGHBOURS` + 1) pieces in a set.
     """
-    made, true, x, y = _measured(generated, real, representation)
+    made, true, x, y = _measured(generated, real, representation, axes)
     result = {"pieces": float(len(generated)), "pieces_real": float(len(real))}
     result |= _alone(made, x) | _against(made, true, x, y)
     result |= {f"{name}_real": value for name, value in (_alone(true, y) | _floor(y)).items()}
@@ -111,6 +166,7 @@ def described(
     real: Sequence[np.ndarray],
     representation: Representation,
     train: Sequence[np.ndarray] | None = None,
+    axes: Axes | None = None,
 ) -> dict[str, Interval]:
     """`describe` with 95% intervals over pieces; what compares with the real set takes it as given.
 
@@ -118,7 +174,7 @@ def described(
     counts as copied, and self-overlap, which a few pairs of pieces decide: on real jazz its
     intervals turned out too narrow (`experiments.recipes.intervals`).
     """
-    made, true, x, y = _measured(generated, real, representation)
+    made, true, x, y = _measured(generated, real, representation, axes)
     result = {"pieces": point(len(generated)), "pieces_real": point(len(real))}
     result |= _jackknifed(made, true, x, y)
     theirs = jackknife(lambda places: _alone(true.take(places), y[places]), len(real))
@@ -159,7 +215,10 @@ def _jackknifed(made: _Set, true: _Set, x: np.ndarray, y: np.ndarray) -> dict[st
 
 
 def _measured(
-    generated: Sequence[np.ndarray], real: Sequence[np.ndarray], representation: Representation
+    generated: Sequence[np.ndarray],
+    real: Sequence[np.ndarray],
+    representation: Representation,
+    axes: Axes | None = None,
 ) -> tuple[_Set, _Set, np.ndarray, np.ndarray]:
     """Both sets, and their places in common coordinates (A, K) and (B, K)."""
     least = 2 * (NEIGHBOURS + 1)
@@ -168,7 +227,8 @@ def _measured(
             f"{len(generated)} generated and {len(real)} real pieces: {least} of each are needed"
         )
     made, true = (_Set.of(pieces, representation) for pieces in (generated, real))
-    return made, true, *space(made.features, true.features)
+    axes = axes or Axes.of(true.features, made.features)
+    return made, true, axes.place(made.features), axes.place(true.features)
 
 
 def _alone(part: _Set, where: np.ndarray) -> dict[str, float]:
@@ -235,24 +295,3 @@ def _copied(
         "train_overlap_real": interval([found.shares_held_out]),
         "train_overlapping": rated(found.overlapping, len(generated)),
     }
-
-
-def space(generated: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets in common coordinates, (A, K) and (B, K).
-
-    Each feature is standardised by the real set, then all are turned to the first `AXES` principal
-    axes of both sets together: over a thousand features, most of them rare, leave distances of a
-    hundred pieces to chance. Axes of the real set alone would flatter it: along them it is wider
-    than any other music, other real jazz included, which then counts as crowded in its middle.
-
-    Args:
-        generated, real: (A, F) and (B, F).
-    """
-    mean, spread = real.mean(0, dtype=np.float64), real.std(0, dtype=np.float64)
-    # A feature that the real set never varies says nothing about degrees.
-    varied = spread > 1e-6
-    both = np.concatenate([generated, real])
-    both = ((both - mean)[:, varied] / spread[varied]).clip(-FURTHEST, FURTHEST)
-    axes = np.linalg.svd(both - both.mean(0), full_matrices=False)[2][: min(AXES, len(both) // 4)]
-    both = both @ axes.T
-    return both[: len(generated)], both[len(generated) :]

@@ -216,7 +216,10 @@ def _read(
     result = Written(name, str(place), [])
     other = _labelled_other(place) if jazz_alone else set()
     result.other = len(other)
-    for path in _files(place):
+    # Not the first by name, which may all be of one artist or source.
+    files = _files(place)
+    for number in np.random.default_rng(0).permutation(len(files)):
+        path = files[number]
         if len(result.pieces) == count:
             break
         if path in other:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from data_tools import midi
 from data_tools.corpus import Corpus
 from data_tools.representation import Representation
 from gan.cli import main
@@ -207,6 +208,23 @@ def test_a_short_context_has_bits_of_its_own_windows(practice_corpus: Corpus) ->
     assert (found[:, 1] > 0).all()
     assert found[:, 1].max() <= 64
     assert 10 < per_note(found).value < 60
+
+
+def test_a_folder_is_not_read_by_name(practice_corpus: Corpus, tmp_path: Path) -> None:
+    """The first files by name may all be of one artist."""
+    representation = practice_corpus.representation
+    for number in range(24):
+        folder = tmp_path / "music" / ("a" if number < 12 else "b")
+        folder.mkdir(parents=True, exist_ok=True)
+        ids = practice_corpus.piece(number)[:200]
+        (folder / f"{number:02d}.mid").write_bytes(midi.to_bytes(representation.decode(ids), "x"))
+    source = opened("m", str(tmp_path / "music"), representation, "cpu")
+    whole = written(source, representation, 24, 150, 0).pieces
+    some = written(source, representation, 12, 150, 0).pieces
+    assert len(whole) == 24
+    assert [ids.tolist() for ids in some] == [ids.tolist() for ids in whole[:12]]
+    first = {tuple(practice_corpus.piece(number)[:100].tolist()) for number in range(12)}
+    assert 2 <= sum(tuple(ids[:100].tolist()) in first for ids in some) <= 10
 
 
 def test_a_file_in_the_place_of_the_results_is_refused(

@@ -44,6 +44,36 @@ def test_jazz_is_nearer_to_jazz_than_other_music(
     assert not any(math.isnan(value) for value in same.values())
 
 
+def test_sets_that_are_compared_share_their_axes(
+    music: dict[str, list[np.ndarray]], practice_corpus: Corpus
+) -> None:
+    representation, real = practice_corpus.representation, music["jazz1"]
+    sets = [music["jazz0"], music["not_jazz0"], music["not_jazz1"][:15]]
+    for order in (sets, sets[::-1]):
+        axes = summary.axes_of(real, order, representation)
+        found = [summary.describe(each, real, representation, axes=axes) for each in sets]
+        for name in ("frechet_real", "coverage_real", "vendi_real"):
+            assert found[0][name] == pytest.approx(found[1][name]) == pytest.approx(found[2][name])
+        if order is sets:
+            first = found
+    for one, two in zip(first, found, strict=True):
+        for name in ("frechet", "coverage", "density", "vendi"):
+            assert one[name] == pytest.approx(two[name]), name
+    own = summary.axes_of(real, [sets[0]], representation)
+    alone = summary.describe(sets[0], real, representation)
+    assert summary.describe(sets[0], real, representation, axes=own) == alone
+    assert alone["frechet"] != pytest.approx(first[0]["frechet"])
+
+
+def test_a_small_set_weighs_as_much_as_a_large_one() -> None:
+    chance = np.random.default_rng(0)
+    real, other = chance.normal(size=(40, 6)), chance.normal(size=(40, 6)) * (9, 1, 1, 1, 1, 1)
+    once = summary.Axes.of(real, other)
+    often = summary.Axes.of(np.tile(real, (5, 1)), other)
+    turns = np.abs((once.turned * often.turned).sum(0))  # signs of axes are arbitrary
+    assert turns == pytest.approx(1, abs=1e-6)
+
+
 def test_intervals_lie_around_the_same_figures(
     music: dict[str, list[np.ndarray]], practice_corpus: Corpus
 ) -> None:
