@@ -52,7 +52,7 @@ _PROMPT = _options(
     click.option("--whistle", is_flag=True, help="A whistle where the prompt ends."),
 )
 _CHOICE = _options(
-    click.option("--greedy", is_flag=True, help="The likeliest token, always; it loops."),
+    click.option("--greedy", is_flag=True, help="After --opening, the likeliest token; it loops."),
     click.option(
         "--temperature",
         type=float,

@@ -150,11 +150,14 @@ class GeneratorWindows:
     ) -> np.ndarray:
         """The window at a place of a piece's grid."""
         conditions = self.conditions(number)
-        if self.dropout and generator.random() < self.dropout:
-            conditions = []
+        dropped = self.dropout and generator.random() < self.dropout
         # The first of its tokens is learnt from the conditions, or from the window before.
         room = self._stride + (not conditions) - (0 if place else shift)
         start = place * self._stride - shift if place else 0
+        if conditions and dropped:
+            conditions = []
+            if place:  # the same tokens are learnt all the same: the first from the one before
+                start, room = start - 1, room + 1
         merged = isinstance(self.representation, MergedRepresentation)
         music = _slice(self.corpus.piece(number), start, (1 + merged) * room)
         if self._augment:

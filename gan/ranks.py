@@ -7,7 +7,7 @@ go through here.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,6 +68,11 @@ class Ranks:
         found: list[Value | None] = [None] * self.world
         dist.all_gather_object(found, value)
         return found  # type: ignore[return-value]
+
+    def hand_round(self, values: Sequence[Tensor]) -> None:
+        """Puts the first rank's values in place of everybody's."""
+        for value in values if self.world > 1 else ():
+            dist.broadcast(value, 0)
 
     def wait(self) -> None:
         """Until all have come here."""

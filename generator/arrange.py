@@ -17,6 +17,7 @@ TICKS = 480  # a quarter
 WHISTLE = 78  # General MIDI's 79th, counted from 0
 WHISTLE_PITCH, WHISTLE_VELOCITY = 84, 90
 REST, SIGNAL = 0.25, 0.5  # seconds before and after the whistle, and of it
+LINGER = 1.0  # seconds after the last onset of the prompt that the whistle lets it sound on
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,15 @@ def _part(
             unit *= piece.tempo_changes[0].tempo / 60
         given = _exact(prompt, unit)
         begins = max(begins, max(note.start for note in given))
-    second = TICKS * piece.tempo_changes[-1].tempo / 60
+    tempos = [(event.time, event.tempo) for event in piece.tempo_changes]
+    if exact and prompt is not None and len(prompt.tempos):
+        tempos = [(quarter * unit, bpm) for quarter, bpm in prompt.tempos.tolist()]
+    # The one in force there: the model may choose others later.
+    second = TICKS * ([bpm for time, bpm in tempos if time <= begins] or [tempos[0][1]])[-1] / 60
     gap = round((2 * REST + SIGNAL) * second) if whistle else 0
+    if whistle:
+        sounds = max(note.end for note in given or [note for *_, note in everything[:count]])
+        begins = max(begins, min(sounds, begins + round(LINGER * second)))
     # The grid may put the model's first note a little before the prompt's last one.
     _later(piece, written, boundary, begins - first + gap)
     if exact:

@@ -23,11 +23,9 @@ from generator.arrange import arrange
 from generator.degenerate import describe
 from generator.folder import load_folder, save_folder
 from generator.model import GeneratorModel
-from generator.request import Request, request_of
+from generator.request import ATTEMPTS, Request, request_of
 from generator.sampling import seeded, stream
 from generator.steering import Steering
-
-ATTEMPTS = 4  # seeds tried for a piece before giving up
 
 
 @dataclass(frozen=True)
@@ -197,6 +195,8 @@ class Composer:
     def stream(self, seed: int = 0, **choices: Any) -> Iterator[tuple[float, float, int, int]]:
         """Writes one piece and gives its notes as soon as they are certain.
 
+        That is when they have ended: a pitch struck again cuts what is left of its last note.
+
         Args:
             seed: of the piece.
             choices: as for `compose`, but for count, batch, whistle and steering.
@@ -207,7 +207,7 @@ class Composer:
         request = self._request(count=1, seed=seed, batch=1, **choices)
         told = 0
         for ids in self._tokens(request, [seed], None):
-            # Nothing but a note can be new, and a note is certain once its moment has passed.
+            # Nothing but a moment's passing can end a note.
             music = ids[0, request.music_start :].numpy(force=True)
             if music[-1] <= EOS:
                 break
@@ -215,18 +215,26 @@ class Composer:
                 continue
             if request.seconds and self._seconds(music) >= request.seconds:
                 break
-            notes = self._notes(music, close=False)
+            now = int(self.representation.times(music)[-1])
+            notes = self._notes(music, now)
             yield from notes[told:]
             told = max(told, len(notes))
-        yield from self._notes(self._kept(music, request), close=True)[told:]
+        yield from self._notes(self._kept(music, request))[told:]
 
-    def _notes(self, music: np.ndarray, close: bool) -> list[tuple[float, float, int, int]]:
-        """The notes of some music ids in the order they become certain; see `stream`."""
+    def _notes(
+        self, music: np.ndarray, until: int | None = None
+    ) -> list[tuple[float, float, int, int]]:
+        """The notes of some music ids in the order of their ends; see `stream`.
+
+        Args:
+            music: (T,).
+            until: only those that have ended by this step; all of them, if not given.
+        """
         unit = self.representation.grid_seconds
         if self.representation.settings.time_base == "beat":
             unit = 1 / self.representation.steps_per_beat
-        notes = self.representation.events(music, close=close).notes
-        order = np.lexsort((notes.pitch, notes.end if self._note_offs else notes.start))
+        notes = self.representation.events(music, close=until is None).notes
+        order = np.lexsort((notes.pitch, notes.start, notes.end))
         return [
             (
                 float(notes.start[index]) * unit,
@@ -235,6 +243,7 @@ class Composer:
                 int(notes.velocity[index]),
             )
             for index in order
+            if until is None or notes.end[index] <= until
         ]
 
     def _request(self, **choices: Any) -> Request:
@@ -311,10 +320,6 @@ class Composer:
         """(V,) bool: tokens after which earlier notes are certain."""
         kinds = [TokenType.TIME_SHIFT, TokenType.BAR, TokenType.POSITION]
         return np.isin(self.representation.token_types, kinds)
-
-    @cached_property
-    def _note_offs(self) -> bool:
-        return bool((self.representation.token_types == TokenType.NOTE_OFF).any())
 
 
 def _given(request: Request) -> int:

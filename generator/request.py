@@ -10,13 +10,15 @@ from torch import Tensor
 
 from data_tools import midi
 from data_tools.errors import UserError
-from data_tools.representation import Representation
+from data_tools.representation import EOS, Representation
 from generator.arrange import Arrangement
 from generator.choice import Choice
 from generator.grammar import Grammar
 from generator.hints import key_bias, tempo_token
 from generator.merged import MergedGrammar, grammar_of
 from generator.prompt import Prompt, read_prompt
+
+ATTEMPTS = 4  # seeds tried for a piece before giving up
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,13 @@ def request_of(
     if prompt is not None:
         given = read_prompt(representation, prompt, prompt_length, prompt_bars, prompt_seconds)
         opening = given.ids
+        music = np.array([index for index in opening if index > EOS])
+        last = float(representation.times(music)[-1]) * representation.grid_seconds
+        if seconds is not None and seconds <= last:
+            raise UserError(
+                f"seconds {seconds:g}: they count from the beginning of the piece, and the prompt "
+                f"alone has {last:.1f}; ask for more, or for less of the prompt"
+            )
     elif tempo and representation.settings.time_base == "beat":
         opening = [*opening, tempo_token(representation, tempo)]
     prefix = conditions + opening
@@ -137,7 +146,8 @@ def _check(
 ) -> None:
     rules = {
         f"count {count}: ask for at least one piece": count >= 1,
-        f"seed {seed}: must be from 0 to 2^63 - 1": 0 <= seed < 2**63,
+        f"seed {seed}: with those of {count} pieces and their tries, must be from 0 to 2^63 - 1":
+        0 <= seed < 2**63 - ATTEMPTS * count,
         f"length {length}: ask for at least one token": length >= 1,
         f"seconds {seconds}: must be above 0": seconds is None or 0 < seconds < math.inf,
         f"tempo {tempo}: must be from 20 to 400 a minute": tempo is None or 20 <= tempo <= 400,

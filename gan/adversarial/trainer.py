@@ -140,7 +140,7 @@ class Trainer:
             else:
                 if self.resume:
                     log.say("nothing to go on from yet: begins at the first step")
-                self._begin(self.progress.report(0, log))
+                self._begin(self._validated(log))
             loader = self.batches.steps(
                 self.step, settings.steps, settings.workers, self.compute.device
             )
@@ -218,7 +218,7 @@ class Trainer:
         handover = self.term is not None and step == settings.adv_start
         better, ended = False, False
         if step % settings.evaluate_every == 0 or last or handover:
-            found = self.progress.report(step, log)
+            found = self._validated(log)
             bits = found["bits_per_note"]
             self.updater.validated(bits)
             better, self.best = bits < self.best, min(bits, self.best)
@@ -240,6 +240,16 @@ class Trainer:
             state = {"optimizer": moving, "best": self.best}
             self.run.save(step, self.composer.save, state, settings.keep, better)
 
+    def _validated(self, log: Logbook) -> dict[str, float]:
+        """Validation figures; all ranks read with the first one's statistics (of a batch norm).
+
+        The first one's are what is saved. DistributedDataParallel hands them round too, but later,
+        and not those of averaged weights.
+        """
+        for model in (self.model, self.updater.kept):
+            self.ranks.hand_round(list(model.buffers()))
+        return self.progress.report(self.step, log)
+
     def _sound(self, found: dict[str, float], log: Logbook) -> bool:
         """Looks for damage and reward hacking; if there is any, takes the run back, or ends it."""
         assert self.term is not None
@@ -258,15 +268,17 @@ class Trainer:
                 "discriminator, not jazz"
             )
         log.log(self.step, measured)
-        if not wrong or settings.guard_returns < 0:
-            if not wrong:
-                self._good = self._snapshot()
+        if not wrong:
+            self._good = self._snapshot()
             return True
         reason = {
             "bits": "bits a note rose",
             "variety": "the rollouts' variety fell",
             "hacking": "the discriminator's opinion left the judge's",
         }[wrong[0]]
+        if settings.guard_returns < 0:
+            log.say(f"step {self.step}: WARNING, {reason} too far; it goes on, as it was told to")
+            return True
         term.watch.back(settings.guard_returns)
         self._restore(self._good)
         rest = f"the adversarial weight goes on times {term.watch.backoff:g}"

@@ -97,6 +97,32 @@ def test_the_prompt_is_intact_and_the_continuation_after_it(
     assert (signal.name, note.pitch) == ("Whistle", WHISTLE_PITCH)
     assert times["whistle"] < note.start < note.end < times["generated"]
     assert max(note[2] for note in given) <= times["whistle"] / rate
+    now = [event.tempo for event in read.tempo_changes if event.time <= note.start][-1]
+    assert (note.end - note.start) / (now / 60 * read.ticks_per_beat) == pytest.approx(
+        0.5, abs=0.01
+    )
+
+
+@pytest.mark.parametrize(("length", "later"), [(240, 240), (480, 480), (9600, 960)])
+def test_a_whistle_lets_the_last_note_sound(composer: Composer, length: int, later: int) -> None:
+    """At 120 quarters a minute, 480 ticks each: for a second and no longer."""
+    notes = Notes(*(np.array([value], dtype=np.int32) for value in (0, length, 60, 64)))
+    (piece,) = composer.compose(1, length=60, prompt=midi.score_of(notes, 480, 120.0), whistle=True)
+    rate = piece.midi.tempo_changes[0].tempo / 120
+    times = {marker.text: marker.time / rate for marker in piece.midi.markers}
+    assert times["whistle"] == pytest.approx(later, abs=2)
+    assert times["generated"] - times["whistle"] == pytest.approx(960, abs=3)
+
+
+def test_seconds_that_the_prompt_alone_fills_are_refused(
+    composer: Composer, played: midi.ScoreTick
+) -> None:
+    with pytest.raises(UserError, match="the prompt alone has"):
+        composer.compose(1, prompt=played, prompt_seconds=4.0, seconds=2.0)
+    with pytest.raises(UserError, match="the prompt alone has"):
+        list(composer.stream(0, prompt=played, prompt_seconds=4.0, seconds=2.0))
+    (piece,) = composer.compose(1, length=200, prompt=played, prompt_seconds=2.0, seconds=9.0)
+    assert piece.statistics["seconds"] > 2
 
 
 def test_a_whistle_has_a_channel_of_its_own(
@@ -205,20 +231,25 @@ def test_no_label_is_a_choice(composer: Composer) -> None:
 
 
 @pytest.mark.parametrize("ask", [{"length": 150}, {"length": 400, "seconds": 12.0}])
-@pytest.mark.parametrize("preset", ["duration", "performance"])
+@pytest.mark.parametrize("preset", ["duration", "performance", "remi"])
 def test_streamed_notes_are_the_pieces_own(preset: str, ask: dict[str, float]) -> None:
     """All of them, the last ones too, and none after the seconds asked for."""
     representation = Representation(RepresentationSettings(preset=preset), CONDITIONS)
     composer = Composer(build(representation), representation)
     (piece,) = composer.compose(1, seed=3, **ask)
     streamed = list(composer.stream(3, **ask))
-    written = sorted((round(on, 3), pitch, velocity) for on, _, pitch, velocity in streamed)
+    written = sorted(
+        (round(on, 3), pitch, loud, round(long, 3)) for on, long, pitch, loud in streamed
+    )
     rate = piece.midi.tempo_changes[0].tempo / 60 * piece.midi.ticks_per_beat
     notes = piece.midi.instruments[0].notes
-    whole = sorted((round(n.start / rate, 3), n.pitch, n.velocity) for n in notes)
+    whole = sorted(
+        (round(n.start / rate, 3), n.pitch, n.velocity, round((n.end - n.start) / rate, 3))
+        for n in notes
+    )
     assert len(written) >= 5
     assert written == whole
-    if "seconds" in ask:
+    if "seconds" in ask and preset != "remi":  # whose piece is over before
         longer = list(composer.stream(3, length=400))
         assert written[-1][0] < ask["seconds"] < max(note[0] for note in longer)
 
