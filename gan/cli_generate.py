@@ -262,6 +262,8 @@ def _pieces(
     from gan import selection
 
     classifier = selection.taste(discriminator, composer)
+    if weight and composer.representation.plain is not composer.representation:
+        raise UserError("--jazz-guidance: this generator writes merged tokens; take --best-of")
     if weight:
         choices["steering"] = selection.steering(classifier, weight)
     if tries == 1:

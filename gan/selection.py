@@ -24,11 +24,15 @@ READ = 512  # of a growing piece, its last tokens
 def taste(folder: Path | None, composer: Composer) -> Classifier:
     """The classifier that chooses: of a folder or run, or the shipped one.
 
+    Args:
+        folder: where; None for the shipped one.
+        composer: whose pieces it is to judge.
+
     Raises:
         UserError: it reads other tokens than the composer writes.
     """
     classifier = Classifier.load(classifier_folder(folder) if folder else None, composer.device)
-    if classifier.representation.music_digest != composer.representation.music_digest:
+    if classifier.representation.music_digest != composer.representation.plain.music_digest:
         raise UserError(
             f"{folder or 'the shipped classifier'}: reads other tokens than this generator writes; "
             "give --discriminator one pretrained on the generator's corpus"
@@ -49,7 +53,8 @@ def best_of(
         if not group:
             yield None
             continue
-        logits = torch.from_numpy(classifier.logits([piece.ids for piece in group]))
+        music = [composer.representation.expand(piece.ids) for piece in group]
+        logits = torch.from_numpy(classifier.logits(music))
         yield group[int(logits.nan_to_num(-torch.inf).argmax())]
 
 

@@ -146,8 +146,9 @@ def _check(
 ) -> None:
     rules = {
         f"count {count}: ask for at least one piece": count >= 1,
-        f"seed {seed}: with those of {count} pieces and their tries, must be from 0 to 2^63 - 1":
-        0 <= seed < 2**63 - ATTEMPTS * count,
+        f"seed {seed}: with those of {count} pieces and their tries, must be from 0 to 2^63 - 1": 0
+        <= seed
+        < 2**63 - ATTEMPTS * count,
         f"length {length}: ask for at least one token": length >= 1,
         f"seconds {seconds}: must be above 0": seconds is None or 0 < seconds < math.inf,
         f"tempo {tempo}: must be from 20 to 400 a minute": tempo is None or 20 <= tempo <= 400,

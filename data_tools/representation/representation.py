@@ -90,6 +90,15 @@ class Representation:
         return self.music_size + len(self.conditions)
 
     @cached_property
+    def plain(self) -> "Representation":
+        """The same without merged tokens (see `data_tools.bytepair`), of which there are none."""
+        return self
+
+    def expand(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Ids (T,) as ids of `plain`, int64."""
+        return np.asarray(ids, dtype=np.int64)
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Every token's name by id, e.g. `Pitch_60`, `label:jazz`."""
         return self.vocabulary.names + self.conditions

@@ -28,10 +28,15 @@ def first_generator(
     """
     if settings.init:
         composer = Composer.load(generator_of(settings.init), device)
-        if composer.representation.music_digest != corpus.representation.music_digest:
+        if composer.representation.plain.music_digest != corpus.representation.music_digest:
             raise UserError(
                 f"{settings.init}: this generator writes other tokens than {corpus.folder}; "
                 "start without --init, or build the corpus in its representation"
+            )
+        if settings.adversarial and composer.representation.plain is not composer.representation:
+            raise UserError(
+                f"{settings.init}: this generator writes merged tokens (--bpe), which no "
+                "discriminator reads and no reward understands; start from one without"
             )
         return composer.model, composer.representation
     conditions = conditions_of(

@@ -115,7 +115,7 @@ def opened(name: str, where: str, representation: Representation, device: str) -
         composer = Composer.load(generator_folder(place), device)
     else:
         raise UserError(f"{where}: no run, generator's folder or folder of MIDI; or say 'shipped'")
-    if composer.representation.music_digest != representation.music_digest:
+    if composer.representation.plain.music_digest != representation.music_digest:
         raise UserError(f"{where}: writes other tokens than the real music is read in")
     return Source(name, where, composer)
 
@@ -149,7 +149,8 @@ def written(
 
     def compose(**choices: Any) -> list[np.ndarray]:
         pieces = composer.compose(count, seed, length=length, batch=32, **choices)
-        return [piece.ids[piece.ids > EOS].astype(int) for piece in pieces]
+        music = [composer.representation.expand(piece.ids[piece.ids > EOS]) for piece in pieces]
+        return [ids[:length] for ids in music]  # merged tokens stand for more than one
 
     result = Written(source.name, source.where, compose(**choice), composer, _curves(place))
     for other in sweep:

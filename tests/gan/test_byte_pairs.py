@@ -10,8 +10,11 @@ import torch
 from data_tools.bytepair import MergedRepresentation
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
+from data_tools.representation import EOS
+from gan import selection
 from gan.adversarial.trainer import Trainer
 from gan.data import GeneratorWindows
+from gan.evaluation import systems
 from gan.evaluation.language import summary
 from gan.settings import TrainSettings
 from generator.compose import Composer
@@ -32,6 +35,31 @@ def test_a_run_resumes_and_composes(
     again = Trainer(practice_corpus, tmp_path / "run", settings, resume=True, quiet=True)
     assert again.step == settings.steps
     assert again.representation.digest == composer.representation.digest
+
+
+def test_a_run_of_merged_tokens_is_continued_compared_and_chosen_from(
+    practice_corpus: Corpus, tiny_settings: Make, tiny_discriminator: Path, tmp_path: Path
+) -> None:
+    first = Trainer(practice_corpus, tmp_path / "run", tiny_settings(byte_pairs=30), quiet=True)
+    folder = first.train()
+    more = tiny_settings(init=str(folder), adv_weight=0.0)
+    longer = Trainer(practice_corpus, tmp_path / "longer", more, quiet=True)
+    assert longer.representation.digest == first.representation.digest
+    composer = Composer.load(longer.train())
+    with pytest.raises(UserError, match="merged tokens"):
+        Trainer(
+            practice_corpus, tmp_path / "other", tiny_settings(init=str(folder), adv_weight=1.0)
+        )
+    plain = practice_corpus.representation
+    source = systems.opened("bpe", str(tmp_path / "longer"), plain, "cpu")
+    pieces = systems.written(source, plain, 2, 40, 0).pieces
+    assert all(0 < len(ids) <= 40 and ids.max() < plain.music_size for ids in pieces)
+    written = composer.compose(2, 0, length=40, batch=32)
+    expanded = [composer.representation.expand(piece.ids) for piece in written]
+    assert [ids.tolist() for ids in pieces] == [ids[ids > EOS][:40].tolist() for ids in expanded]
+    classifier = selection.taste(tiny_discriminator, composer)
+    (best,) = selection.best_of(composer, classifier, 3, 1, 0, length=60)
+    assert best is not None
 
 
 @pytest.mark.parametrize(

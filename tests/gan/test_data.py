@@ -155,6 +155,24 @@ def test_conditions_are_dropped_as_often_as_asked(
     assert shares[0.3] == pytest.approx(0.7, abs=0.1)
 
 
+@pytest.mark.parametrize("kind", ["none", "label", "artist"])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_every_token_is_learnt_once_an_epoch(
+    practice_corpus: Corpus, train: list[int], kind: str, dropout: float
+) -> None:
+    """Also where a window has lost its conditions, and its first token follows something else."""
+    representation = Representation(
+        practice_corpus.representation.settings, conditions_of(practice_corpus, kind, 1)
+    )
+    loader = windows(practice_corpus, train, representation, dropout=dropout, augment=None)
+    learnt: Counter[int] = Counter()
+    for number, ids in every_window(loader):
+        targets = np.array(ids[1:])
+        real = (targets < representation.music_size) & (targets != BOS)
+        learnt[number] += int(real.sum())
+    assert learnt == {number: len(practice_corpus.piece(number)) + 1 for number in train}  # EOS
+
+
 def test_a_vocabulary_without_conditions_gets_none(
     practice_corpus: Corpus, train: list[int]
 ) -> None:

@@ -307,6 +307,21 @@ def test_hacking_raises_an_alarm(
     assert trainer.term.watch.returns == 0, "-1 warns alone"
 
 
+def test_damage_is_told_where_nothing_is_to_be_done_about_it(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = make(
+        steps=4, evaluate_every=2, guard_returns=-1, guard_bits=1e-6, learning_rate=3.0,
+        quiet=False,
+    )  # fmt: skip
+    trainer.train()
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "WARNING, bits a note rose too far; it goes on" in said
+    assert trainer.step == 4
+    assert trainer.term is not None
+    assert trainer.term.watch.returns == 0
+
+
 def test_hacking_takes_the_run_back_where_that_is_allowed(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

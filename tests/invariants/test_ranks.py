@@ -13,9 +13,15 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 
 from data_tools.corpus import Corpus
+from gan.engine import engine
+from gan.evaluation.progress import Progress
+from gan.logbook import Logbook
+from gan.settings import TrainSettings, build
+from generator.compose import Composer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,6 +100,27 @@ def test_two_ranks_are_one_with_the_whole_batch(practice_corpus: Corpus, tmp_pat
     for process in processes:
         finish(process)
     assert_same(one, two, (1, 3, 6))
+
+
+def test_ranks_validate_the_model_that_is_saved(practice_corpus: Corpus, tmp_path: Path) -> None:
+    """Each rank counts a batch norm's statistics of its own windows along."""
+    changes: dict[str, object] = {"model": "lstm", "hidden": 32, "average": "ema",
+                                  "average-decay": 0.5, "validation-windows": 16}  # fmt: skip
+    words = flags(practice_corpus, tmp_path / "run", **changes)
+    for name in ("--heads", "--max-length"):
+        place = words.index(name)
+        del words[place : place + 2]
+    finish(launch(2, words))
+    logged = metrics(tmp_path / "run")[6]
+    recorded = yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())
+    del recorded["inputs"]
+    settings = build(TrainSettings, recorded)
+    composer = Composer.load(tmp_path / "run/checkpoints/step-000006")
+    progress = Progress(practice_corpus, composer, None, engine("cpu", "fp32"), settings, tmp_path)
+    with Logbook(tmp_path, quiet=True) as log:
+        found = progress.report(6, log)
+    for name in ("bits_per_note", "bits_per_note_jazz", "perplexity"):
+        assert found[name] == pytest.approx(logged[f"validation/{name}"], rel=1e-5)
 
 
 def test_other_ranks_draw_other_rollouts(
