@@ -61,6 +61,13 @@ class Ranks:
             dist.all_reduce(value)
         return value
 
+    def any(self, mine: bool) -> bool:
+        """Whether it is so on any rank."""
+        if self.world == 1:
+            return mine
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        return bool(self.total(torch.tensor(float(mine), device=device)))
+
     def gather(self, value: Value) -> list[Value]:
         """Every rank's value, in order."""
         if self.world == 1:

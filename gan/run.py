@@ -58,7 +58,7 @@ class Run:
         inputs: dict[str, str] | None = None,
         main: bool = True,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder, self.main = Path(folder), main
         self.checkpoints = self.folder / "checkpoints"
         record = self.folder / "settings.yaml"
         wanted = settings.model_dump(mode="json") | {"inputs": inputs or {}}
@@ -86,19 +86,19 @@ class Run:
         return checkpoint_of(self.folder, "latest", missing_ok=True)
 
     @contextmanager
-    def stoppable(self, alone: bool = True) -> Iterator[Stop]:
+    def stoppable(self) -> Iterator[Stop]:
         """Where the run can go on is said when it is stopped, by a key or by a scheduler.
-
-        Args:
-            alone: see `gan.stopping.heeding`.
 
         Raises:
             KeyboardInterrupt: with those words, on Ctrl-C or SIGTERM.
+            SystemExit: without them, in the other processes of a run.
         """
         try:
-            with heeding(alone) as stop:
+            with heeding(self.main) as stop:
                 yield stop
         except KeyboardInterrupt:
+            if not self.main:
+                raise SystemExit(1) from None
             latest = self.latest()
             raise KeyboardInterrupt(
                 f"--resume goes on from step {int(latest.name[5:]):,}"

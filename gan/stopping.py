@@ -3,26 +3,31 @@
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
 Item = TypeVar("Item")
-_WORDS = b"\nstopping when this step is done and saved; once more stops at once\n"
+_WORDS = b"\nstopping when this step is done and saved; Ctrl-C once more stops at once\n"
 
 
 class Stop:
-    """What Ctrl-C or SIGTERM asked for: between steps at once, within one when it is saved."""
+    """What Ctrl-C or SIGTERM asked for: between steps at once, within one when it is saved.
 
-    def __init__(self) -> None:
+    Args:
+        speaks: this process says that it heard.
+    """
+
+    def __init__(self, speaks: bool = True) -> None:
+        self._speaks = speaks
         self._asked = self._heeded = self._waits = False
 
     def steps(self, items: Iterable[Item]) -> Iterator[Item]:
         """Goes through the steps of a run.
 
-        A signal that comes during a step waits for that step to ask for `now`, and to end; another
-        one does not wait.
+        A signal that comes during a step waits for that step to ask for `now`, and to end; a second
+        Ctrl-C does not wait.
 
         Raises:
             KeyboardInterrupt: after a step that asked, and had to stop.
@@ -36,29 +41,34 @@ class Stop:
         finally:
             self._waits = False
 
-    def now(self) -> bool:
-        """Whether this step is the last and so must be saved; asked once a step, at its end."""
-        self._heeded = self._asked
+    def now(self, agreed: Callable[[bool], bool] = bool) -> bool:
+        """Whether this step is the last and so must be saved; asked once a step, at its end.
+
+        Args:
+            agreed: what several processes make of their answers: all stop at one step, or none.
+        """
+        self._heeded = agreed(self._asked)
         return self._heeded
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """What a signal does."""
-        if self._asked or not self._waits:
+        if not self._waits or (self._asked and number == signal.SIGINT):
             raise KeyboardInterrupt
+        # A scheduler's signal comes twice, from it and from torchrun; it loses patience by itself.
+        if self._speaks and not self._asked:
+            os.write(2, _WORDS)  # Python's own streams may be in the middle of a line
         self._asked = True
-        os.write(2, _WORDS)  # Python's own streams may be in the middle of a line
 
 
 @contextmanager
-def heeding(alone: bool = True) -> Iterator[Stop]:
+def heeding(speaks: bool = True) -> Iterator[Stop]:
     """Heeds Ctrl-C and SIGTERM.
 
     Args:
-        alone: the run has one process; of several, a signal must end each at once, for the others
-            wait for it.
+        speaks: see `Stop`.
     """
-    stop = Stop()
-    if not alone or threading.current_thread() is not threading.main_thread():
+    stop = Stop(speaks)
+    if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     heeded = [signal.SIGTERM]

@@ -125,7 +125,7 @@ class Trainer:
         book = (self.out, self.step, self.quiet, settings, settings.steps)
         with (
             Logbook(*book) if main else Silence() as log,
-            self.run.stoppable(self.ranks.world == 1) as stop,
+            self.run.stoppable() as stop,
         ):
             weights = sum(p.numel() for p in self.model.parameters())
             ranks = f", {self.ranks.world} ranks" if self.ranks.world > 1 else ""
@@ -154,7 +154,7 @@ class Trainer:
                     metrics |= peak_memory(self.compute.device)
                     soon = self.step - began <= 10  # whether it learns, and how fast
                     log.log(self.step, metrics, show=soon or self.step % 50 == 0)
-                self._after_step(log, stop.now())
+                self._after_step(log, stop.now(self.ranks.any))
             log.conclude(self.step, COMPARED)
             out = self.out / "generator"
             # One that is there stays byte for byte: other runs may have begun from it.
@@ -232,6 +232,8 @@ class Trainer:
         moving = {"updater": self.updater.state_dict()} if saves else {}
         if saves and self.term is not None:  # of all ranks, so all come here
             moving |= {"term": self.term.state_dict(), "good": self._good}
+        if stopping and not self.ranks.main:
+            self.ranks.wait()  # torchrun ends all of a run when the first one leaves
         if not self.ranks.main:
             return
         if handover:
@@ -239,6 +241,8 @@ class Trainer:
         if saves:
             state = {"optimizer": moving, "best": self.best}
             self.run.save(step, self.composer.save, state, settings.keep, better)
+        if stopping:
+            self.ranks.wait()
 
     def _validated(self, log: Logbook) -> dict[str, float]:
         """Validation figures; all ranks read with the first one's statistics (of a batch norm).

@@ -1,18 +1,21 @@
 """Stopping between steps and within them."""
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from gan.stopping import Stop, heeding
 
 
-def ask() -> None:
-    signal.raise_signal(signal.SIGTERM)
+def ask(number: int = signal.SIGTERM) -> None:
+    signal.raise_signal(number)
 
 
-def stopped(before: int = 0, after: int = 0) -> tuple[list[int], list[int]]:
-    """Steps done and saved of a run that is signalled so often in step 3.
+def stopped(
+    before: tuple[int, ...] = (), after: tuple[int, ...] = ()
+) -> tuple[list[int], list[int]]:
+    """Steps done and saved of a run that gets signals in step 3.
 
     Args:
         before, after: the step asks whether to stop.
@@ -23,31 +26,53 @@ def stopped(before: int = 0, after: int = 0) -> tuple[list[int], list[int]]:
     def run() -> None:
         with heeding() as stop:
             for step in stop.steps(range(9)):
-                for _ in range(before if step == 3 else 0):
-                    ask()
+                for number in before if step == 3 else ():
+                    ask(number)
                 done.append(step)
                 if stop.now():
                     saved.append(step)
-                for _ in range(after if step == 3 else 0):
-                    ask()
+                for number in after if step == 3 else ():
+                    ask(number)
 
     with pytest.raises(KeyboardInterrupt):
         run()
     return done, saved
 
 
-def test_a_step_is_finished_first(capfd: pytest.CaptureFixture[str]) -> None:
-    assert stopped(before=1) == ([0, 1, 2, 3], [3])
-    assert "once more stops at once" in capfd.readouterr().err
+@pytest.fixture(autouse=True)
+def heeded() -> Iterator[None]:
+    """A shell's background jobs ignore Ctrl-C, and these tests may run in one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_step_is_finished_first(number: int, capfd: pytest.CaptureFixture[str]) -> None:
+    assert stopped(before=(number,)) == ([0, 1, 2, 3], [3])
+    assert "stopping when this step is done" in capfd.readouterr().err
 
 
 def test_after_a_step_asked_the_next_one_is_finished() -> None:
     """Else a step would end the run that nobody saved."""
-    assert stopped(after=1) == ([0, 1, 2, 3, 4], [4])
+    assert stopped(after=(signal.SIGTERM,)) == ([0, 1, 2, 3, 4], [4])
 
 
-def test_the_second_time_nothing_is_waited_for() -> None:
-    assert stopped(before=2) == ([0, 1, 2], [])
+def test_a_second_key_waits_for_nothing_and_a_scheduler_says_it_twice() -> None:
+    term, key = signal.SIGTERM, signal.SIGINT
+    assert stopped(before=(key, key)) == ([0, 1, 2], [])
+    assert stopped(before=(term, key)) == ([0, 1, 2], [])
+    assert stopped(before=(term, term)) == ([0, 1, 2, 3], [3])
+
+
+def test_all_of_several_stop_at_one_step() -> None:
+    """One process that was not asked stops where another one was."""
+    stop = Stop(speaks=False)
+    steps = stop.steps(range(9))
+    assert [next(steps), stop.now(bool), next(steps), stop.now(lambda mine: True)] \
+        == [0, False, 1, True]  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        next(steps)
 
 
 def test_outside_of_steps_it_stops_at_once() -> None:
@@ -60,17 +85,12 @@ def test_outside_of_steps_it_stops_at_once() -> None:
 
 
 def test_a_key_is_heeded_unless_it_is_ignored() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with heeding() as stop:
-            assert signal.getsignal(signal.SIGINT) is stop
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # in a shell's background
-        with heeding():
-            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with heeding() as stop:
+        assert signal.getsignal(signal.SIGINT) is stop
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # in a shell's background
+    with heeding():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_nothing_waits_that_was_not_asked() -> None:

@@ -172,6 +172,24 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     assert_same(straight, changed, (1, 3, 6))
 
 
+def test_ranks_that_are_stopped_lose_no_step(practice_corpus: Corpus, tmp_path: Path) -> None:
+    """A scheduler tells all processes of a job, and torchrun tells its own once more."""
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    steps = {"steps": 400, "checkpoint-every": 1000, "evaluate-every": 1000}
+    process = launch(2, flags(practice_corpus, stopped, **steps))
+    log = stopped / "metrics.jsonl"
+    while (not log.is_file() or len(log.read_text().splitlines()) < 4) and process.poll() is None:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.communicate(timeout=120)[1].count("stopped: --resume goes on from step") == 1
+    saved = int((stopped / "checkpoints" / "latest").read_text().removeprefix("step-"))
+    logged = max(metrics(stopped))
+    assert 20 <= logged <= saved < 400
+    finish(launch(2, [*flags(practice_corpus, stopped, **steps), "--resume"]))
+    finish(launch(2, flags(practice_corpus, straight, **steps)))
+    assert_same(straight, stopped, (10, 400))
+
+
 def test_a_killed_rank_costs_no_more_than_a_checkpoint(
     practice_corpus: Corpus, tmp_path: Path
 ) -> None:
