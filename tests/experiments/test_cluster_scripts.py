@@ -1,9 +1,12 @@
 """The job scripts' command part, run here: the schedulers are stand-ins, the training is real."""
 
+import contextlib
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +85,33 @@ def test_an_sge_job_trains_and_goes_on(
     before = (out / "metrics.jsonl").read_text()
     run("scc.qsub", environment | {"NSLOTS": "1"}, *words)  # queued again: nothing is left to do
     assert (out / "metrics.jsonl").read_text() == before
+
+
+def test_an_sge_job_that_is_told_loses_no_step(
+    practice_corpus: Corpus, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """All its processes are told, before all are killed."""
+    out = tmp_path / "run"
+    long = ["--steps", "5000", "--checkpoint-every", "9999", "--evaluate-every", "9999"]
+    job = subprocess.Popen(
+        ["bash", CLUSTER / "scc.qsub", "--corpus", practice_corpus.folder, "--out", out, *TINY,
+         *long],
+        cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        log = out / "metrics.jsonl"
+        while (not log.is_file() or log.read_text().count("\n") < 4) and job.poll() is None:
+            time.sleep(0.005)
+        os.killpg(job.pid, signal.SIGUSR1)
+        os.killpg(job.pid, signal.SIGUSR2)
+        said = job.communicate(timeout=120)[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
+    saved = (out / "checkpoints" / "latest").read_text()
+    assert f"--resume goes on from step {int(saved.removeprefix('step-')):,}" in said
+    assert job.returncode != 0
 
 
 def test_a_slurm_job_trains_on_two_ranks(
