@@ -56,7 +56,8 @@ def ordered_map(
 
     Args:
         function: a module-level function; must not raise for bad input.
-        items: read lazily; at most four batches per worker are held.
+        items: read lazily; at most four batches per worker are held. What they raise comes behind
+            the results of all items before.
         crashed: the result for an item whose worker died (a reader's segmentation fault, say).
         workers: processes; 0 takes one a core, 1 stays in this process and bounds nothing.
         initializer, initargs: run once in every worker.
@@ -86,11 +87,21 @@ def ordered_map(
             worker.pipe.send([item for _, item in worker.owes])
 
     batches = _batches(items, batch)
+    trouble: Exception | None = None
+
+    def following() -> list[Item] | None:
+        nonlocal trouble
+        try:
+            return next(batches, None)
+        except Exception as error:
+            trouble = error
+            return None
+
     count = workers or cores()
     pool = [start() for _ in range(count)]
     done: dict[int, Result] = {}
     due, taken = 0, 0  # the next number to yield, and to send
-    ready = next(batches, None)
+    ready = following()
     try:
         while True:
             for worker in pool:
@@ -98,12 +109,14 @@ def ordered_map(
                     continue
                 give(worker, enumerate(ready, taken))
                 taken += len(ready)
-                ready = next(batches, None)  # read ahead while the workers are busy
+                ready = following()  # read ahead while the workers are busy
             while due in done:
                 yield done.pop(due)
                 due += 1
             busy = {worker.pipe: place for place, worker in enumerate(pool) if worker.owes}
             if not busy and ready is None:
+                if trouble:
+                    raise trouble
                 return
             for pipe in wait(list(busy)) if busy else ():
                 place = busy[pipe]  # type: ignore[index]
@@ -141,7 +154,16 @@ def ordered_map(
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     batch: list[Item] = []
     heavy = 0
-    for item in items:
+    trouble: Exception | None = None
+    stream = iter(items)
+    while True:
+        try:
+            item = next(stream)
+        except StopIteration:
+            break
+        except Exception as error:  # what was taken before it goes first
+            trouble = error
+            break
         batch.append(item)
         parts = item if isinstance(item, tuple) else (item,)
         heavy += sum(len(part) for part in parts if isinstance(part, bytes))
@@ -150,6 +172,8 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
             batch, heavy = [], 0
     if batch:
         yield batch
+    if trouble:
+        raise trouble
 
 
 def _serve(

@@ -23,6 +23,7 @@ from discriminator.reading import LARGEST, Piece, too_large
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _ARCHIVES = (".zip", *_TARS)
+NO_MUSIC = "no .mid file in it"
 _INSIDE = "an archive inside a folder; give it by its own name"
 # RuntimeError: a .zip with a password; NotImplementedError, its kind: an unknown compression.
 _DAMAGE = (
@@ -110,21 +111,37 @@ def pieces(
     """The music of several locations, for `discriminator.reading.read_many`.
 
     Args:
-        locations: see `places`.
+        locations: see `places`; one without music, or a table that is no manifest, is a piece that
+            says so, because what comes behind it must not suffer.
         wanted: of a path as tables call it: whether it is to be read.
-
-    Raises:
-        UserError: a location without any MIDI file.
     """
     for location in locations:
-        empty = True
-        for place in places(location):
-            empty = False
+        for place in _places_or_why_not(location):
             if wanted(place.path):
                 yield place.piece()
-        if empty:
-            kind = "folder" if location.is_dir() else "file"
-            raise UserError(f"{location}: no .mid file in this {kind}")
+
+
+def check_any(location: Path) -> None:
+    """Refuses a single location without music before any work.
+
+    Raises:
+        UserError: there is no MIDI file in it, or see `places`.
+    """
+    if next(places(location), None) is None:
+        kind = "folder" if location.is_dir() else "file"
+        raise UserError(f"{location}: no .mid file in this {kind}; give another")
+
+
+def _places_or_why_not(location: Path) -> Iterator[Place]:
+    reason = NO_MUSIC
+    try:
+        for place in places(location):
+            reason = ""
+            yield place
+    except UserError as error:
+        reason = str(error).removeprefix(f"{location}: ")
+    if reason:
+        yield Place(str(location), location.name, None, reason)
 
 
 def count(locations: Iterable[Path], seconds: float = 1.0) -> int | None:
@@ -132,7 +149,7 @@ def count(locations: Iterable[Path], seconds: float = 1.0) -> int | None:
     end = time.monotonic() + seconds
     total = 0
     for location in locations:
-        for _ in places(location):
+        for _ in _places_or_why_not(location):
             total += 1
             if time.monotonic() > end:
                 return None

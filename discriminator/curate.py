@@ -25,7 +25,7 @@ from data_tools import midi
 from data_tools.errors import MidiError, UserError
 from data_tools.files import file_digest, write_json
 from data_tools.sources import MANIFEST, Source
-from discriminator.collection import Place, leaves, pieces, places
+from discriminator.collection import Place, check_any, leaves, pieces, places
 from discriminator.reading import Piece
 from discriminator.scores import Score, ScoreFile, Scores, csv_writer, read_rows
 
@@ -141,9 +141,11 @@ def curate(
         resume: go on with what lies in `out`.
 
     Raises:
-        UserError: `out` lies within the source or holds other things, or the disk is full.
+        UserError: `out` lies within the source or holds other things, there is no music in the
+            source, or the disk is full.
     """
     check_apart(source, out)
+    check_any(source)
     if scores:
         facts = facts | {"scores": file_digest(scores)}
     identity = {"format": 1, "source": str(source.absolute())} | choice.model_dump() | facts
@@ -166,7 +168,12 @@ def curate(
 
 
 def preview(source: Path, choice: Choice, rows: Iterable[Score]) -> Summary:
-    """What `curate` would do, without writing anything; the rows may be read from a file."""
+    """What `curate` would do, without writing anything; the rows may be read from a file.
+
+    Raises:
+        UserError: there is no music in the source.
+    """
+    check_any(source)
     summary = Summary()
     for place, row, fate in _fates(source, choice, Scores(rows)):
         summary.add(place.inner, row.p_jazz if row else None, fate)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
-from discriminator.collection import places
+from discriminator.collection import NO_MUSIC, places
 from discriminator.reading import Piece
 from discriminator.scores import COLUMNS, FORMATS, Score, read_rows, row_writer
 
@@ -82,7 +82,7 @@ def items(locations: Iterable[Path]) -> Iterator[Item]:
             else:
                 yield Item(place.path, str(location), index)
         if empty:
-            yield Item(str(location), error="no .mid file in it")
+            yield Item(str(location), error=NO_MUSIC)
 
 
 def write_listing(locations: Iterable[Path], path: Path, size: int) -> Listing:

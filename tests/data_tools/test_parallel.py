@@ -106,6 +106,20 @@ def test_a_bug_is_raised_and_not_taken_for_bad_music() -> None:
         list(ordered_map(work, [1], crashed, 2, no_start))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_what_the_items_raise_comes_behind_the_results_before(workers: int, batch: int) -> None:
+    def items() -> Iterator[int]:
+        yield from (1, 2, FATAL, 4, 5, 6)
+        raise LookupError("the list ends here")
+
+    results = ordered_map(work, items(), crashed, workers, batch=batch, bounded=True)
+    for item in (1, 2, FATAL, 4, 5, 6):
+        assert next(results) == ("crashed" if item == FATAL else "done", item)
+    with pytest.raises(LookupError, match="the list ends here"):
+        next(results)
+
+
 def test_heavy_items_travel_alone() -> None:
     taken: list[int] = []
 

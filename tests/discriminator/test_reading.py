@@ -24,7 +24,7 @@ from data_tools.errors import UserError
 from data_tools.parallel import ordered_map
 from data_tools.representation import Representation
 from discriminator import collection, reading
-from discriminator.collection import leaves, pieces, places
+from discriminator.collection import NO_MUSIC, leaves, pieces, places
 from discriminator.reading import Piece, read_many, read_piece
 
 
@@ -293,9 +293,21 @@ def test_an_archive_in_a_folder_is_a_row(folder: Path) -> None:
     assert "archive inside a folder" in rows["more.zip"]
 
 
-def test_an_empty_folder_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no \.mid file in this folder"):
-        list(pieces([tmp_path]))
+def test_a_location_without_music_is_a_row_and_the_next_is_read(
+    folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "odd.csv").write_text("name\na.mid\n")
+    zipfile.ZipFile(tmp_path / "none.zip", "w").close()
+    locations = [tmp_path / "empty", tmp_path / "odd.csv", tmp_path / "none.zip"]
+    found = list(pieces([*locations, folder / "a.mid"]))
+    assert [piece.path for piece in found] == [*map(str, locations), str(folder / "a.mid")]
+    assert [piece.error for piece in found] == [
+        NO_MUSIC, "its manifest.csv has no column 'path'", NO_MUSIC, ""
+    ]  # fmt: skip
+    assert collection.count([*locations, folder / "a.mid"]) == 4
+    seen = {str(locations[0])}
+    assert len(list(pieces(locations, lambda path: path not in seen))) == 2
 
 
 def test_tar_members_do_not_pile_up(tmp_path: Path) -> None:

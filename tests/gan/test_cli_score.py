@@ -90,6 +90,17 @@ def test_archives_and_manifests_are_scored_alike(score: Run, files: Path, tmp_pa
     assert rows[0]["path"].startswith(f"{archive}:in/")
 
 
+def test_a_folder_without_music_has_its_row(score: Run, files: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    good = min(files.glob("*.mid"))
+    flags = (tmp_path / "empty", good, "--out", tmp_path / "scores.csv", "--workers", 1)
+    for more in ((), ("--resume",)):
+        assert score(*flags, *more).exit_code == 0
+        first, second = as_dicts((tmp_path / "scores.csv").read_text())
+        assert (first["path"], first["error"]) == (str(tmp_path / "empty"), "no .mid file in it")
+        assert (second["path"], second["error"]) == (str(good), "")
+
+
 def test_where_none_can_be_scored_the_work_failed(score: Run, files: Path) -> None:
     result = score(files / "x-text.mid", files / "w-empty.mid", "--format", "csv")
     assert result.exit_code == 1
