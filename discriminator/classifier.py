@@ -109,8 +109,6 @@ class Classifier:
         self.settings = settings
         self.device = torch.device(device)
         self.half = half
-        self._pitches = representation.token_values
-        self._strikes = representation.strikes > 0
 
     @classmethod
     def load(
@@ -284,16 +282,9 @@ class Classifier:
             return reading
         ids = reading.ids
         ids = ids[(ids > EOS) & (ids < self.representation.music_size)]
-        least = self.settings.minimum
-        if len(ids) < least:
-            return Reading(
-                reading.path, ids, f"too short: {len(ids)} tokens, at least {least} needed"
-            )
-        classes = len(np.unique(self._pitches[ids][self._strikes[ids]] % 12))
-        if classes < FEWEST_PITCHES:
-            few = f"too little to judge: {classes} different pitches, octaves aside"
-            return Reading(reading.path, ids, few)
-        return Reading(reading.path, ids)
+        return Reading(
+            reading.path, ids, too_little(ids, self.representation, self.settings.minimum)
+        )
 
     @torch.inference_mode()
     def _forward(self, todo: deque[tuple[_Piece, np.ndarray]], batch_size: int) -> None:
@@ -307,6 +298,24 @@ class Classifier:
             logits = self.model(torch.from_numpy(x).to(self.device)).tolist()
         for (piece, _), logit in zip(batch, logits, strict=True):
             piece.logits.append(logit)
+
+
+def too_little(ids: np.ndarray, representation: Representation, least: int) -> str:
+    """Why nothing can be said of a piece's ids (T,); empty where something can.
+
+    Args:
+        ids: what is read of it; specials and conditions do not count.
+        representation: what the ids mean.
+        least: tokens needed, see `ClassifierSettings.minimum`.
+    """
+    ids = ids[(ids > EOS) & (ids < representation.music_size)]
+    if len(ids) < least:
+        return f"too short: {len(ids)} tokens, at least {least} needed"
+    struck = ids[representation.strikes[ids] > 0]
+    classes = len(np.unique(representation.token_values[struck] % 12))
+    if classes < FEWEST_PITCHES:
+        return f"too little to judge: {classes} different pitches, octaves aside"
+    return ""
 
 
 def _finished(waiting: deque[_Piece]) -> Iterator[_Piece]:

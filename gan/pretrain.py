@@ -20,7 +20,7 @@ from data_tools.files import write_json, write_text
 from data_tools.representation import TokenType
 from discriminator.body import Discriminator
 from discriminator.calibration import calibrate
-from discriminator.classifier import Classifier
+from discriminator.classifier import Classifier, too_little
 from discriminator.metrics import Report, report
 from discriminator.models import build_one, tied_tokens
 from discriminator.notes import TokenTable
@@ -65,18 +65,25 @@ def pretrain(
     compute = engine(settings.device, settings.precision)
     card = ClassifierSettings(model=settings.model, window=settings.window)
     splits = {name: _labelled(corpus, name, settings) for name in ("train", "validation", "test")}
-    for name in ("validation", "test"):
-        splits[name] = [n for n in splits[name] if len(corpus.piece(n)) >= card.minimum]
+    for name, most in (("validation", VALIDATION_TOKENS), ("test", 0)):
+        splits[name] = [
+            number
+            for number in splits[name]
+            if not too_little(
+                _middle(corpus.piece(number), most), corpus.representation, card.minimum
+            )
+        ]
     for label in ("jazz", "not_jazz"):
         if not any(corpus.rows[number]["label"] == label for number in splits["validation"]):
             raise UserError(
                 f"{corpus.folder}: no '{label}' pieces in validation to stop by; give 'gan data "
-                "build' more pieces or a larger --validation, and see that they have labels: from "
-                "folders named jazz and not_jazz, or a manifest.csv"
+                "build' more pieces or a larger --validation, and see that they have labels (from "
+                "folders named jazz and not_jazz, or a manifest.csv) and notes enough to be judged"
             )
     if not splits["test"]:
         raise UserError(
-            f"{corpus.folder}: no labelled pieces in test to report on; build with --test"
+            f"{corpus.folder}: no labelled pieces in test with notes enough to report on; build "
+            "with --test"
         )
     draw = windows_of(corpus, splits["train"], settings)
     model = fresh_model(corpus, draw, settings).to(compute.device)
@@ -258,21 +265,23 @@ def _labelled(corpus: Corpus, split: str, settings: PretrainSettings) -> list[in
 
 
 def _logits(
-    classifier: Classifier, corpus: Corpus, numbers: list[int], most: int = 0
-) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """Logits (N,), labels (N,) and numbers of the pieces long enough to be judged.
+    classifier: Classifier, corpus: Corpus, numbers: list[int], step: int, most: int = 0
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Logits (N,), labels (N,) and sources of pieces with notes enough, see `too_little`.
 
     Args:
+        step: for the message.
         most: tokens read of each piece, from its middle; 0 reads all.
+
+    Raises:
+        UserError: a logit is no number.
     """
     classifier.model.eval()
     logits = classifier.logits(_middle(corpus.piece(number), most) for number in numbers)
-    long = np.isfinite(logits)
-    kept = [number for number, keep in zip(numbers, long, strict=True) if keep]
-    if not kept:
-        raise UserError(f"{corpus.folder}: no held-out piece has enough notes to be judged")
-    labels = np.array([corpus.rows[number]["label"] == "jazz" for number in kept], dtype=np.int64)
-    return logits[long], labels, kept
+    check_finite(torch.from_numpy(logits).sum(), "sum of the held-out logits", step)
+    rows = [corpus.rows[number] for number in numbers]
+    labels = np.array([row["label"] == "jazz" for row in rows], dtype=np.int64)
+    return logits, labels, [row["source"] for row in rows]
 
 
 def _middle(ids: np.ndarray, most: int) -> np.ndarray:
@@ -291,22 +300,23 @@ def _calibration(logits: np.ndarray, labels: np.ndarray, sources: list[str]) -> 
 def _validate(
     classifier: Classifier, corpus: Corpus, numbers: list[int], state: dict[str, Any], log: Logbook
 ) -> None:
-    logits, labels, kept = _logits(classifier, corpus, numbers, VALIDATION_TOKENS)
+    step = state["step"]
+    logits, labels, sources = _logits(classifier, corpus, numbers, step, VALIDATION_TOKENS)
     p = 1 / (1 + np.exp(-logits))
-    sources = [corpus.rows[number]["source"] for number in kept]
     result = report(labels, p, sources)
     # Classes weigh the same, as in training.
     loss = float(np.mean([np.logaddexp(0, -logits[labels == 1]).mean(),
                           np.logaddexp(0, logits[labels == 0]).mean()]))  # fmt: skip
+    check_finite(torch.tensor(loss), "validation loss", step)
     state["waited"] = 0 if loss < state["best"] else state["waited"] + 1
     state["best"] = min(loss, state["best"])
     metrics = {"validation/loss": loss, "validation/ece": result.overall.calibration_error}
     if result.overall.auc is not None:
         metrics["validation/auc"] = result.overall.auc
         metrics["validation/average_precision"] = result.overall.average_precision or 0.0
-    log.log(state["step"], metrics, show=True)
-    log.precision_recall("validation/jazz", labels, p, state["step"])
-    log.precision_recall("validation/not_jazz", 1 - labels, 1 - p, state["step"])
+    log.log(step, metrics, show=True)
+    log.precision_recall("validation/jazz", labels, p, step)
+    log.precision_recall("validation/not_jazz", 1 - labels, 1 - p, step)
 
 
 def _finish(
@@ -324,15 +334,14 @@ def _finish(
         step: the run's last.
     """
     classifier = Classifier.load(best, device)
-    logits, labels, kept = _logits(classifier, corpus, splits["validation"])
-    sources = [corpus.rows[number]["source"] for number in kept]
+    logits, labels, sources = _logits(classifier, corpus, splits["validation"], step)
     scale, bias = _calibration(logits, labels, sources)
     card = classifier.settings.model_copy(update={"scale": scale, "bias": bias})
     classifier = Classifier(classifier.model, classifier.representation, card, device)
     classifier.save(out / "classifier")
-    logits, labels, kept = _logits(classifier, corpus, splits["test"])
+    logits, labels, sources = _logits(classifier, corpus, splits["test"], step)
     p = 1 / (1 + np.exp(-(scale * logits + bias)))
-    result = report(labels, p, [corpus.rows[number]["source"] for number in kept])
+    result = report(labels, p, sources)
     write_text(out / "report.md", result.table() + "\n")
     write_json(out / "report.json", result.as_dict() | {"checkpoint": best.name})
     log.say(result.table())

@@ -1,6 +1,7 @@
 """The style discriminator learns the practice corpus, and reports on pieces it has not seen."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from data_tools.errors import UserError
 from data_tools.representation import TokenType
 from discriminator.classifier import Classifier
 from discriminator.metrics import Report
+from gan import pretrain as module
 from gan.pretrain import pretrain
 from gan.settings import PretrainSettings
 
@@ -121,3 +123,44 @@ def test_a_label_missing_from_a_split_is_named_and_leaves_no_folder(
     with pytest.raises(UserError, match=f"no 'jazz' pieces .* {split}"):
         pretrain(practice_corpus, tmp_path / "run", settings(), quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("split", "middle"), [("validation", 0), ("validation", 256), ("test", 0)])
+def test_pieces_nobody_could_judge_are_none(
+    practice_corpus: Corpus, split: str, middle: int, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """All jazz, or all of the test split, on one pitch: at least where validation listens."""
+    pitches = np.flatnonzero(practice_corpus.representation.token_types == TokenType.PITCH)
+    whole = practice_corpus.piece
+
+    def piece(number: int) -> np.ndarray:
+        row, ids = practice_corpus.rows[number], whole(number).copy()
+        if row["split"] == split and (split == "test" or row["label"] == "jazz"):
+            start = (len(ids) - middle) // 2 if middle else 0
+            heard = ids[start : start + middle] if middle else ids
+            heard[np.isin(heard, pitches)] = pitches[40]
+        return ids
+
+    monkeypatch.setattr(practice_corpus, "piece", piece)
+    if middle:
+        monkeypatch.setattr(module, "VALIDATION_TOKENS", middle)
+    with pytest.raises(UserError, match=f"no .* pieces in {split} .*enough"):
+        pretrain(practice_corpus, tmp_path / "run", settings(), quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validation_that_is_no_number_stops_the_run(
+    practice_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Classifier.logits
+
+    def broken(self: Classifier, pieces: Iterable[np.ndarray], batch_size: int = 64) -> np.ndarray:
+        logits = plain(self, pieces, batch_size)
+        logits[0] = np.nan
+        return logits
+
+    monkeypatch.setattr(Classifier, "logits", broken)
+    chosen = settings(steps=2, batch=2, evaluate_every=2)
+    with pytest.raises(UserError, match=r"step 2: the .* is nan; .*lower learning rate"):
+        pretrain(practice_corpus, tmp_path / "run", chosen, quiet=True)
