@@ -32,6 +32,7 @@ MANIFEST = "manifest.csv"
 INSIDE = "an archive inside a folder; give it by its own name"
 # How `tar` packs the second name of a file that has two.
 LINKED = "a link to another file of its archive; pack with 'tar --hard-dereference'"
+REPEATED = "another file of that name comes before it"
 TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
 
 # RuntimeError: a .zip with a password; NotImplementedError, its kind: an unknown compression.
@@ -98,7 +99,7 @@ class Source:
             return [Entry(self.location.name, self._facts(self.location.name, {}))]
         entries, seen = [], set()
         for name in self._names():
-            why = "another file of that name comes before it" if name in seen else ""
+            why = REPEATED if name in seen else ""
             if not _is_midi(name):
                 why = INSIDE
             entries.append(Entry(name, self._facts(name, {}), why))

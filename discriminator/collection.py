@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 
 from data_tools.errors import MidiError, UserError
 from data_tools.files import MIDI_SUFFIXES
-from data_tools.sources import LINKED, Source
+from data_tools.sources import LINKED, REPEATED, Source
 from discriminator.reading import LARGEST, Piece, too_large
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -194,8 +194,12 @@ def _in_manifest(table: Path) -> Iterator[Place]:
 def _in_zip(archive: Path) -> Iterator[Place]:
     try:
         with zipfile.ZipFile(archive) as opened:
+            repeated = _repetitions()
             for info in opened.infolist():
                 if info.is_dir() or not _is_midi(info.filename):
+                    continue
+                if repeated(info.filename):
+                    yield Place(f"{archive}:{info.filename}", info.filename, None, REPEATED)
                     continue
 
                 def member(info: zipfile.ZipInfo = info) -> bytes:
@@ -209,12 +213,15 @@ def _in_zip(archive: Path) -> Iterator[Place]:
 def _in_tar(archive: Path) -> Iterator[Place]:
     try:
         with tarfile.open(archive) as opened:
+            repeated = _repetitions()
             while info := opened.next():
                 opened.members.clear()  # type: ignore[attr-defined]  # they would pile up, a kilobyte each
                 name = info.name.removeprefix("./")
-                if info.islnk() and _is_midi(name):
-                    yield Place(f"{archive}:{name}", name, None, LINKED)
-                if not info.isfile() or not _is_midi(name):
+                if not (info.isfile() or info.islnk()) or not _is_midi(name):
+                    continue
+                again = repeated(name)
+                if again or info.islnk():
+                    yield Place(f"{archive}:{name}", name, None, REPEATED if again else LINKED)
                     continue
 
                 def member(info: tarfile.TarInfo = info) -> bytes:
@@ -226,6 +233,23 @@ def _in_tar(archive: Path) -> Iterator[Place]:
             _check_end(opened)
     except _DAMAGE as error:
         yield _damaged(archive, error)
+
+
+def _repetitions() -> Callable[[str], bool]:
+    """A function that says of names, one after the other, whether each has come before.
+
+    Paths are all that scores are known by, so the second of a name would pass for the first.
+    """
+    seen: set[int] = set()
+
+    def repeated(name: str) -> bool:
+        key = hash(os.path.normpath(name))  # names would take several times the memory
+        if key in seen:
+            return True
+        seen.add(key)
+        return False
+
+    return repeated
 
 
 def _member(archive: Path, name: str, size: int, read: Callable[[], bytes]) -> Place:

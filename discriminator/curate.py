@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_tools import midi
 from data_tools.errors import MidiError, UserError
 from data_tools.files import file_digest, write_json
-from data_tools.sources import MANIFEST, Source
+from data_tools.sources import MANIFEST, REPEATED, Source
 from discriminator.collection import Place, check_any, leaves, pieces, places
 from discriminator.reading import Piece
 from discriminator.scores import Score, ScoreFile, Scores, csv_writer, read_rows
@@ -237,6 +237,8 @@ def _fates(
             return midi.read(place.data()).note_num()
 
         row = scores.get(place.path)
+        if place.error == REPEATED:  # the row is that of the file before it
+            row = Score(place.path, None, "unsure", 0, place.error)
         yield place, row, decide(row, choice, notes)
 
 

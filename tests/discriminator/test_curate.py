@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_tools.errors import MidiError, UserError
-from data_tools.sources import LINKED
+from data_tools.sources import LINKED, REPEATED
 from discriminator import curate as module
 from discriminator.collection import Place, places
 from discriminator.curate import Choice, curate, decide, deliver, preview
@@ -300,6 +301,32 @@ def test_the_second_name_of_a_packed_file_has_its_row(source: Path, tmp_path: Pa
     assert [why for why in found.values() if why] == [LINKED]
 
 
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_the_second_file_of_a_name_is_not_judged_by_the_first(
+    kind: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / f"music.{kind}"
+    names = (("a.mid", "a.mid"), ("d.mid", "d.mid"), ("bad.mid", "a.mid"), ("bad.mid", "./d.mid"))
+    paths = [(next(source.rglob(name)), inner) for name, inner in names]
+    if kind == "tar":
+        with tarfile.open(archive, "w") as opened:
+            for path, inner in paths:
+                opened.add(path, inner)
+    else:
+        with zipfile.ZipFile(archive, "w") as packed, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the repetition
+            for path, inner in paths:
+                packed.writestr(inner, path.read_bytes())
+    assert [place.error for place in places(archive)] == ["", "", REPEATED, REPEATED]
+    for mode in ("copy", "list"):
+        summary = run(archive, tmp_path / mode, mode=mode)
+        assert (summary.files, summary.kept) == (4, 2)
+        assert summary.kinds[False, f"not scored: {REPEATED}"] == 2
+        with (tmp_path / mode / "scores.csv").open(newline="") as stream:
+            assert len(list(csv.DictReader(stream))) == 4
+    assert files(tmp_path / "copy")["a.mid"] == b"the music of jazz/a.mid"
+
+
 def test_a_manifest_goes_along(source: Path, tmp_path: Path) -> None:
     lines = ["path,artist", 'd.mid,"Tatum, Art"', "other/c.mid,Bach"]
     (source / "manifest.csv").write_text("\n".join(lines) + "\n")
@@ -321,7 +348,7 @@ def test_an_archive_is_unpacked_within_the_results(source: Path, tmp_path: Path)
     assert files(tmp_path / "out") == {"x/d.mid": b"music 0"}
     assert summary.kept == 1
     assert summary.kinds[False, "not written: its name leads out of the archive"] == 3
-    assert summary.kinds[False, "not written: another file of that name is there"] == 1
+    assert summary.kinds[False, f"not scored: {REPEATED}"] == 1
     assert summary.kinds[False, "not written: its name is none here"] == 2
     outside = {path.name for path in tmp_path.rglob("*") if "out" not in path.parts[-5:]}
     assert outside <= before
