@@ -24,10 +24,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from data_tools import midi
 from data_tools.errors import MidiError, UserError
 from data_tools.files import file_digest, write_json
+from data_tools.rows import csv_writer
 from data_tools.sources import MANIFEST, REPEATED, Source
 from discriminator.collection import Place, check_any, leaves, pieces, places
 from discriminator.reading import Piece
-from discriminator.scores import Score, ScoreFile, Scores, csv_writer, read_rows
+from discriminator.scores import Score, ScoreFile, Scores, read_rows
 
 COLUMNS = ("path", "p_jazz", "verdict", "windows", "kept", "reason", "output")
 MUSIC = "music"  # the folder within the results that holds what was kept

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_tools.errors import UserError
-from data_tools.files import write_json, write_text
+from data_tools.files import write_bytes, write_json
+from discriminator import parquet
 from discriminator.collection import NO_MUSIC, places
 from discriminator.reading import Piece
-from discriminator.scores import COLUMNS, FORMATS, Score, read_rows, row_writer
+from discriminator.scores import FORMATS, PARQUET, Score, read_rows, row_writer
 
 FORMAT = 1
 _SOLID = (".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")  # can only be read from their beginning
@@ -170,7 +171,7 @@ class Parts:
         assert form in FORMATS
         self.folder, self.form = folder, form
         if form == "parquet":
-            _pyarrow()
+            parquet.pyarrow()
         card = folder / "run.json"
         facts = {"format": FORMAT, "form": form, **identity}
         if card.exists():
@@ -201,13 +202,13 @@ class Parts:
 
     def _write(self, path: Path, rows: Sequence[Score]) -> None:
         if self.form == "parquet":
-            _write_parquet(path, rows)
+            parquet.write(path, rows, PARQUET)
             return
         buffer = io.StringIO()
         write = row_writer(buffer, self.form)
         for row in rows:
             write(row)
-        write_text(path, buffer.getvalue())
+        write_bytes(path, buffer.getvalue().encode(errors="surrogateescape"))
 
 
 def read_parts(folder: Path) -> Iterator[Score]:
@@ -239,28 +240,3 @@ def _check_same(card: Path, facts: dict[str, Any]) -> None:
             f"{card.parent}: holds scores of another {', '.join(changed)}; give the same as "
             "before, or choose another folder"
         )
-
-
-def _write_parquet(path: Path, rows: Sequence[Score]) -> None:
-    pyarrow = _pyarrow()
-    text = pyarrow.string()
-    kinds = (text, pyarrow.float64(), text, pyarrow.int32(), text)
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in COLUMNS]
-    # Parquet holds text alone: other bytes of a file's name become \xNN.
-    columns[0] = [name.encode(errors="backslashreplace").decode() for name in columns[0]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    schema = pyarrow.schema(list(zip(COLUMNS, kinds, strict=True)))
-    pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), temporary)
-    temporary.replace(path)
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(
-            "parquet needs pyarrow; pip install 'jazz-gan[parquet]', or use csv or jsonl"
-        ) from None
-    return pyarrow

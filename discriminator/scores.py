@@ -12,8 +12,8 @@ import math
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import import_module
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TextIO
@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TextIO
 import numpy as np
 
 from data_tools.errors import UserError
-from data_tools.files import write_json
+from data_tools.files import whole, write_json
+from data_tools.rows import csv_writer, json_line
+from discriminator import parquet
 
 if TYPE_CHECKING:
     from discriminator.classifier import Classifier, Verdict
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 VERDICTS = ("jazz", "not_jazz", "unsure")
 FORMATS = ("csv", "jsonl", "parquet")
 _SYNC_SECONDS = 2.0  # what a power cut may cost; a kill costs nothing that was written
-_ROW_GROUP = 65_536  # rows of a parquet file that are held at a time
 
 
 class Score(NamedTuple):
@@ -43,6 +44,8 @@ class Score(NamedTuple):
 
 
 COLUMNS = Score._fields
+_TYPES = ("string", "double", "string", "int32", "string")
+PARQUET = dict(zip(COLUMNS, _TYPES, strict=True))  # its columns and their types
 
 
 def score_of(verdict: "Verdict") -> Score:
@@ -134,7 +137,7 @@ class ScoreFile:
         self._rows = path if form != "parquet" else path.with_name(f".{path.name}.rows.jsonl")
         self._form_of_rows = "jsonl" if form == "parquet" else form
         if form == "parquet":
-            _pyarrow()
+            parquet.pyarrow()
         card = path.with_name(f"{path.name}.run.json")
         there = path.exists() or self._rows.exists()
         if there and not resume:
@@ -164,7 +167,7 @@ class ScoreFile:
         """Closes the file; a parquet file is there only from now on."""
         self.close()
         if self.form == "parquet":
-            _write_parquet(self.path, read_rows(self._rows))
+            parquet.write(self.path, read_rows(self._rows), PARQUET)
             self._rows.unlink()
 
     def close(self) -> None:
@@ -195,39 +198,10 @@ def row_writer(stream: TextIO, form: str, header: bool = True) -> Callable[[Scor
         if form == "csv":
             table(row)
         else:
-            stream.write(_json_line(row))
+            stream.write(json_line(row._asdict()))
         stream.flush()
 
     return write
-
-
-def csv_writer(stream: TextIO) -> Callable[[Sequence[object]], None]:
-    """A function that writes rows as CSV, any file's name among them."""
-    plain = csv.writer(stream, lineterminator="\n")
-    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-
-    def write(row: Sequence[object]) -> None:
-        # Left alone, Python leaves a lone carriage return bare and cannot read it back.
-        bare = any("\r" in cell for cell in row if isinstance(cell, str))
-        (quoted if bare else plain).writerow(row)
-
-    return write
-
-
-def _json_line(row: Score) -> str:
-    """A row as a line of JSON; bytes of a file name that are no text are escaped."""
-    text = json.dumps(row._asdict(), ensure_ascii=False)
-    if not _is_text(text):
-        text = json.dumps(row._asdict())
-    return text + "\n"
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def form_of(path: Path) -> str:
@@ -244,9 +218,11 @@ def read_rows(path: Path) -> Iterator[Score]:
     """
     form = form_of(path)
     if form == "parquet":
-        yield from _read_parquet(path)
+        for row in parquet.read(path, partial(_check_columns, path)):
+            yield _score(path, row)
     else:
-        yield from (row for row, _ in _rows_and_ends(path, form))
+        for score, _ in _rows_and_ends(path, form):
+            yield score
 
 
 def _rows_and_ends(path: Path, form: str) -> Iterator[tuple[Score, int]]:
@@ -333,48 +309,6 @@ def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def _pyarrow() -> Any:
-    try:
-        import_module("pyarrow.parquet")
-        return import_module("pyarrow")
-    except ImportError:
-        raise UserError(
-            "parquet needs pyarrow; pip install 'jazz-gan[parquet]', or use csv or jsonl"
-        ) from None
-
-
-def _write_parquet(path: Path, rows: Iterable[Score]) -> None:
-    pyarrow = _pyarrow()
-    text = pyarrow.string()
-    kinds = zip(COLUMNS, (text, pyarrow.float64(), text, pyarrow.int32(), text), strict=True)
-    schema = pyarrow.schema(list(kinds))
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with pyarrow.parquet.ParquetWriter(partial, schema) as writer:
-            stream = iter(rows)
-            while group := [row for row, _ in zip(stream, range(_ROW_GROUP), strict=False)]:
-                columns = [list(column) for column in zip(*group, strict=True)]
-                # Parquet holds text alone: other bytes of a file's name become \xNN.
-                columns[0] = [p.encode(errors="backslashreplace").decode() for p in columns[0]]
-                writer.write_table(pyarrow.table(columns, schema=schema))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _read_parquet(path: Path) -> Iterator[Score]:
-    pyarrow = _pyarrow()
-    try:
-        with pyarrow.parquet.ParquetFile(path) as table:
-            _check_columns(path, table.schema_arrow.names)
-            for batch in table.iter_batches():
-                yield from (_score(path, row) for row in batch.to_pylist())
-    except pyarrow.ArrowException as error:
-        raise UserError(f"{path}: not readable as parquet ({error})") from None
-
-
 def _copy_rows(finished: Path, rows: Path) -> None:
-    partial = rows.with_name(rows.name + ".tmp")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.writelines(_json_line(row) for row in read_rows(finished))
-    partial.replace(rows)
+    with whole(rows) as unfinished, unfinished.open("w", encoding="utf-8") as stream:
+        stream.writelines(json_line(row._asdict()) for row in read_rows(finished))

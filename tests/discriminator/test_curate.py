@@ -171,6 +171,23 @@ def test_parquet_comes_back_and_goes_on(tmp_path: Path) -> None:
     assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, f"{path.name}.run.json"]
 
 
+def test_parquet_holds_any_name_and_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("discriminator.parquet._ROW_GROUP", 2)
+    path = tmp_path / "scores.parquet"
+    names = ["caf\udce9.mid", r"caf\xe9.mid", "caf\udce9/bad.mid", "a\rb", "ü.mid", "x", "y"]
+    told = [Score(name, None, "unsure", 0, f"not readable ({name})") for name in names]
+    for _ in range(2):
+        with ScoreFile(path, "parquet", FACTS, resume=True) as file:
+            for one in told:
+                if one.path not in file.before:
+                    file.write(one)
+            file.finish()
+        assert list(read_rows(path)) == told
+
+
 def test_without_pyarrow_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,11 +195,14 @@ def test_runs_do_not_mix(tmp_path):
         Parts(tmp_path, "csv", {})
 
 
-def test_names_that_are_no_text_survive(tmp_path):
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_names_that_are_no_text_survive(tmp_path, form):
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
     name = os.fsdecode(b"caf\xe9.mid")
-    row = GOOD._replace(path=name)
-    Parts(tmp_path, "jsonl", {}).write(0, [row])
-    assert list(read_parts(tmp_path / "scores")) == [row]
+    rows = [GOOD._replace(path=one) for one in (name, r"caf\xe9.mid", "a\rb.mid")]
+    Parts(tmp_path, form, {}).write(0, rows)
+    assert list(read_parts(tmp_path / "scores")) == rows
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names there are text")
