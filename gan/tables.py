@@ -1,8 +1,6 @@
 """Rows on the screen: a table for people, CSV and JSON for programs."""
 
-import csv
 import io
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -14,6 +12,7 @@ from rich.table import Table
 
 from data_tools.errors import UserError
 from data_tools.files import MIDI_SUFFIXES
+from data_tools.rows import csv_writer, json_line
 
 _MOST_COLUMNS = 12
 _WIDE = 10_000  # characters; a table takes what it needs of them
@@ -47,26 +46,26 @@ def show(
         form: one of `FORMATS`.
         columns: which to print, in this order; all by default.
     """
-    # A file's name may hold bytes that are no text.
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _reconfigure(form)
     stream = iter(rows)
     first = next(stream, None)
     if first is None:
         if form == "csv" and columns:
-            csv.writer(sys.stdout, lineterminator="\n").writerow(columns)
+            csv_writer(sys.stdout)(columns)
         return
     names = list(columns or first)
     every = ({name: row[name] for name in names} for row in chain([first], stream))
     if form == "json":
         for row in every:
-            print(json.dumps(row, ensure_ascii=False), flush=True)
+            sys.stdout.write(json_line(row))
+            sys.stdout.flush()
         return
     if form == "csv":
-        writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
-        writer.writeheader()
+        write = csv_writer(sys.stdout)
+        write(names)
         for row in every:
-            writer.writerow({key: _plain(value) for key, value in row.items()})
+            write([_plain(value) for value in row.values()])
+            sys.stdout.flush()
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in names:
@@ -81,6 +80,16 @@ def show(
     if not console.is_terminal or len(names) > _MOST_COLUMNS:
         console = Console(highlight=False, markup=False, width=_WIDE, soft_wrap=True)
     console.print(table)
+
+
+def _reconfigure(form: str) -> None:
+    """Any file's name can be printed, and programs get the bytes that a file would hold."""
+    if not isinstance(sys.stdout, io.TextIOWrapper):
+        return
+    if form != "table":
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
+    elif sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _plain(value: object) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from discriminator.scores import read_rows
 from gan.cli import main
 
 Run = Callable[..., Result]
@@ -74,6 +76,23 @@ def test_formats_agree(score: Run, files: Path, tmp_path: Path) -> None:
     table = score(files).stdout
     assert table.split()[:5] == COLUMNS
     assert all(row["path"] in table for row in lines)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names there are text")
+def test_odd_names_are_the_same_bytes_on_standard_output(
+    score: Run, files: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    names = [os.fsdecode(b"caf\xe9.mid"), "a\rb.mid", 'a, "b"\nc.mid']
+    for name in names:
+        (folder / name).write_bytes(min(files.glob("*.mid")).read_bytes())
+    for form in ("csv", "jsonl"):
+        out = tmp_path / f"scores.{form}"
+        told = score(folder, "--format", form).stdout_bytes
+        assert score(folder, "--out", out).exit_code == 0
+        assert told == out.read_bytes()
+        assert {Path(row.path).name for row in read_rows(out)} == set(names)
 
 
 def test_archives_and_manifests_are_scored_alike(score: Run, files: Path, tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Rows on standard output: what a program reads there is what a file would hold."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gan.tables import show
+
+NAMES = ["plain.mid", "caf\udce9.mid", "a\rb.mid", 'a, "b"\nc.mid', "ü.mid"]
+ROWS = [{"path": name, "p_jazz": number / 8} for number, name in enumerate(NAMES)]
+
+
+@pytest.fixture(params=[("utf-8", "strict"), ("utf-8", "surrogateescape"), ("latin-1", "strict")])
+def printed(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., bytes]:
+    """What `show` writes to standard output as different machines set it up."""
+
+    def run(*arguments: Any) -> bytes:
+        held = io.BytesIO()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", io.TextIOWrapper(held, *request.param))
+            show(*arguments)
+            sys.stdout.flush()
+            return held.getvalue()
+
+    return run
+
+
+def test_csv_comes_back(printed: Callable[..., bytes]) -> None:
+    text = printed(ROWS, "csv").decode("utf-8", "surrogateescape")
+    read = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [(row["path"], float(row["p_jazz"])) for row in read] == [
+        (row["path"], row["p_jazz"]) for row in ROWS
+    ]
+
+
+def test_json_is_utf_8(printed: Callable[..., bytes]) -> None:
+    text = printed(ROWS, "json").decode()
+    assert [json.loads(line) for line in text.splitlines()] == ROWS
+    assert "ü" in text
+
+
+def test_a_table_shows_any_name(printed: Callable[..., bytes]) -> None:
+    assert b"plain.mid" in printed(ROWS, "table")
+
+
+def test_no_rows_are_a_header_where_it_is_known(printed: Callable[..., bytes]) -> None:
+    assert printed([], "csv", ["path", "p_jazz"]) == b"path,p_jazz\n"
+    assert printed([], "json", ["path"]) == b""
