@@ -4,6 +4,7 @@ On a terminal the bar is drawn in place and gone when the work is done. In a log
 nothing but empty lines, so a plain line comes now and then instead.
 """
 
+import sys
 import time
 from typing import Any
 
@@ -63,6 +64,8 @@ class ProgressBar:
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self._console,
             transient=True,
+            # Else what is printed goes where the bar is, also when it was meant for a file.
+            redirect_stdout=sys.stdout.isatty(),
             disable=quiet or not drawn,
         )
         self._task = self._bar.add_task(what, total=total, completed=done)

@@ -47,6 +47,18 @@ def test_a_log_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
     assert shown(terminal=False, plain=False) == ""
 
 
+def test_the_bar_takes_nothing_from_standard_output(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As in `gan score --format csv > scores.csv`: the bar on a terminal, the rows in a file."""
+    errors = io.StringIO()
+    console = Console(file=errors, force_terminal=True, width=100)
+    with ProgressBar("counting", 10, console=console):
+        print("a row")
+    assert capsys.readouterr().out == "a row\n"
+    assert "a row" not in errors.getvalue()
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_quiet_is_nothing_at_all(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bars, "PLAIN_SECONDS", 0.0)
