@@ -4,6 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,10 +79,11 @@ def score(
     classifier = load(model, device, precision)
     if out is None:
         rows = map(score_of, classifier.score_many(pieces(paths), workers=readers(workers)))
-        # No bar where rows appear on the same screen.
-        bar = None if sys.stdout.isatty() else lambda: count(paths)
+        form = form or "table"
+        # No bar where rows appear on the same screen as they come; a table's are held back.
+        bar = None if sys.stdout.isatty() and form != "table" else lambda: count(paths)
         tally = Tally(Counter(), quiet, bar)
-        _show(tally.watch(rows), form or "table")
+        _show(rows, form, tally)
         return tally.finish()
     if form is None and out.suffix.lower() not in SUFFIXES:
         raise UserError(f"{out}: a table ends in {', '.join(SUFFIXES)}; or say --format")
@@ -134,12 +136,13 @@ class Tally:
         quiet: bool = False,
         total: Callable[[], int | None] | None = None,
     ) -> None:
-        self.counts, self._quiet, self._total = counts, quiet, total
+        self.counts, self._quiet = counts, quiet
+        self._total = cache(total) if total else None
         self._new = 0
         self._start = self._shown = time.monotonic()
 
     def watch(self, rows: "Iterator[Score]") -> "Iterator[Score]":
-        """Passes rows on and counts them."""
+        """Passes rows on and counts them; may be called again for those that follow."""
         hidden = self._quiet or self._total is None
         total = self._total() if self._total and not hidden else None
         with ProgressBar("scoring", total, self.counts.total(), hidden) as bar:
@@ -176,9 +179,16 @@ class Tally:
             )
 
 
-def _show(rows: "Iterator[Score]", form: str) -> None:
+def _show(rows: "Iterator[Score]", form: str, tally: Tally) -> None:
     if form != "table":
-        tables.show((row._asdict() for row in rows), "json" if form == "jsonl" else form)
+        every = (row._asdict() for row in tally.watch(rows))
+        tables.show(every, "json" if form == "jsonl" else form)
         return
-    while page := list(islice(rows, _PAGE)):
-        tables.show((row._asdict() for row in page), "table")
+    full = True
+    while full:
+        page: list[dict[str, object]] = []
+        try:  # every page has its bar, which is gone when the page is printed
+            page.extend(row._asdict() for row in tally.watch(islice(rows, _PAGE)))
+        finally:  # also of work that is stopped or fails
+            tables.show(page, "table")
+        full = len(page) == _PAGE

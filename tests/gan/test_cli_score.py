@@ -179,6 +179,43 @@ def test_a_killed_run_goes_on_to_the_same_rows(
         assert float(one["p_jazz"]) == pytest.approx(float(two["p_jazz"]), abs=2e-4)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no such terminals")
+def test_a_table_on_a_terminal_shows_a_bar_and_keeps_its_rows_when_stopped(
+    files: Path, tiny_discriminator: Path
+) -> None:
+    ours, theirs = os.openpty()
+    slow = ("import time, discriminator.scores as s\nplain = s.score_of\n"
+            "s.score_of = lambda verdict: (time.sleep(0.5), plain(verdict))[1]")  # fmt: skip
+    command = program("score", files, "--model", tiny_discriminator, "--device", "cpu",
+                      "--workers", 0, before=slow)  # fmt: skip
+    there = os.environ | {"TERM": "xterm", "COLUMNS": "200"}
+    text = ""
+
+    def more() -> bool:
+        nonlocal text
+        try:
+            text += os.read(ours, 65536).decode()
+        except OSError:  # closed
+            return False
+        return True
+
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=there) as process:
+        os.close(theirs)
+        while "2/5" not in text:
+            assert more(), text
+        assert ".mid" not in text, "the rows are held back"
+        process.send_signal(signal.SIGINT)
+        while more():
+            pass
+    os.close(ours)
+    assert process.returncode == 1
+    first, second, *_ = sorted(path.name for path in files.iterdir())
+    table = text.split("verdict")[1]
+    assert first in table
+    assert second in table
+    assert "stopped" in table
+
+
 def test_only_the_classifiers_own_packages_are_needed(
     files: Path, tiny_discriminator: Path
 ) -> None:
