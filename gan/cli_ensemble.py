@@ -1,6 +1,7 @@
 """`gan ensemble`: several classifiers as one. Torch is imported inside the command."""
 
 import json
+import math
 from pathlib import Path
 
 import click
@@ -42,6 +43,8 @@ def ensemble(
     from discriminator.ensemble import MUSIC_ODDS, gated, joined
     from gan.run import classifier_folder
 
+    if music_odds is not None and not math.isfinite(music_odds):
+        raise click.BadParameter(f"{music_odds} is no number of pieces", param_hint="--music-odds")
     if music_odds is not None and gate is None:
         raise UserError("--music-odds says how much a gate weighs; give --gate RUN too")
     if not force and (out / "classifier.json").exists():
@@ -58,7 +61,7 @@ def ensemble(
         try:
             facts = json.loads(calibration.read_text(encoding="utf-8"))["calibration"]
             changes |= {name: float(facts[name]) for name in ("scale", "bias", "low", "high")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(f"{calibration}: no calibration ({error!r})") from None
     try:
         settings = type(whole.settings).model_validate(whole.settings.model_dump() | changes)

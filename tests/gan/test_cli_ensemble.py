@@ -44,6 +44,11 @@ def test_a_classifier_is_not_replaced_unasked(tiny_discriminator: Path, tmp_path
         ("no json", "no calibration"),
         ('{"calibration": {"scale": 1, "bias": 0, "low": 0.6, "high": 0.4}}', "lies above high"),
         ('{"calibration": {"scale": 0, "bias": 0, "low": 0.4, "high": 0.6}}', "scale"),
+        ('{"calibration": {"scale": Infinity, "bias": 0, "low": 0.4, "high": 0.6}}', "scale: "),
+        ('{"calibration": {"scale": 1, "bias": NaN, "low": 0.4, "high": 0.6}}', "bias: "),
+        ('{"calibration": {"scale": 1, "bias": 0, "low": NaN, "high": 0.6}}', "low: "),
+        ('{"calibration": {"scale": 1, "bias": 0, "low": 0.4, "high": NaN}}', "high: "),
+        (f'{{"calibration": {{"scale": 1{"0" * 400}}}}}', "no calibration"),
     ],
 )
 def test_a_bad_calibration_is_one_line(
@@ -82,6 +87,10 @@ def test_an_ensemble_is_given_a_gate_and_keeps_its_calibration(
     assert later.settings.model.gate is not None
     assert (later.settings.low, later.settings.high, later.settings.most) == (0.2, 0.7, 3)
     assert (later.settings.scale, later.settings.bias) == (1.0, 0.0), "they are the members' now"
+    for wrong in ("nan", "inf", "0"):
+        odd = join(tmp_path / "odd", tiny_discriminator, *gate[:2], "--music-odds", wrong)
+        assert odd.exit_code == 2
+        assert "--music-odds" in odd.stderr
     odd = join(tmp_path / "odd", tiny_discriminator, "--music-odds", 5)
     assert odd.exit_code == 1
     assert "--gate" in odd.stderr
