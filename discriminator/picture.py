@@ -35,7 +35,8 @@ def picture(
     Args:
         explanation: what to draw.
         path: the file; its suffix says PNG, SVG or PDF.
-        span: first and last second drawn, of the piece's own; all of it by default.
+        span: first and last second drawn, of the piece's own and no further than it goes; all of
+            it by default.
 
     Returns:
         The path.
@@ -55,9 +56,9 @@ def picture(
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    begin, end = span or (
-        min(note.onset_s for note in shown), max(n.onset_s + n.duration_s for n in shown)
-    )  # fmt: skip
+    last = max(note.onset_s + note.duration_s for note in explanation.notes)
+    begin, end = span or (min(note.onset_s for note in shown), last)
+    end = min(end, last)
     lines = min(MOST_LINES, max(1, math.ceil((end - begin) / LINE_SECONDS)))
     length = (end - begin) / lines
     low = min(note.pitch for note in shown) - 2

@@ -25,7 +25,7 @@ def _span(
     first, _, last = text.partition("-")
     try:
         span = _seconds(first), _seconds(last)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise click.BadParameter("give it as 1:20-2:05 or 80-125") from None
     if not span[0] < span[1]:
         raise click.BadParameter("it must end after it begins")
@@ -41,7 +41,11 @@ def _seconds(text: str) -> float:
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", type=Path, help="A classifier's folder or pretrain-disc run.")
 @click.option("--out", type=Path, help="Draw it: a file ending in .png, .svg or .pdf.")
-@click.option("--span", callback=_span, help="Part of the piece to draw, as 1:20-2:05.  [all]")
+@click.option(
+    "--span",
+    callback=_span,
+    help="Part of the piece to draw, as 1:20-2:05; 1:20-inf goes to its end.  [all]",
+)
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table",
               show_default=True)  # fmt: skip
 @click.option("--method", type=click.Choice(["subsets", "gradient"]), default="subsets",

@@ -321,6 +321,10 @@ def test_a_picture_of_a_part_is_lower_and_of_nothing_refused(tmp_path, explanati
     whole = picture(explanation, tmp_path / "whole.png")
     part = picture(explanation, tmp_path / "part.png", (10.0, 20.0))
     assert height(part) < height(whole)
+    to_the_end = picture(explanation, tmp_path / "end.png", (10.0, float("inf")))
+    assert height(part) < height(to_the_end) == height(whole)
+    assert to_the_end.read_bytes() == picture(
+        explanation, tmp_path / "far.png", (10.0, 1e300)).read_bytes()  # fmt: skip
     with pytest.raises(UserError, match="no note between second 500 and 600"):
         picture(explanation, tmp_path / "none.png", (500.0, 600.0))
     with pytest.raises(UserError, match=r"ends in \.png, \.svg, \.pdf"):
@@ -349,8 +353,8 @@ def test_the_command(tmp_path, practice_music, tiny_discriminator):
     content = json.loads(done.output)
     assert content["path"] == piece
     assert content["notes"]
-    for wrong in (["--span", "soon"], ["--span", "20-10"]):
-        assert CliRunner().invoke(command, [*common, *wrong]).exit_code == 2
+    for wrong in ("soon", "20-10", "nan-10", "0-nan", "inf-inf", f"0-{'9' * 400}:00"):
+        assert CliRunner().invoke(command, [*common, "--span", wrong]).exit_code == 2
     refused = CliRunner().invoke(command, [*common, "--out", str(tmp_path / "roll.gif")])
     assert isinstance(refused.exception, UserError)
 
