@@ -223,7 +223,7 @@ def _listed(locations: Iterable[Path]) -> Iterator[Path]:
             yield location
             continue
         try:
-            with location.open(encoding="utf-8", errors="surrogateescape") as stream:
+            with location.open(encoding="utf-8-sig", errors="surrogateescape") as stream:
                 yield from (Path(name) for line in stream if (name := line.rstrip("\r\n")))
         except OSError as error:
             raise UserError(f"{location}: {error.strerror}; give a file that is there") from None

@@ -12,6 +12,7 @@ import math
 import os
 import time
 from array import array
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -232,9 +233,10 @@ def _rows_and_ends(path: Path, form: str) -> Iterator[tuple[Score, int]]:
     def lines() -> Iterator[str]:
         nonlocal end, whole
         for raw in stream:
+            marked = end == 0 and raw.startswith(BOM_UTF8)  # by Excel, say
             end += len(raw)
             whole = raw.endswith(b"\n")
-            yield raw.decode("utf-8", "surrogateescape")
+            yield raw.decode("utf-8-sig" if marked else "utf-8", "surrogateescape")
 
     with path.open("rb") as stream:
         if form == "csv":

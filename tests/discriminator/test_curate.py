@@ -157,6 +157,21 @@ def test_two_columns_will_do(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_table_that_excel_has_saved_is_read_and_gone_on_with(tmp_path: Path, form: str) -> None:
+    told = [row(name) for name in NAMES]
+    path = tmp_path / f"scores.{form}"
+    with ScoreFile(path, form, FACTS, resume=False) as file:
+        file.write(told[0])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert list(read_rows(path)) == told[:1]
+    with ScoreFile(path, form, FACTS, resume=True) as file:
+        for one in told:
+            if one.path not in file.before:
+                file.write(one)
+    assert list(read_rows(path)) == told
+
+
 def test_parquet_comes_back_and_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     path = tmp_path / "scores.parquet"

@@ -102,6 +102,13 @@ def test_lists_name_anything(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+def test_a_list_may_begin_with_a_mark(tmp_path):
+    (path,) = files(tmp_path / "music", 1)
+    table = tmp_path / "list.txt"
+    table.write_text(f"{path}\n", encoding="utf-8-sig")
+    assert [item.path for item in items([table])] == [str(path)]
+
+
 def test_where_relative_paths_start_is_part_of_the_digest(tmp_path, monkeypatch):
     digests = set()
     for name in "ab":
