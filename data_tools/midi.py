@@ -287,6 +287,9 @@ def prepare(music: Music, pitches: tuple[int, int] = PIANO_PITCHES) -> Prepared:
     )  # fmt: skip
     cleaned = clean(merged, pitches=pitches)
     if not len(cleaned):
+        keys = (merged.pitch >= pitches[0]) & (merged.pitch <= pitches[1])
+        if keys.any() and (merged.end <= merged.start)[keys].all():
+            raise MidiError(name, "no note on a piano's 88 keys has a length")
         raise MidiError(name, "no notes on a piano's 88 keys")
     if np.diff(seconds_of(score, cleaned.start)).max(initial=0) > LONGEST_SILENCE:
         raise MidiError(name, f"a gap of over {LONGEST_SILENCE // 60} minutes between notes")

@@ -193,6 +193,16 @@ def test_prepare_without_a_piano() -> None:
         midi.prepare(song((0, False, 0), count=12))
 
 
+def test_prepare_says_why_no_note_can_be_played() -> None:
+    silent = [(0, 0, 60, 80), (10, 0, 64, 80)]
+    high = [(0, 10, 120, 80), (0, 0, 110, 80)]
+    for rows, reason in (
+        (silent, "has a length"), (high, "no notes on a piano"), (silent + high, "has a length")
+    ):  # fmt: skip
+        with pytest.raises(MidiError, match=reason):
+            midi.prepare(midi.score_of(notes_from(rows), 480))
+
+
 def test_prepare_unites_the_pedals_of_two_hands() -> None:
     music = song((0, False, 72), (0, False, 40))
     for track, spans in zip(
