@@ -58,7 +58,7 @@ _CHOICE = _options(
         type=float,
         default=1.0,
         show_default=True,
-        help="Under 1: safer; 0: greedy.",
+        help="Under 1: safer, and sooner in loops; 0: greedy.",
     ),
     click.option(
         "--top-k",

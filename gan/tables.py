@@ -75,11 +75,18 @@ def show(
     for row in every:
         table.add_row(*(_plain(value) for value in row.values()))
     console = Console(highlight=False, markup=False)
+    screen = console.is_terminal
     # Paths are for copying: outside a terminal nothing is cut to its width, nor in it where there
     # are more columns than it could hold.
-    if not console.is_terminal or len(names) > _MOST_COLUMNS:
+    if not screen or len(names) > _MOST_COLUMNS:
         console = Console(highlight=False, markup=False, width=_WIDE, soft_wrap=True)
-    console.print(table)
+    if screen:
+        console.print(table)
+        return
+    with console.capture() as printed:
+        console.print(table)
+    lines = printed.get().removesuffix("\n").split("\n")
+    sys.stdout.writelines(line.rstrip() + "\n" for line in lines)
 
 
 def _reconfigure(form: str) -> None:
