@@ -232,16 +232,12 @@ class Trainer:
         moving = {"updater": self.updater.state_dict()} if saves else {}
         if saves and self.term is not None:  # of all ranks, so all come here
             moving |= {"term": self.term.state_dict(), "good": self._good}
-        if stopping and not self.ranks.main:
-            self.ranks.wait()  # torchrun ends all of a run when the first one leaves
-        if not self.ranks.main:
-            return
-        if handover:
+        if handover and self.ranks.main:
             self.composer.save(self.out / "cross_entropy", half=True)
-        if saves:
+        if saves and self.ranks.main:
             state = {"optimizer": moving, "best": self.best}
             self.run.save(step, self.composer.save, state, settings.keep, better)
-        if stopping:
+        if stopping:  # torchrun ends all of a run when the first one leaves
             self.ranks.wait()
 
     def _validated(self, log: Logbook) -> dict[str, float]:
