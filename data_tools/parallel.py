@@ -86,22 +86,21 @@ def ordered_map(
         with suppress(BrokenPipeError, ConnectionResetError):  # it died; `wait` will say so
             worker.pipe.send([item for _, item in worker.owes])
 
-    batches = _batches(items, batch)
     trouble: Exception | None = None
 
-    def following() -> list[Item] | None:
+    def untroubled() -> Iterator[Item]:
         nonlocal trouble
         try:
-            return next(batches, None)
-        except Exception as error:
+            yield from items
+        except Exception as error:  # it comes behind what was taken before it
             trouble = error
-            return None
 
+    batches = _batches(untroubled(), batch)
     count = workers or cores()
     pool = [start() for _ in range(count)]
     done: dict[int, Result] = {}
     due, taken = 0, 0  # the next number to yield, and to send
-    ready = following()
+    ready = next(batches, None)
     try:
         while True:
             for worker in pool:
@@ -109,7 +108,7 @@ def ordered_map(
                     continue
                 give(worker, enumerate(ready, taken))
                 taken += len(ready)
-                ready = following()  # read ahead while the workers are busy
+                ready = next(batches, None)  # read ahead while the workers are busy
             while due in done:
                 yield done.pop(due)
                 due += 1
@@ -154,16 +153,7 @@ def ordered_map(
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     batch: list[Item] = []
     heavy = 0
-    trouble: Exception | None = None
-    stream = iter(items)
-    while True:
-        try:
-            item = next(stream)
-        except StopIteration:
-            break
-        except Exception as error:  # what was taken before it goes first
-            trouble = error
-            break
+    for item in items:
         batch.append(item)
         parts = item if isinstance(item, tuple) else (item,)
         heavy += sum(len(part) for part in parts if isinstance(part, bytes))
@@ -172,8 +162,6 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
             batch, heavy = [], 0
     if batch:
         yield batch
-    if trouble:
-        raise trouble
 
 
 def _serve(

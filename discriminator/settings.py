@@ -13,7 +13,7 @@ VIEWS: tuple[View, ...] = ("tokens", "harmony", "rhythm", "touch")
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class _ModelSettings(_Settings):
@@ -122,18 +122,10 @@ class ClassifierSettings(_Settings):
     most: int = Field(
         0, ge=0, description="windows read of a piece at most, spread evenly; 0: all of it"
     )
-    scale: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="calibration: p = sigmoid(scale * logit + bias)"
-    )
-    bias: float = Field(
-        0.0, allow_inf_nan=False, description="calibration: p = sigmoid(scale * logit + bias)"
-    )
-    low: float = Field(
-        0.5, ge=0, le=1, allow_inf_nan=False, description="the verdict is not_jazz below this p"
-    )
-    high: float = Field(
-        0.5, ge=0, le=1, allow_inf_nan=False, description="and jazz from this p on, else unsure"
-    )
+    scale: float = Field(1.0, gt=0, description="calibration: p = sigmoid(scale * logit + bias)")
+    bias: float = Field(0.0, description="calibration: p = sigmoid(scale * logit + bias)")
+    low: float = Field(0.5, ge=0, le=1, description="the verdict is not_jazz below this p")
+    high: float = Field(0.5, ge=0, le=1, description="and jazz from this p on, else unsure")
 
     @model_validator(mode="after")
     def _ordered(self) -> "ClassifierSettings":

@@ -124,7 +124,8 @@ def pretrain_disc(
     if view:
         layers.append({"model": {"view": view}})
     layers.append(options.given(settings.PretrainSettings, flags))
-    chosen = settings.build(settings.PretrainSettings, *layers)
+    named = options.names(settings.PretrainSettings)
+    chosen = settings.build(settings.PretrainSettings, *layers, flags=named)
     pretrain(Corpus(corpus), out, chosen, resume, quiet)
     if not quiet:
         click.echo(f"classifier: {out / 'classifier'}   report: {out / 'report.md'}")
@@ -162,7 +163,8 @@ def train(
             layer.pop("generator", None)
         layers.append({"generator": sized_generator(model or "transformer", size or "small")})
     given = options.given(settings.TrainSettings, flags, choices=True)
-    chosen = settings.build(settings.TrainSettings, *layers, given)
+    named = options.names(settings.TrainSettings, choices=True)
+    chosen = settings.build(settings.TrainSettings, *layers, given, flags=named)
     if chosen.init:
         chosen = with_its_generator(chosen, model, size, given.get("generator", {}))
     if check:

@@ -58,7 +58,8 @@ def build(
     """
     from data_tools.corpus import build as build_corpus
 
-    chosen = settings.build(CorpusSettings, options.given(CorpusSettings, flags))
+    given, named = options.given(CorpusSettings, flags), options.names(CorpusSettings)
+    chosen = settings.build(CorpusSettings, given, flags=named)
     with ProgressBar("reading", quiet=quiet) as bar:
         corpus, built = build_corpus(
             sources, out, chosen, workers, bar.update, manifest, force, bounded=True

@@ -31,6 +31,11 @@ def options(kind: type[BaseModel], choices: bool = False) -> Callable[[Command],
     return decorate
 
 
+def names(kind: type[BaseModel], choices: bool = False) -> set[str]:
+    """The fields that have flags; see `options`."""
+    return {name for _, name, _ in _fields(kind, choices=choices)}
+
+
 def given(kind: type[BaseModel], values: dict[str, Any], choices: bool = False) -> dict[str, Any]:
     """The flags that were given, nested the way `kind` is."""
     result: dict[str, Any] = {}

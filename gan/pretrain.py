@@ -101,8 +101,8 @@ def pretrain(
     run.cut_metrics(state["step"] if checkpoint else -1)
 
     with (
-        Logbook(out, state["step"], quiet, settings, settings.steps) as log,
         run.stoppable() as stop,
+        Logbook(out, state["step"], quiet, settings, settings.steps) as log,
     ):
         log.say(f"{sum(p.numel() for p in model.parameters()):,} weights, {compute.describe()}")
         if state["step"] == settings.steps:

@@ -86,15 +86,18 @@ class Run:
         return checkpoint_of(self.folder, "latest", missing_ok=True)
 
     @contextmanager
-    def stoppable(self) -> Iterator[Stop]:
+    def stoppable(self, alone: bool = True) -> Iterator[Stop]:
         """Where the run can go on is said when it is stopped, by a key or by a scheduler.
+
+        Args:
+            alone: this is the run's only process.
 
         Raises:
             KeyboardInterrupt: with those words, on Ctrl-C or SIGTERM.
             SystemExit: without them, in the other processes of a run.
         """
         try:
-            with heeding(self.main) as stop:
+            with heeding(self.main, alone) as stop:
                 yield stop
         except KeyboardInterrupt:
             if not self.main:

@@ -4,6 +4,7 @@ A preset is a YAML file with some of these fields; a command-line flag overrides
 is an error. Each field's description is also its `--help`, so no torch may be imported here.
 """
 
+from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -353,8 +354,15 @@ def read_preset(name: str) -> dict[str, Any]:
     return content
 
 
-def build(kind: type[AnySettings], *layers: dict[str, Any]) -> AnySettings:
+def build(
+    kind: type[AnySettings], *layers: dict[str, Any], flags: Collection[str] = ()
+) -> AnySettings:
     """Settings from layers of values, later ones over earlier, nested mappings merged.
+
+    Args:
+        kind: of settings.
+        layers: nested like it.
+        flags: fields that are flags of the command, to name one where its value does not fit.
 
     Raises:
         UserError: an unknown field or a value out of range, by name.
@@ -375,7 +383,8 @@ def build(kind: type[AnySettings], *layers: dict[str, Any]) -> AnySettings:
             raise UserError(f"setting '{place}': no such setting{whose}") from None
         if first["type"] == "value_error":  # of several together, named in the message
             raise UserError(f"setting '{place}': {first['ctx']['error']}") from None
-        flag = f" (--{steps[-1].replace('_', '-')})" if steps and steps[-1].isidentifier() else ""
+        named = steps and steps[-1] in flags
+        flag = f" (--{steps[-1].replace('_', '-')})" if named else ""
         raise UserError(f"setting '{place}'{flag}: {first['msg']}") from None
 
 

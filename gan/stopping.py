@@ -6,22 +6,23 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 Item = TypeVar("Item")
 _WORDS = b"\nstopping when this step is done and saved; Ctrl-C once more stops at once\n"
 
 
 class Stop:
-    """What Ctrl-C or SIGTERM asked for: between steps at once, within one when it is saved.
+    """What Ctrl-C or SIGTERM asked for: among the steps when one is saved, elsewhere at once.
 
     Args:
         speaks: this process says that it heard.
+        alone: no others must stop with it.
     """
 
-    def __init__(self, speaks: bool = True) -> None:
-        self._speaks = speaks
-        self._asked = self._heeded = self._waits = False
+    def __init__(self, speaks: bool = True, alone: bool = True) -> None:
+        self._speaks, self._alone = speaks, alone
+        self._asked = self._heeded = self._waits = self._ended = False
 
     def steps(self, items: Iterable[Item]) -> Iterator[Item]:
         """Goes through the steps of a run.
@@ -37,7 +38,9 @@ class Stop:
             for item in items:
                 yield item
                 if self._heeded:
-                    raise KeyboardInterrupt
+                    self._end()
+            if self._asked and self._alone:  # since the last step asked
+                self._end()
         finally:
             self._waits = False
 
@@ -52,22 +55,28 @@ class Stop:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """What a signal does."""
-        if not self._waits or (self._asked and number == signal.SIGINT):
-            raise KeyboardInterrupt
         # A scheduler's signal comes twice, from it and from torchrun; it loses patience by itself.
-        if self._speaks and not self._asked:
-            os.write(2, _WORDS)  # Python's own streams may be in the middle of a line
-        self._asked = True
+        patient = number == signal.SIGTERM
+        if self._waits and (patient or not self._asked):
+            if self._speaks and not self._asked:
+                os.write(2, _WORDS)  # Python's own streams may be in the middle of a line
+            self._asked = True
+        elif not (patient and self._ended):
+            self._end()
+
+    def _end(self) -> NoReturn:
+        self._ended = True
+        raise KeyboardInterrupt
 
 
 @contextmanager
-def heeding(speaks: bool = True) -> Iterator[Stop]:
+def heeding(speaks: bool = True, alone: bool = True) -> Iterator[Stop]:
     """Heeds Ctrl-C and SIGTERM.
 
     Args:
-        speaks: see `Stop`.
+        speaks, alone: see `Stop`.
     """
-    stop = Stop(speaks)
+    stop = Stop(speaks, alone)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

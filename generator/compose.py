@@ -228,7 +228,8 @@ class Composer:
 
         Args:
             music: (T,).
-            until: only those that have ended by this step; all of them, if not given.
+            until: only those that have ended before this step, at which a pitch may yet be struck
+                again; all of them, if not given.
         """
         unit = self.representation.grid_seconds
         if self.representation.settings.time_base == "beat":
@@ -243,7 +244,7 @@ class Composer:
                 int(notes.velocity[index]),
             )
             for index in order
-            if until is None or notes.end[index] <= until
+            if until is None or notes.end[index] < until
         ]
 
     def _request(self, **choices: Any) -> Request:

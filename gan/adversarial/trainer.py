@@ -124,8 +124,8 @@ class Trainer:
         settings, main, began = self.settings, self.ranks.main, self.step
         book = (self.out, self.step, self.quiet, settings, settings.steps)
         with (
+            self.run.stoppable(self.ranks.world == 1) as stop,
             Logbook(*book) if main else Silence() as log,
-            self.run.stoppable() as stop,
         ):
             weights = sum(p.numel() for p in self.model.parameters())
             ranks = f", {self.ranks.world} ranks" if self.ranks.world > 1 else ""

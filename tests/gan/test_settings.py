@@ -98,8 +98,13 @@ def test_a_preset_of_the_other_training_is_told_from_a_slip(tmp_path: Path) -> N
 
 
 def test_a_value_out_of_range_names_its_flag() -> None:
+    flags = options.names(TrainSettings, choices=True)
     with pytest.raises(UserError, match=r"^setting 'generator.max_length' \(--max-length\): "):
-        build(TrainSettings, {"generator": {"max_length": 2}})
+        build(TrainSettings, {"generator": {"max_length": 2}}, flags=flags)
+    # What only a preset can choose has none.
+    with pytest.raises(UserError, match=r"^setting 'model.statistics.width': "):
+        build(PretrainSettings, {"model": {"kind": "statistics", "width": 1}},
+              flags=options.names(PretrainSettings))  # fmt: skip
     with pytest.raises(UserError, match=r"^setting 'generator': width 256 must be a multiple"):
         build(TrainSettings, {"generator": {"heads": 7}})
 

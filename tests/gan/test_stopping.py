@@ -65,6 +65,28 @@ def test_a_second_key_waits_for_nothing_and_a_scheduler_says_it_twice() -> None:
     assert stopped(before=(term, term)) == ([0, 1, 2, 3], [3])
 
 
+def test_a_signal_after_the_last_step_is_not_forgotten() -> None:
+    stop = Stop(speaks=False)
+    steps = stop.steps([7])
+    assert [next(steps), stop.now()] == [7, False]
+    stop(signal.SIGTERM, None)
+    with pytest.raises(KeyboardInterrupt):
+        next(steps)
+    stop(signal.SIGTERM, None)  # while the run says where it goes on
+    with pytest.raises(KeyboardInterrupt):
+        stop(signal.SIGINT, None)
+
+
+def test_after_steps_that_were_broken_off_it_stops_at_once() -> None:
+    stop = Stop(speaks=False)
+    steps = stop.steps(range(9))
+    next(steps)
+    stop(signal.SIGTERM, None)
+    steps.close()
+    with pytest.raises(KeyboardInterrupt):
+        stop(signal.SIGTERM, None)
+
+
 def test_all_of_several_stop_at_one_step() -> None:
     """One process that was not asked stops where another one was."""
     stop = Stop(speaks=False)
