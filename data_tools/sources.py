@@ -256,7 +256,8 @@ class Source:
         except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"{self.location}: its manifest is no UTF-8 table ({error})") from None
         if rows and "path" not in rows[0]:
-            raise UserError(f"{self.location}: its {MANIFEST} has no column 'path'")
+            what = "it" if self.kind == "manifest" else f"its {MANIFEST}"
+            raise UserError(f"{self.location}: {what} has no column 'path'")
         return rows
 
     def _facts(self, path: str, row: dict[str, str]) -> dict[str, str]:

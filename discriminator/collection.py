@@ -198,8 +198,8 @@ def _in_zip(archive: Path) -> Iterator[Place]:
             for info in opened.infolist():
                 if info.is_dir() or not _is_midi(info.filename):
                     continue
-                if repeated(info.filename):
-                    yield Place(f"{archive}:{info.filename}", info.filename, None, REPEATED)
+                if nth := repeated(info.filename):
+                    yield _again(archive, info.filename, nth)
                     continue
 
                 def member(info: zipfile.ZipInfo = info) -> bytes:
@@ -219,9 +219,11 @@ def _in_tar(archive: Path) -> Iterator[Place]:
                 name = info.name.removeprefix("./")
                 if not (info.isfile() or info.islnk()) or not _is_midi(name):
                     continue
-                again = repeated(name)
-                if again or info.islnk():
-                    yield Place(f"{archive}:{name}", name, None, REPEATED if again else LINKED)
+                if nth := repeated(name):
+                    yield _again(archive, name, nth)
+                    continue
+                if info.islnk():
+                    yield Place(f"{archive}:{name}", name, None, LINKED)
                     continue
 
                 def member(info: tarfile.TarInfo = info) -> bytes:
@@ -235,21 +237,23 @@ def _in_tar(archive: Path) -> Iterator[Place]:
         yield _damaged(archive, error)
 
 
-def _repetitions() -> Callable[[str], bool]:
-    """A function that says of names, one after the other, whether each has come before.
+def _repetitions() -> Callable[[str], int]:
+    """A function that says of names, one after the other, how often each has come before."""
+    seen: dict[int, int] = {}
 
-    Paths are all that scores are known by, so the second of a name would pass for the first.
-    """
-    seen: set[int] = set()
-
-    def repeated(name: str) -> bool:
+    def repeated(name: str) -> int:
         key = hash(os.path.normpath(name))  # names would take several times the memory
-        if key in seen:
-            return True
-        seen.add(key)
-        return False
+        before = seen.get(key, 0)
+        seen[key] = before + 1
+        return before
 
     return repeated
+
+
+def _again(archive: Path, name: str, before: int) -> Place:
+    """A member whose name has come before: scores are known by paths, so it has one of its own."""
+    name = f"{name}#{before + 1}"
+    return Place(f"{archive}:{name}", name, None, REPEATED)
 
 
 def _member(archive: Path, name: str, size: int, read: Callable[[], bytes]) -> Place:

@@ -91,9 +91,10 @@ def request_of(
         music = np.array([index for index in opening if index > EOS])
         last = float(representation.times(music)[-1]) * representation.grid_seconds
         if seconds is not None and seconds <= last:
+            rate = " (at 120 to the minute)" if representation.settings.time_base == "beat" else ""
             raise UserError(
                 f"seconds {seconds:g}: they count from the beginning of the piece, and the prompt "
-                f"alone has {last:.1f}; ask for more, or for less of the prompt"
+                f"alone has {last:.1f}{rate}; ask for more, or for less of the prompt"
             )
     elif tempo and representation.settings.time_base == "beat":
         opening = [*opening, tempo_token(representation, tempo)]

@@ -18,6 +18,8 @@ if [ -z "${GPUS:-}" ]; then
 fi
 # Idle threads that spin rob the others of a shared node.
 export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+# How long torchrun lets ranks that are told to stop finish and save their step; its own is 30.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-60}
 
 # A mistake is told here, once, and not by every rank at every restart.
 "$PYTHON" -m gan train "$@" --resume --check $((NODES * GPUS))

@@ -330,8 +330,8 @@ def table(folder: Path, runs: Path, bases: Path, out: Path, anew: bool) -> None:
     real["pieces"], real["variety"] = len(bench.real), round(guards.variety(bench.real), 4)
     real["beyond"] = round(float(bench.beyond(bench.real).mean()), 4)
     real["copied_run"] = int(max(longest_overlaps(bench.real[:COPIES], known)))
-    # An arm judged before with the same seeds is not judged again; --anew forgets all. Distances
-    # are along the axes of all arms, and so measured every time.
+    # What was judged before with the same seeds is not judged again; --anew forgets all. Distances
+    # are along the axes of all arms and so, with all of temperature 0.9, measured every time.
     before = out.with_suffix(".json")
     old = json.loads(before.read_text()) if before.is_file() and not anew else {}
     judged = {(row["arm"], *row["seeds"]): row for row in old.get("rows", [])}

@@ -43,7 +43,10 @@ def row(path: str) -> Score:
 
 
 def score(pieces: Iterable[Piece]) -> Iterator[Score]:
-    return (row(piece.path) for piece in pieces)
+    return (
+        Score(piece.path, None, "unsure", 0, piece.error) if piece.error else row(piece.path)
+        for piece in pieces
+    )
 
 
 def run(source: Path, out: Path, resume: bool = False, **choices: object) -> module.Summary:
@@ -350,6 +353,8 @@ def test_the_second_file_of_a_name_is_not_judged_by_the_first(
             for path, inner in paths:
                 packed.writestr(inner, path.read_bytes())
     assert [place.error for place in places(archive)] == ["", "", REPEATED, REPEATED]
+    # A run that is stopped and goes on asks by paths which rows are there.
+    assert len({place.path for place in places(archive)}) == 4
     for mode in ("copy", "list"):
         summary = run(archive, tmp_path / mode, mode=mode)
         assert (summary.files, summary.kept) == (4, 2)

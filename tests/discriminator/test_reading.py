@@ -303,7 +303,7 @@ def test_a_location_without_music_is_a_row_and_the_next_is_read(
     found = list(pieces([*locations, folder / "a.mid"]))
     assert [piece.path for piece in found] == [*map(str, locations), str(folder / "a.mid")]
     assert [piece.error for piece in found] == [
-        NO_MUSIC, "its manifest.csv has no column 'path'", NO_MUSIC, ""
+        NO_MUSIC, "it has no column 'path'", NO_MUSIC, ""
     ]  # fmt: skip
     assert collection.count([*locations, folder / "a.mid"]) == 4
     seen = {str(locations[0])}

@@ -45,6 +45,12 @@ TINY = [
 ]
 
 
+def below(process: int) -> list[int]:
+    """A process and all that it, or one of them, started."""
+    listed = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True)
+    return [process, *(each for child in listed.stdout.split() for each in below(int(child)))]
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Where `module`, `srun` and `scontrol` do what a cluster's would."""
@@ -101,10 +107,14 @@ def test_an_sge_job_that_is_told_loses_no_step(
     )  # fmt: skip
     try:
         log = out / "metrics.jsonl"
-        while (not log.is_file() or log.read_text().count("\n") < 4) and job.poll() is None:
+        end = time.monotonic() + 120
+        while not log.is_file() or log.read_text().count("\n") < 4:
+            assert job.poll() is None
+            assert time.monotonic() < end
             time.sleep(0.005)
-        os.killpg(job.pid, signal.SIGUSR1)
-        os.killpg(job.pid, signal.SIGUSR2)
+        for number in (signal.SIGUSR1, signal.SIGUSR2):
+            for process in below(job.pid):
+                os.kill(process, number)
         said = job.communicate(timeout=120)[1]
     finally:
         with contextlib.suppress(ProcessLookupError):

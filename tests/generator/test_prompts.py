@@ -8,11 +8,13 @@ import miditoolkit
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_tools import midi
 from data_tools.errors import UserError
 from data_tools.midi import Notes
-from data_tools.representation import EOS, Representation, RepresentationSettings
+from data_tools.representation import EOS, Representation, RepresentationSettings, TokenType
 from generator import Composer
 from generator.arrange import WHISTLE, WHISTLE_PITCH
 from generator.hints import KEY_STRENGTH, key_bias, scale
@@ -252,6 +254,29 @@ def test_streamed_notes_are_the_pieces_own(preset: str, ask: dict[str, float]) -
     if "seconds" in ask and preset != "remi":  # whose piece is over before
         longer = list(composer.stream(3, length=400))
         assert written[-1][0] < ask["seconds"] < max(note[0] for note in longer)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 7), st.integers(0, 3)), max_size=30))
+def test_what_a_stream_has_told_stays_told(notes: list[tuple[int, int, int]]) -> None:
+    """Strings are struck again while they sound: what has ended by then is told, nothing else."""
+    representation = Representation(RepresentationSettings(preset="duration"), CONDITIONS)
+    composer = Composer(build(representation), representation)
+    kinds = representation.token_types
+    pitches, lengths, shifts, loud = (
+        np.flatnonzero(kinds == kind)
+        for kind in (TokenType.PITCH, TokenType.DURATION, TokenType.TIME_SHIFT, TokenType.VELOCITY)
+    )
+    music: list[int] = []
+    told: list[tuple[float, float, int, int]] = []
+    for pitch, length, shift in notes:
+        music += [pitches[40 + pitch], loud[3], lengths[length], shifts[shift]]
+        now = int(representation.times(music)[-1])
+        more = composer._notes(np.array(music), now)
+        assert more[: len(told)] == told
+        told = more
+    if music:
+        whole = composer._notes(np.array(music))
+        assert whole[: len(told)] == told
 
 
 def test_a_stream_ends_when_its_time_is_over(composer: Composer) -> None:

@@ -59,6 +59,14 @@ def finish(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, errors
 
 
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
+    """The processes that torchrun started."""
+    listed = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    )
+    return [int(number) for number in listed.stdout.split()]
+
+
 def ended(process: subprocess.Popen[str]) -> str:
     """What it wrote to standard error; nothing of it is left behind, whatever happens."""
     try:
@@ -178,9 +186,14 @@ def test_ranks_that_are_stopped_lose_no_step(practice_corpus: Corpus, tmp_path: 
     steps = {"steps": 400, "checkpoint-every": 1000, "evaluate-every": 1000}
     process = launch(2, flags(practice_corpus, stopped, **steps))
     log = stopped / "metrics.jsonl"
-    while (not log.is_file() or len(log.read_text().splitlines()) < 4) and process.poll() is None:
+    end = time.monotonic() + 120
+    while not log.is_file() or len(log.read_text().splitlines()) < 4:
+        assert process.poll() is None
+        assert time.monotonic() < end
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGTERM)
+    # torchrun's own, which it gives sessions of their own; then itself, which tells them again.
+    for number in (*ranks_of(process), process.pid):
+        os.kill(number, signal.SIGTERM)
     assert process.communicate(timeout=120)[1].count("stopped: --resume goes on from step") == 1
     saved = int((stopped / "checkpoints" / "latest").read_text().removeprefix("step-"))
     logged = max(metrics(stopped))
@@ -201,11 +214,8 @@ def test_a_killed_rank_costs_no_more_than_a_checkpoint(
     pointer = out / "checkpoints" / "latest"
     while not pointer.is_file() and process.poll() is None:
         time.sleep(0.005)
-    ranks = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
-    ).stdout.split()
     saved = int(pointer.read_text().removeprefix("step-"))
-    os.kill(int(ranks[-1]), signal.SIGKILL)
+    os.kill(ranks_of(process)[-1], signal.SIGKILL)
     finish(process)
     logged = [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert logged[-1] == 60
