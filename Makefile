@@ -10,6 +10,7 @@ READY := .venv/.ready
 .PHONY: install demo test bench lint clean help
 
 install: $(READY)  ## make .venv with everything in it
+	@echo 'now: source .venv/bin/activate'
 
 demo: $(READY)  ## compose, train and listen on this machine, in minutes
 	@$(BIN)/python -m experiments.recipes.demo --out runs/demo

@@ -92,6 +92,10 @@ def read(music: Music) -> ScoreTick:
         # Python's own MemoryError says nothing.
         words = (str(error).splitlines() or [type(error).__name__])[0]
         words = words.removeprefix("MiniMidi: ").removesuffix(": iostream error")[:80]
+        if words.startswith("Unexpected EOF"):
+            words = "it breaks off"
+        if data.startswith(b"RIFF"):
+            words = "it is wrapped in RIFF"
         if not data.startswith((b"MThd", b"RIFF")):
             words = "it begins as no MIDI file does" if data else "it is empty"
             if data.startswith((b"PK", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"\xfd7zXZ")):

@@ -11,8 +11,9 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
@@ -77,7 +78,8 @@ def ordered_map(
         ours, theirs = context.Pipe()
         arguments = (theirs, function, initializer, initargs, seconds)
         process = context.Process(target=_serve, args=arguments, daemon=True)
-        process.start()
+        with _deaf_to_keys():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -148,6 +150,20 @@ def ordered_map(
             worker.process.terminate()
             worker.process.join()
             worker.pipe.close()
+
+
+@contextmanager
+def _deaf_to_keys() -> Iterator[None]:
+    """Ctrl-C is for the parent: a process that starts meanwhile would die in an import, loudly."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # else it starts with the process, and lifts the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which it inherits
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

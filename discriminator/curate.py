@@ -148,6 +148,8 @@ def curate(
     check_apart(source, out)
     check_any(source)
     if scores:
+        if not resume:
+            check_scored(source, scores)
         facts = facts | {"scores": file_digest(scores)}
     identity = {"format": 1, "source": str(source.absolute())} | choice.model_dump() | facts
     begun, rows = _open(out, identity, resume), 0
@@ -179,6 +181,22 @@ def preview(source: Path, choice: Choice, rows: Iterable[Score]) -> Summary:
     for place, row, fate in _fates(source, choice, Scores(rows)):
         summary.add(place.inner, row.p_jazz if row else None, fate)
     return summary
+
+
+def check_scored(source: Path, scores: Path) -> None:
+    """Refuses scores of other files than the source's before anything is written.
+
+    Raises:
+        UserError: none of its files has a row.
+    """
+    known = Scores(read_rows(scores))
+    if not any(place.path in known for place in places(source)):
+        theirs = next((row.path for row in read_rows(scores)), "none")
+        mine = next(places(source)).path
+        raise UserError(
+            f"{scores}: none of the files of {source} has a row; its paths are like '{theirs}', "
+            f"theirs like '{mine}'; run from the folder it was written in, or score them again"
+        )
 
 
 def check_apart(source: Path, out: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data_tools.errors import UserError
-from gan.cli_score import Tally, load, readers, scoring_options
+from gan.cli_score import Tally, load, readers, resumable, scoring_options
 
 if TYPE_CHECKING:
     from discriminator.curate import Choice, Summary
@@ -71,7 +71,7 @@ def curate(
         click.echo(report(summary, source, choice, facts), nl=False)
     else:
         assert out is not None
-        with sole_writer(out):
+        with sole_writer(out), resumable():
             summary = library.curate(source, out, choice, facts, score, scores, resume)
             write_text(out / "report.md", report(summary, source, choice, facts))
     place = "" if dry_run else f": {out}"

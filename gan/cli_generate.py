@@ -43,7 +43,11 @@ _WHAT = _options(
         show_default=True,
         help="Most tokens added; about four make a note.",
     ),
-    click.option("--seconds", type=float, help="End pieces after so many, if they last so long."),
+    click.option(
+        "--seconds",
+        type=float,
+        help="No note begins later (the prompt's seconds included); the last may ring on.",
+    ),
 )
 _PROMPT = _options(
     click.option("--prompt", type=Path, help="MIDI file to go on from (its last 512 tokens)."),
@@ -176,6 +180,11 @@ def generate(
             raise click.UsageError(f"--{option} is of a --prompt, and none is given")
     if greedy and given("temperature") == click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("give --greedy or --temperature, not both")
+    certain = greedy or choices["temperature"] == 0
+    if certain and not choices["opening"] and (count or best_of) > 1:
+        raise click.UsageError(
+            "without --opening the likeliest tokens make one piece; leave --count and --best-of out"
+        )
     if discriminator and best_of == 1 and not jazz_guidance:
         raise click.UsageError("--discriminator is for --best-of and --jazz-guidance")
     from gan.engine import engine

@@ -4,6 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -93,7 +94,7 @@ def score(
         "model": classifier_digest(classifier),
         "paths": [str(path.absolute()) for path in paths],
     }
-    with sole_writer(out), ScoreFile(out, kept, made_of, resume) as file:
+    with sole_writer(out), resumable(), ScoreFile(out, kept, made_of, resume) as file:
         new = pieces(paths, wanted=lambda path: path not in file.before)
         tally = Tally(Counter(file.before.counts()), quiet, lambda: count(paths))
         verdicts = classifier.score_many(new, workers=readers(workers))
@@ -101,6 +102,15 @@ def score(
             file.write(row)
         file.finish()
     tally.finish()
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Says where work that is stopped goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on from there with --resume") from None
 
 
 def load(model: Path | None, device: str, precision: str) -> "Classifier":

@@ -56,7 +56,7 @@ class Stop:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """What a signal does."""
         # A scheduler's signal comes twice, from it and from torchrun; it loses patience by itself.
-        patient = number == signal.SIGTERM
+        patient = number != signal.SIGINT
         if self._waits and (patient or not self._asked):
             if self._speaks and not self._asked:
                 os.write(2, _WORDS)  # Python's own streams may be in the middle of a line
@@ -71,7 +71,7 @@ class Stop:
 
 @contextmanager
 def heeding(speaks: bool = True, alone: bool = True) -> Iterator[Stop]:
-    """Heeds Ctrl-C and SIGTERM.
+    """Heeds Ctrl-C, SIGTERM, and the end of the terminal.
 
     Args:
         speaks, alone: see `Stop`.
@@ -81,6 +81,9 @@ def heeding(speaks: bool = True, alone: bool = True) -> Iterator[Stop]:
         yield stop
         return
     heeded = [signal.SIGTERM]
+    hung_up = getattr(signal, "SIGHUP", None)  # a terminal that is closed; `nohup` ignores it
+    if hung_up and signal.getsignal(hung_up) is signal.SIG_DFL:
+        heeded.append(hung_up)
     # A shell's background jobs ignore Ctrl-C, and so should what they run.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         heeded.append(signal.SIGINT)

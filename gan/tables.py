@@ -1,21 +1,21 @@
 """Rows on the screen: a table for people, CSV and JSON for programs."""
 
 import io
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
+from rich.cells import cell_len
 
 from data_tools.errors import UserError
 from data_tools.files import MIDI_SUFFIXES
 from data_tools.rows import csv_writer, json_line
 
-_MOST_COLUMNS = 12
-_WIDE = 10_000  # characters; a table takes what it needs of them
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 FORMATS = click.Choice(["table", "csv", "json"])
 
@@ -67,26 +67,38 @@ def show(
             write([_plain(value) for value in row.values()])
             sys.stdout.flush()
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in names:
-        value = first[name]
-        right = isinstance(value, int | float) and not isinstance(value, bool)
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in every:
-        table.add_row(*(_plain(value) for value in row.values()))
-    console = Console(highlight=False, markup=False)
-    screen = console.is_terminal
-    # Paths are for copying: outside a terminal nothing is cut to its width, nor in it where there
-    # are more columns than it could hold.
-    if not screen or len(names) > _MOST_COLUMNS:
-        console = Console(highlight=False, markup=False, width=_WIDE, soft_wrap=True)
-    if screen:
-        console.print(table)
-        return
-    with console.capture() as printed:
-        console.print(table)
-    lines = printed.get().removesuffix("\n").split("\n")
-    sys.stdout.writelines(line.rstrip() + "\n" for line in lines)
+    right = [isinstance(first[n], int | float) and not isinstance(first[n], bool) for n in names]
+    _print([[_shown(value) for value in row.values()] for row in every], names, right)
+
+
+def _print(rows: Sequence[Sequence[str]], names: Sequence[str], right: Sequence[bool]) -> None:
+    """A table; on a terminal too narrow for it the first column, of paths, has its own lines.
+
+    Paths are for copying: nothing is cut or folded.
+
+    Args:
+        rows: of as many cells as there are names.
+        names: of the columns.
+        right: whether a column is set to the right.
+    """
+    screen = sys.stdout.isatty()
+    sizes = [max(map(cell_len, column)) for column in zip(names, *rows, strict=True)]
+    apart = screen and sum(sizes) + 2 * (len(names) - 1) > shutil.get_terminal_size().columns
+    kept = list(range(len(names)))
+    if apart:  # and what is empty throughout takes no room
+        kept = [k for k in kept[1:] if any(row[k] for row in rows)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = []
+        for k in kept:
+            room = " " * (sizes[k] - cell_len(cells[k]))
+            padded.append(room + cells[k] if right[k] else cells[k] + room)
+        text = "  ".join(padded).rstrip()
+        return f"{cells[0]}\n  {text}".rstrip() if apart else text
+
+    head = line(names)
+    sys.stdout.write((click.style(head, bold=True) if screen else head) + "\n")
+    sys.stdout.writelines(line(row) + "\n" for row in rows)
 
 
 def _reconfigure(form: str) -> None:
@@ -97,6 +109,11 @@ def _reconfigure(form: str) -> None:
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape", newline="\n")
     elif sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _shown(value: object) -> str:
+    """A cell of a table: what would move the cursor, or break the line, is spelled out."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", _plain(value))
 
 
 def _plain(value: object) -> str:

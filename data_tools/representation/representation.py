@@ -27,6 +27,7 @@ from data_tools.representation.transitions import follows
 from data_tools.representation.vocabulary import BOS, EOS, NOTE_OFFS, PAD, TokenType, Vocabulary
 from data_tools.settings import RepresentationSettings
 
+MOST_NAMED = 8  # conditions, in an error
 _WRITERS: dict[str, ModuleType] = {
     "duration": durations,
     "performance": note_offs,
@@ -149,8 +150,14 @@ class Representation:
             UserError: there is no such condition.
         """
         if name not in self.conditions:
-            known = ", ".join(self.conditions[:8]) or "none"
-            raise UserError(f"unknown condition '{name}'; this vocabulary has: {known}")
+            kind, _, value = name.partition(":")
+            known = [one.removeprefix(f"{kind}:") for one in self.conditions
+                     if one.startswith(f"{kind}:")]  # fmt: skip
+            more = ", ..." if len(known) > MOST_NAMED else ""
+            raise UserError(
+                f"unknown {kind} '{value}'; the model knows "
+                + (", ".join(known[:MOST_NAMED]) + more if known else f"no {kind}")
+            )
         return self.music_size + self.conditions.index(name)
 
     def tokens(self, ids: Sequence[int] | np.ndarray) -> list[str]:

@@ -37,6 +37,7 @@ MEASURES = {
     "copied": Measure("lower", "Share that copies more from training than 95% of real pieces.", 2),
 }
 
+HALF = 0.5  # of real jazz: a judge that calls less of it jazz has nothing to say
 ENOUGH = 25  # pieces of each side, under which a rate is only known to within 0.2 and more
 
 INTERVALS = (
@@ -68,6 +69,15 @@ def verdict(systems: Sequence[Measured], real: Measured) -> str:
         )
         return "\n".join(sentences)
     sentences += [_beside_real(system, real) for system in systems]
+    if deaf := [
+        f"{real.figures[RATE + judge].value:.0%} by {words}"
+        for judge, words in _asked(real).items()
+        if real.figures[RATE + judge].value < HALF
+    ]:
+        sentences.append(
+            f"But of real jazz itself only {_listed(deaf)}: pieces like these tell the judges too "
+            "little. Go by the distances, or give a larger --length."
+        )
     fewest = min(len(p) for each in (*systems, real) for p in each.p_jazz.values())
     if fewest < ENOUGH:
         sentences.append(
@@ -145,9 +155,9 @@ def _beside(system: Measured, first: Measured) -> str:
         if judges
     ] or ["shows no difference to these judges"]
     further = [
-        f"{name} {told(point(system.figures[name].value), digits)} against "
+        f"{MEASURES[name].label or name} {told(point(system.figures[name].value), digits)} against "
         f"{told(point(first.figures[name].value), digits)}"
-        for name, digits in (("variety", 3), (BITS, 2))
+        for name, digits in (("frechet", 0), ("variety", 3), (BITS, 2))
         if is_apart(system.beside.get(name))
     ]
     return f"Beside {first.name}, {system.name} {', '.join(said + further)}."

@@ -1,6 +1,7 @@
 """The ordered map: order, bounded look-ahead, and a crash costs one item."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -118,6 +119,17 @@ def test_what_the_items_raise_comes_behind_the_results_before(workers: int, batc
         assert next(results) == ("crashed" if item == FATAL else "done", item)
     with pytest.raises(LookupError, match="the list ends here"):
         next(results)
+
+
+def deaf(_: int) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows has no masks")
+def test_keys_are_for_the_parent() -> None:
+    """From the start: a process that is importing would die of Ctrl-C, and print where."""
+    assert list(ordered_map(deaf, range(8), crashed, 2, batch=1)) == [True] * 8
+    assert not deaf(0)
 
 
 def test_heavy_items_travel_alone() -> None:

@@ -311,6 +311,16 @@ def test_earlier_scores_need_no_scoring(source: Path, tmp_path: Path) -> None:
         curate(source, out, Choice(), {}, scores=tmp_path / "scores.jsonl", resume=True)
 
 
+def test_scores_of_other_paths_are_told_before_anything_is_written(
+    source: Path, tmp_path: Path
+) -> None:
+    with (tmp_path / "scores.csv").open("w", newline="") as stream:
+        row_writer(stream, "csv")(row("elsewhere/a.mid"))
+    with pytest.raises(UserError, match=r"like 'elsewhere/a.mid', theirs like '.*bad\.mid'"):
+        curate(source, tmp_path / "out", Choice(), {}, scores=tmp_path / "scores.csv")
+    assert not (tmp_path / "out").exists(), "so that the next try need not go on with it"
+
+
 def test_whatever_is_kept_is_in_the_manifest(source: Path, tmp_path: Path) -> None:
     """A corpus built of the results reads what their manifest names, and nothing else."""
     (source / "manifest.csv").write_text("path,artist\n./jazz//a.mid,Monk\nother/c.mid,Bach\n")

@@ -342,7 +342,7 @@ def test_generate_writes_readable_files_of_its_seeds(tmp_path: Path, generator: 
     first = (tmp_path / "a" / names[0]).read_bytes()
     assert first == (tmp_path / "b" / names[0]).read_bytes()
     assert first not in [path.read_bytes() for path in (tmp_path / "c").iterdir()]
-    assert "artist:Sun Ra" in refused(run(*write, tmp_path / "d", "--artist", "Sun Ra"))
+    assert "artist 'Sun Ra'" in refused(run(*write, tmp_path / "d", "--artist", "Sun Ra"))
 
 
 def test_generate_stopped_says_how_to_write_the_rest(

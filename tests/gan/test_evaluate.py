@@ -312,10 +312,16 @@ def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
     )
     assert "More often is no gain" not in told
     assert (
-        "Beside one, other is called jazz more often by harmony, bits a note 11.00 against 9.00."
+        "Beside one, other is called jazz more often by harmony, Fréchet distance 50 against 90, "
+        "bits a note 11.00 against 9.00." in lines
+    )
+    assert (
+        "Beside one, third shows no difference to these judges, Fréchet distance 55 against 90."
         in lines
     )
-    assert "Beside one, third shows no difference to these judges." in lines
+    assert "of real jazz itself" not in told
+    short = narration.verdict([one], made("real jazz", 0.15, 0.9, 0, 30))
+    assert "But of real jazz itself only 15% by harmony: pieces like these" in short
     above = narration.verdict([made("high", 1.0, 0.9, 9, 40)], real)
     assert "high is called jazz about as often as real jazz by roll, more often by harmony" in above
     assert "More often is no gain" in above

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from click import unstyle
 
 from gan.tables import show
 
@@ -53,3 +54,35 @@ def test_a_table_shows_any_name(printed: Callable[..., bytes]) -> None:
 def test_no_rows_are_a_header_where_it_is_known(printed: Callable[..., bytes]) -> None:
     assert printed([], "csv", ["path", "p_jazz"]) == b"path,p_jazz\n"
     assert printed([], "json", ["path"]) == b""
+
+
+def test_a_name_cannot_move_the_cursor(printed: Callable[..., bytes]) -> None:
+    rows = [{"path": "a\x1b[31m\nb\x9bc.mid", "notes": 3}]
+    lines = printed(rows, "table").decode("latin-1").splitlines()
+    assert [line.split() for line in lines] == [
+        ["path", "notes"],
+        [r"a\x1b[31m\x0ab\x9bc.mid", "3"],
+    ]
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("width", [200, 40])
+def test_a_narrow_terminal_breaks_no_path(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    path = "music/" + "x" * 40 + ".mid"
+    rows = [{"path": path, "notes": 12, "drums": False, "reason": ""},
+            {"path": "b.mid", "notes": 1234, "drums": True, "reason": ""}]  # fmt: skip
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys, "stdout", Screen())
+    show(rows, "table")
+    lines = [unstyle(line) for line in sys.stdout.getvalue().splitlines()]  # type: ignore[attr-defined]
+    if width == 200:
+        assert lines[1].split() == [path, "12", "no"]
+        assert len(lines) == 3
+        return
+    assert lines == ["path", "  notes  drums", path, "     12  no", "b.mid", "   1234  yes"]
