@@ -479,3 +479,18 @@ def test_build_says_which_label_no_piece_has(practice_music: Path, tmp_path: Pat
         assert result.exit_code == 0, result.stderr
         assert f"note: no piece is {missing}" in result.stdout
         assert "--manifest" in result.stdout
+
+
+def test_a_key_during_the_imports_is_answered_quietly() -> None:
+    code = """
+import sys
+class Pressed:
+    def find_spec(name, *_):
+        if name == "gan.cli":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Pressed)
+from gan.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "stopped\n")
