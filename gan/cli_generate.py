@@ -146,7 +146,7 @@ _TASTE = _options(
     help="Pieces written side by side.",
 )
 @click.option(
-    "--stream", is_flag=True, help="One piece, its notes as lines of JSON once they are certain."
+    "--stream", is_flag=True, help="One piece, its notes as lines of JSON, each when it has ended."
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors (and --stream's notes).")
