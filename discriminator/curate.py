@@ -147,9 +147,10 @@ def curate(
     """
     check_apart(source, out)
     check_any(source)
+    known = None
     if scores:
         if not resume:
-            check_scored(source, scores)
+            known = scored(source, scores)
         facts = facts | {"scores": file_digest(scores)}
     identity = {"format": 1, "source": str(source.absolute())} | choice.model_dump() | facts
     begun, rows = _open(out, identity, resume), 0
@@ -162,7 +163,8 @@ def curate(
                     rows += 1
             scores = out / "scores.csv"
         assert scores is not None
-        known = Scores(read_rows(scores))
+        if known is None:
+            known = Scores(read_rows(scores))
     except UserError:
         if begun and not rows:
             _take_back(out)
@@ -183,8 +185,8 @@ def preview(source: Path, choice: Choice, rows: Iterable[Score]) -> Summary:
     return summary
 
 
-def check_scored(source: Path, scores: Path) -> None:
-    """Refuses scores of other files than the source's before anything is written.
+def scored(source: Path, scores: Path) -> Scores:
+    """Scores from a file, if they are of the source's files.
 
     Raises:
         UserError: none of its files has a row.
@@ -197,6 +199,7 @@ def check_scored(source: Path, scores: Path) -> None:
             f"{scores}: none of the files of {source} has a row; its paths are like '{theirs}', "
             f"theirs like '{mine}'; run from the folder it was written in, or score them again"
         )
+    return known
 
 
 def check_apart(source: Path, out: Path) -> None:

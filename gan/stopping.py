@@ -10,6 +10,7 @@ from typing import NoReturn, TypeVar
 
 Item = TypeVar("Item")
 _WORDS = b"\nstopping when this step is done and saved; Ctrl-C once more stops at once\n"
+_HUNG_UP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has no such signal
 
 
 class Stop:
@@ -23,6 +24,7 @@ class Stop:
     def __init__(self, speaks: bool = True, alone: bool = True) -> None:
         self._speaks, self._alone = speaks, alone
         self._asked = self._heeded = self._waits = self._ended = False
+        self._screens = [number for number in (1, 2) if os.isatty(number)]
 
     def steps(self, items: Iterable[Item]) -> Iterator[Item]:
         """Goes through the steps of a run.
@@ -55,6 +57,8 @@ class Stop:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """What a signal does."""
+        if number == _HUNG_UP:
+            self._leave()
         # A scheduler's signal comes twice, from it and from torchrun; it loses patience by itself.
         patient = number != signal.SIGINT
         if self._waits and (patient or not self._asked):
@@ -63,6 +67,13 @@ class Stop:
             self._asked = True
         elif not (patient and self._ended):
             self._end()
+
+    def _leave(self) -> None:
+        """Has what is still said go nowhere: to write to a terminal that is gone is an error."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in self._screens:
+            os.dup2(nowhere, number)
+        os.close(nowhere)
 
     def _end(self) -> NoReturn:
         self._ended = True
@@ -81,9 +92,9 @@ def heeding(speaks: bool = True, alone: bool = True) -> Iterator[Stop]:
         yield stop
         return
     heeded = [signal.SIGTERM]
-    hung_up = getattr(signal, "SIGHUP", None)  # a terminal that is closed; `nohup` ignores it
-    if hung_up and signal.getsignal(hung_up) is signal.SIG_DFL:
-        heeded.append(hung_up)
+    # `nohup` ignores it, and so should what it runs.
+    if _HUNG_UP and signal.getsignal(_HUNG_UP) is signal.SIG_DFL:
+        heeded.append(_HUNG_UP)
     # A shell's background jobs ignore Ctrl-C, and so should what they run.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         heeded.append(signal.SIGINT)

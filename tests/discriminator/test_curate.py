@@ -175,16 +175,21 @@ def test_a_table_that_excel_has_saved_is_read_and_gone_on_with(tmp_path: Path, f
     assert list(read_rows(path)) == told
 
 
+def go_on(path: Path, rows: Iterable[Score]) -> None:
+    """Writes the rows that a file of scores does not have yet."""
+    with ScoreFile(path, "parquet", FACTS, resume=True) as file:
+        for one in rows:
+            if one.path not in file.before:
+                file.write(one)
+        file.finish()
+
+
 def test_parquet_comes_back_and_goes_on(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     path = tmp_path / "scores.parquet"
     told = [row(name) for name in NAMES]
     for known in (told[:2], told):
-        with ScoreFile(path, "parquet", FACTS, resume=True) as file:
-            for one in known:
-                if one.path not in file.before:
-                    file.write(one)
-            file.finish()
+        go_on(path, known)
         assert list(read_rows(path)) == known
     assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, f"{path.name}.run.json"]
 
@@ -198,11 +203,7 @@ def test_parquet_holds_any_name_and_every_row(
     names = ["caf\udce9.mid", r"caf\xe9.mid", "caf\udce9/bad.mid", "a\rb", "ü.mid", "x", "y"]
     told = [Score(name, None, "unsure", 0, f"not readable ({name})") for name in names]
     for _ in range(2):
-        with ScoreFile(path, "parquet", FACTS, resume=True) as file:
-            for one in told:
-                if one.path not in file.before:
-                    file.write(one)
-            file.finish()
+        go_on(path, told)
         assert list(read_rows(path)) == told
 
 
