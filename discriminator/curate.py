@@ -25,7 +25,7 @@ from data_tools import midi
 from data_tools.errors import MidiError, UserError
 from data_tools.files import file_digest, write_json
 from data_tools.rows import csv_writer
-from data_tools.sources import MANIFEST, REPEATED, Source
+from data_tools.sources import MANIFEST, Source
 from discriminator.collection import Place, check_any, leaves, pieces, places
 from discriminator.reading import Piece
 from discriminator.scores import Score, ScoreFile, Scores, read_rows
@@ -259,8 +259,6 @@ def _fates(
             return midi.read(place.data()).note_num()
 
         row = scores.get(place.path)
-        if place.error == REPEATED:  # the row is that of the file before it
-            row = Score(place.path, None, "unsure", 0, place.error)
         yield place, row, decide(row, choice, notes)
 
 
