@@ -10,7 +10,6 @@ from typing import NoReturn, TypeVar
 
 Item = TypeVar("Item")
 _WORDS = b"\nstopping when this step is done and saved; Ctrl-C once more stops at once\n"
-_HUNG_UP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has no such signal
 
 
 class Stop:
@@ -24,7 +23,6 @@ class Stop:
     def __init__(self, speaks: bool = True, alone: bool = True) -> None:
         self._speaks, self._alone = speaks, alone
         self._asked = self._heeded = self._waits = self._ended = False
-        self._screens = [number for number in (1, 2) if os.isatty(number)]
 
     def steps(self, items: Iterable[Item]) -> Iterator[Item]:
         """Goes through the steps of a run.
@@ -57,23 +55,14 @@ class Stop:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """What a signal does."""
-        if number == _HUNG_UP:
-            self._leave()
         # A scheduler's signal comes twice, from it and from torchrun; it loses patience by itself.
-        patient = number != signal.SIGINT
+        patient = number == signal.SIGTERM
         if self._waits and (patient or not self._asked):
             if self._speaks and not self._asked:
                 os.write(2, _WORDS)  # Python's own streams may be in the middle of a line
             self._asked = True
         elif not (patient and self._ended):
             self._end()
-
-    def _leave(self) -> None:
-        """Has what is still said go nowhere: to write to a terminal that is gone is an error."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for number in self._screens:
-            os.dup2(nowhere, number)
-        os.close(nowhere)
 
     def _end(self) -> NoReturn:
         self._ended = True
@@ -82,7 +71,7 @@ class Stop:
 
 @contextmanager
 def heeding(speaks: bool = True, alone: bool = True) -> Iterator[Stop]:
-    """Heeds Ctrl-C, SIGTERM, and the end of the terminal.
+    """Heeds Ctrl-C and SIGTERM.
 
     Args:
         speaks, alone: see `Stop`.
@@ -92,9 +81,6 @@ def heeding(speaks: bool = True, alone: bool = True) -> Iterator[Stop]:
         yield stop
         return
     heeded = [signal.SIGTERM]
-    # `nohup` ignores it, and so should what it runs.
-    if _HUNG_UP and signal.getsignal(_HUNG_UP) is signal.SIG_DFL:
-        heeded.append(_HUNG_UP)
     # A shell's background jobs ignore Ctrl-C, and so should what they run.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         heeded.append(signal.SIGINT)

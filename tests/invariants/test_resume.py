@@ -1,13 +1,10 @@
 """Killed and resumed equals never killed, bit for bit."""
 
-import fcntl
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -268,34 +265,6 @@ def test_everything_adversarial_stopped_and_resumed_is_the_same(
     for name in ("checkpoints/step-000007", "generator"):
         files = (run.out / name / "model.safetensors" for run in (straight, resumed))
         assert len({file.read_bytes() for file in files}) == 1
-
-
-def test_a_closed_terminal_loses_no_step(
-    practice_corpus: Corpus, tiny_discriminator: Path, tmp_path: Path
-) -> None:
-    out, (ours, theirs) = tmp_path / "run", os.openpty()
-    words = flags(practice_corpus, tiny_discriminator, out)[:-1]  # it has much to say
-    words += ["--steps", "9000", "--checkpoint-every", "9000", "--evaluate-every", "9000"]
-
-    def take_the_terminal() -> None:
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gan", *words], cwd=ROOT, stdin=theirs, stdout=theirs,
-        stderr=theirs, start_new_session=True, preexec_fn=take_the_terminal,
-    )  # fmt: skip
-    os.close(theirs)
-    end, said = time.monotonic() + 120, b""
-    while b"step     10" not in said:
-        assert time.monotonic() < end
-        assert process.poll() is None, said
-        if select.select([ours], [], [], 0.1)[0]:
-            said += os.read(ours, 65536)
-    os.close(ours)
-    assert process.wait(timeout=60) == 1
-    latest = checkpoint_of(out)
-    assert latest is not None
-    assert 10 <= metrics(out)[-1]["step"] <= int(latest.name.removeprefix("step-")) < 9000
 
 
 @pytest.mark.parametrize("workers", [0, 2])
