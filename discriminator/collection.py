@@ -24,6 +24,7 @@ from discriminator.reading import LARGEST, Piece, too_large
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _ARCHIVES = (".zip", *_TARS)
 NO_MUSIC = "no .mid file in it"
+NOWHERE = "a link to a file that is not there"
 _INSIDE = "an archive inside a folder; give it by its own name"
 # RuntimeError: a .zip with a password; NotImplementedError, its kind: an unknown compression.
 _DAMAGE = (
@@ -177,6 +178,9 @@ def _in_folder(top: Path) -> Iterator[Place]:
                 try:
                     if entry.is_file():
                         yield Place(entry.path, path, Path(entry.path))
+                    elif entry.is_symlink() and not os.path.exists(entry.path):
+                        # As git-annex leaves music that was not fetched: a loss to be seen.
+                        yield Place(entry.path, path, None, NOWHERE)
                 except OSError as error:  # a link in a circle, or into a closed folder
                     yield Place(entry.path, path, None, error.strerror or str(error))
             elif entry.name.lower().endswith(_ARCHIVES):

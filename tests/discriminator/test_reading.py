@@ -24,7 +24,7 @@ from data_tools.errors import UserError
 from data_tools.parallel import ordered_map
 from data_tools.representation import Representation
 from discriminator import collection, reading
-from discriminator.collection import NO_MUSIC, leaves, pieces, places
+from discriminator.collection import NO_MUSIC, NOWHERE, leaves, pieces, places
 from discriminator.reading import Piece, read_many, read_piece
 
 
@@ -282,7 +282,7 @@ def test_a_member_too_large_is_not_read(tmp_path: Path) -> None:
 
 def test_what_is_no_file_is_passed_over(folder: Path) -> None:
     (folder / "loop").symlink_to(folder, target_is_directory=True)
-    (folder / "gone.mid").symlink_to(folder / "nowhere")
+    (folder / "link.mid").symlink_to(folder / "loop", target_is_directory=True)
     os.mkfifo(folder / "pipe.mid")
     assert inner(folder) == NAMES
 
@@ -346,6 +346,14 @@ def test_a_link_in_a_circle_is_a_row_with_its_reason(folder: Path) -> None:
     (found,) = (place for place in places(folder) if place.inner == "circle.mid")
     assert "symbolic links" in found.error
     assert len(list(places(folder))) > 1, "the rest goes on"
+
+
+def test_a_link_to_nothing_is_a_row_with_its_reason(folder: Path) -> None:
+    """So are files of a data set that were not fetched: none may be missed unnoticed."""
+    (folder / "gone.mid").symlink_to(folder / "nowhere")
+    (found,) = (place for place in places(folder) if place.inner == "gone.mid")
+    assert found.error == NOWHERE
+    assert inner(folder) == [*NAMES[:2], "gone.mid", *NAMES[2:]]
 
 
 @given(st.integers(0, 5000), st.integers(1, 900), st.integers(0, 9))
