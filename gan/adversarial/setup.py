@@ -24,7 +24,7 @@ def first_generator(
     """A fresh generator for the corpus, or the one that `settings.init` names.
 
     Raises:
-        UserError: that one writes other tokens.
+        UserError: that one writes other tokens, or no artist has pieces enough for a token.
     """
     if settings.init:
         composer = Composer.load(generator_of(settings.init), device)
@@ -42,6 +42,11 @@ def first_generator(
     conditions = conditions_of(
         corpus, settings.condition, settings.artist_pieces, settings.exclude_sources
     )
+    if settings.condition == "artist" and not any(n.startswith("artist:") for n in conditions):
+        raise UserError(
+            f"--condition artist: no artist of {corpus.folder} has {settings.artist_pieces} pieces "
+            "in its training split; lower --artist-pieces, or take --condition label"
+        )
     representation = Representation(corpus.representation.settings, conditions)
     if settings.byte_pairs:
         numbers = corpus.select("train", exclude_sources=settings.exclude_sources)

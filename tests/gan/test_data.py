@@ -1,6 +1,7 @@
 """Batches: whole epochs, honest targets, even labels, and each a function of (seed, step)."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from data_tools.corrupt import Corruptor
 from data_tools.errors import UserError
 from data_tools.representation import BOS, EOS, PAD, Representation, TokenType
 from data_tools.settings import NEUTRAL, AugmentSettings, NeutraliseSettings
+from gan.adversarial.setup import first_generator
 from gan.data import (
     DiscriminatorWindows,
     GeneratorWindows,
@@ -23,6 +25,7 @@ from gan.data import (
     shifts_of,
     validation_windows,
 )
+from gan.settings import TrainSettings
 
 LENGTH = 64
 STILL = AugmentSettings(transpose=0, stretch=0, jitter=0, loudness=0)
@@ -73,6 +76,16 @@ def test_an_artist_needs_enough_pieces(
     assert conditions_of(practice_corpus, "artist", 3) == (*labels, "artist:Bill Evans")
     assert conditions_of(practice_corpus, "artist", 4) == labels
     assert conditions_of(practice_corpus, "label", 1) == labels
+
+
+def test_a_generator_of_artists_needs_one(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings]
+) -> None:
+    """Hours later `gan generate --artist` would be the first to say so."""
+    with pytest.raises(UserError, match=r"no artist .* has 7 pieces .* --artist-pieces"):
+        first_generator(
+            practice_corpus, tiny_settings(condition="artist", artist_pieces=7), torch.device("cpu")
+        )
 
 
 def test_every_chunk_once_an_epoch(
