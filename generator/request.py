@@ -86,6 +86,8 @@ def request_of(
     given = None
     opening = [representation.bos]
     if prompt is not None:
+        if tempo and representation.settings.time_base == "beat":
+            raise UserError("tempo: on the beat a prompt goes on in its own; leave one of them out")
         given = read_prompt(representation, prompt, prompt_length, prompt_bars, prompt_seconds)
         opening = given.ids
         music = np.array([index for index in opening if index > EOS])

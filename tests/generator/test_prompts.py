@@ -216,6 +216,13 @@ def test_a_tempo_opens_a_piece_on_the_beat() -> None:
     assert piece.midi.tempo_changes[0].tempo == pytest.approx(140, rel=0.05)
 
 
+def test_a_tempo_and_a_prompt_on_the_beat_contradict_each_other(mini: Path) -> None:
+    representation = Representation(RepresentationSettings(time_base="beat"), CONDITIONS)
+    composer = Composer(build(representation), representation)
+    with pytest.raises(UserError, match="its own"):
+        composer.compose(1, length=60, tempo=140, prompt=next(mini.rglob("*.mid")))
+
+
 def test_pieces_end_after_the_seconds_asked_for(composer: Composer) -> None:
     for piece in composer.compose(4, length=400, seconds=3.0):
         onsets = [note[2] for note in seconds(piece.midi)]
