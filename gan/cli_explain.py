@@ -58,6 +58,10 @@ def explain(
     form: str, method: str, variants: int | None, device: str,
 ) -> None:  # fmt: skip
     """Why a piece is called jazz or not: p(jazz) over time, and what each note adds to it."""
+    if span and not out:
+        raise click.UsageError("--span is the part to draw; give a picture's name as --out")
+    if variants and method == "gradient":
+        raise click.UsageError("--variants are of --method subsets; gradient has none")
     from discriminator import attribution
     from discriminator.classifier import Classifier
     from discriminator.picture import SUFFIXES, picture

@@ -85,6 +85,17 @@ def test_every_command_has_its_help_tested() -> None:
     assert names == set(COMMANDS) - {()}
 
 
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (("--span", "0:05-0:10"), "--span is the part to draw"),
+        (("--method", "gradient", "--variants", 100), "--variants are of --method subsets"),
+    ],
+)
+def test_what_explains_nothing_is_refused(flags: tuple[object, ...], why: str, files: Path) -> None:
+    assert why in refused(run("explain", next(files.glob("*.mid")), *flags), code=2)
+
+
 def test_help_needs_no_torch() -> None:
     program = (
         "import sys; from gan.cli import main\n"
