@@ -87,6 +87,14 @@ def _run(
     count: int, length: int, seed: int, temperature: float, top_p: float, frontier: bool,
     shown: int, out: Path, device: str, quiet: bool,
 ) -> None:  # fmt: skip
+    if judges and no_judges:
+        raise click.UsageError("give --judges or --no-judges, not both")
+    if not (real / "corpus.json").is_file():
+        said = click.get_current_context().get_parameter_source("split")
+        if said == click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError("--split is of a corpus, and --real is none")
+        if exclude_sources and not train:
+            raise click.UsageError("--exclude-sources is of a corpus, and none is given")
     import numpy as np
 
     from data_tools import midi

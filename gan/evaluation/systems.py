@@ -14,6 +14,7 @@ import numpy as np
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
+from data_tools.files import MIDI_SUFFIXES
 from data_tools.representation import EOS, Representation
 from data_tools.sources import Source as MusicSource
 from discriminator.reading import read_piece
@@ -22,7 +23,6 @@ from gan.run import generator_folder
 from generator.compose import Composer
 from generator.folder import SHIPPED
 
-SUFFIXES = (".mid", ".midi")
 FEWEST = 32  # tokens of a file that is used
 
 
@@ -193,7 +193,7 @@ def _is_generator(place: Path) -> bool:
 def _files(place: Path) -> list[Path]:
     if not place.is_dir():
         return []
-    return sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in place.rglob("*") if path.name.lower().endswith(MIDI_SUFFIXES))
 
 
 def _labelled_other(place: Path) -> set[Path]:

@@ -260,6 +260,29 @@ def test_real_files_left_out_are_named_and_one_is_too_few(
     assert "without 1 labelled not_jazz" in result.output
 
 
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (("--judges", ".", "--no-judges"), "not both"),
+        (("--split", "validation"), "--split is of a corpus"),
+        (("--exclude-sources", "pijama"), "--exclude-sources is of a corpus"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(
+    flags: tuple[str, ...], why: str, practice_music: Path, tmp_path: Path
+) -> None:
+    result = gan("evaluate", "ce", "--real", practice_music, "--out", tmp_path / "out", *flags)
+    assert result.exit_code == 2
+    assert why in result.output
+
+
+def test_karaoke_files_are_a_system_too(practice_music: Path, tmp_path: Path) -> None:
+    """As they are everywhere else."""
+    (tmp_path / "one.kar").write_bytes(next(practice_music.rglob("*.mid")).read_bytes())
+    source = opened("kar", str(tmp_path), Representation(), "cpu")
+    assert len(written(source, Representation(), 1, 64, 0).pieces) == 1
+
+
 def test_no_shipped_judges_go_without(
     practice_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
