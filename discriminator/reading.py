@@ -97,7 +97,9 @@ def _encoded(piece: Piece, representation: Representation) -> np.ndarray:
     score = midi.read(piece.music)
     if (notes := score.note_num()) > MOST_NOTES:
         raise MidiError(piece.path, f"too long: {notes:,} notes, at most {MOST_NOTES:,} are read")
-    return representation.encode(representation.prepare(score).score)
+    # Channels are in a file's bytes alone: of its score `raw` would make up others.
+    music = piece.music if representation.settings.preset == "raw" else score
+    return representation.encode(representation.prepare(music).score)
 
 
 def _check_size(path: str, music: Music) -> None:

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import count, islice
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 import symusic
@@ -23,6 +24,7 @@ from data_tools import midi
 from data_tools.errors import UserError
 from data_tools.parallel import ordered_map
 from data_tools.representation import Representation
+from data_tools.settings import RepresentationSettings
 from discriminator import collection, reading
 from discriminator.collection import NO_MUSIC, NOWHERE, leaves, pieces, places
 from discriminator.reading import Piece, read_many, read_piece
@@ -57,6 +59,25 @@ NAMES = ["a.mid", "b2.mid", "a/z.kar", "b/two.mid", "b/c/one.MIDI"]
 
 
 # ---- reading
+
+
+def test_several_instruments_are_read_as_a_corpus_reads_them(tmp_path: Path) -> None:
+    """Two tracks on one channel: in `raw` they are one part, whether read to learn or to score."""
+    file = mido.MidiFile(type=1, ticks_per_beat=480)
+    for pitch in (60, 67):
+        track = mido.MidiTrack()
+        for number in range(8):
+            for kind, velocity, wait in (("note_on", 80, 0), ("note_off", 0, 240)):
+                note = pitch + number
+                track.append(mido.Message(kind, channel=4, note=note, velocity=velocity, time=wait))
+        file.tracks.append(track)
+    path = tmp_path / "two.mid"
+    file.save(path)
+    raw = Representation(RepresentationSettings(preset="raw"))
+    learnt = raw.encode(raw.prepare(path).score)
+    assert raw.tokens(learnt[:1]) == ["Channel_5"]
+    for music in (path, path.read_bytes()):
+        assert read_piece(music, raw).ids.tolist() == learnt.tolist()
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
