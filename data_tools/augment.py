@@ -2,12 +2,14 @@
 
 Every change maps one token to one token, so it is a gather from a (V,) table: nothing is decoded,
 windows keep their length, and the loader pays microseconds. All randomness comes from the caller's
-generator, so an augmented window is a function of whatever seeded it.
+generator, so an augmented window is a function of whatever seeded it. Drums are not transposed:
+there a pitch is an instrument.
 """
 
 import numpy as np
 
 from data_tools.midi import HIGHEST_PITCH, LOWEST_PITCH
+from data_tools.parts import DRUMS
 from data_tools.representation import Representation, TokenType
 from data_tools.settings import AugmentSettings
 
@@ -28,6 +30,7 @@ class Augmenter:
         self._types = representation.token_types
         self._values = representation.token_values
         self._pitched = np.isin(self._types, _PITCHED)
+        self._several = representation.settings.preset == "raw"
         self._identity = np.arange(representation.vocab_size)
         steps = range(-settings.transpose, settings.transpose + 1)
         self._transposed = {step: self._shifted(_PITCHED, step) for step in steps}
@@ -39,7 +42,9 @@ class Augmenter:
     def __call__(self, ids: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """A changed copy of ids (T,), of the same length and kind."""
         settings = self.settings
-        ids = self._transposed[self._step(ids, generator)][ids]
+        tuned = self._pitched[ids] & ~self._drums(ids)
+        step = self._step(self._values[ids[tuned]], generator)
+        ids = np.where(tuned, self._transposed[step][ids], ids)
         ids = self._louder[int(generator.integers(-settings.loudness, settings.loudness + 1))][ids]
         if settings.stretch:
             factor = np.exp(generator.uniform(-1, 1) * np.log1p(settings.stretch))
@@ -61,10 +66,17 @@ class Augmenter:
                 table[members] = members[np.abs(steps[None] - wanted[:, None]).argmin(1)]
         return table
 
-    def _step(self, ids: np.ndarray, generator: np.random.Generator) -> int:
+    def _drums(self, ids: np.ndarray) -> np.ndarray:
+        """(T,) bool: on the drums' channel; until a window names one, nothing is."""
+        if not self._several:
+            return np.zeros(len(ids), dtype=bool)
+        named = np.where(self._types[ids] == TokenType.CHANNEL, np.arange(len(ids)), -1)
+        last = np.maximum.accumulate(named)
+        return (last >= 0) & (self._values[ids[last]] == DRUMS)
+
+    def _step(self, pitches: np.ndarray, generator: np.random.Generator) -> int:
         """A transposition that keeps every note on the keyboard."""
         most = self.settings.transpose
-        pitches = self._values[ids[self._pitched[ids]]]
         step = int(generator.integers(-most, most + 1))
         if not len(pitches):
             return 0

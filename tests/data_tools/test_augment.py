@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import symusic
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_tools import midi
 from data_tools.augment import Augmenter
 from data_tools.midi import Notes
+from data_tools.parts import DRUMS
 from data_tools.representation import Representation, TokenType
 from data_tools.settings import AugmentSettings, RepresentationSettings
 
@@ -105,6 +107,30 @@ def test_notes_beyond_the_keyboard_do_not_stop_the_run() -> None:
         for seed in range(10):
             moved = pitches(rep, augment(ids, np.random.default_rng(seed)))
             assert abs(int(moved[0]) - pitch) <= 2
+
+
+def test_drums_stay_the_instruments_they_are() -> None:
+    rep = Representation(RepresentationSettings(preset="raw"))
+    score = symusic.Score(480)
+    for drums, heights in ((False, (60, 64, 67, 72)), (True, (36, 38, 36, 42))):
+        track = symusic.Track(is_drum=drums)
+        for place, pitch in enumerate(heights):
+            track.notes.append(symusic.Note(480 * place, 240, pitch, 80))
+        score.tracks.append(track)
+    ids = rep.encode(rep.prepare(score).score).astype(np.int64)
+    augment = Augmenter(rep, NOTHING.model_copy(update={"transpose": 5}))
+    moves = set()
+    for seed in range(12):
+        events = rep.events(augment(ids, np.random.default_rng(seed)))
+        drums = events.channels == DRUMS
+        assert events.notes.pitch[drums].tolist() == [36, 38, 36, 42]
+        moved = events.notes.pitch[~drums] - [60, 64, 67, 72]
+        assert len(set(moved.tolist())) == 1
+        moves.add(int(moved[0]))
+    assert len(moves) > 3
+    # Of a window without any channel nobody knows; most music is no drums.
+    within = ids[~np.isin(rep.token_types[ids], [TokenType.CHANNEL, TokenType.PROGRAM])]
+    assert any((augment(within, np.random.default_rng(seed)) != within).any() for seed in range(12))
 
 
 def test_a_window_without_notes(representation: Representation) -> None:
