@@ -31,6 +31,7 @@ class Augmenter:
         self._values = representation.token_values
         self._pitched = np.isin(self._types, _PITCHED)
         self._several = representation.settings.preset == "raw"
+        self._beat = representation.settings.time_base == "beat"
         self._identity = np.arange(representation.vocab_size)
         steps = range(-settings.transpose, settings.transpose + 1)
         self._transposed = {step: self._shifted(_PITCHED, step) for step in steps}
@@ -56,15 +57,28 @@ class Augmenter:
         return ids
 
     def stretched(self, factor: float) -> np.ndarray:
-        """The table (V,) that multiplies time shifts and durations, to the nearest there is."""
+        """The table (V,) that makes music `factor` times as long, to the nearest there is.
+
+        On the clock it multiplies time shifts and durations; on the beat tempos change and the
+        beats stay. `remi` on the clock has no such table: its places in a bar cannot be moved one
+        by one, and longer notes at the same places would be other music.
+        """
         table = self._identity.copy()
-        for kind in _TIMED:
+        for kind, by in self._paces(factor).items():
             members = np.flatnonzero(self._types == kind)
             if len(members):
-                steps = self._values[members]
-                wanted = np.maximum(steps * factor, 1)
-                table[members] = members[np.abs(steps[None] - wanted[:, None]).argmin(1)]
+                values = self._values[members]
+                wanted = np.maximum(values * by, 1)
+                table[members] = members[np.abs(values[None] - wanted[:, None]).argmin(1)]
         return table
+
+    def _paces(self, factor: float) -> dict[TokenType, float]:
+        """What the values of which tokens are multiplied by in music `factor` times as long."""
+        if self._beat:
+            return {TokenType.TEMPO: 1 / factor}
+        if not (self._types == TokenType.TIME_SHIFT).any():
+            return {}
+        return dict.fromkeys(_TIMED, factor)
 
     def _drums(self, ids: np.ndarray) -> np.ndarray:
         """(T,) bool: on the drums' channel; until a window names one, nothing is."""

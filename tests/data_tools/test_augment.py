@@ -150,6 +150,31 @@ def test_stretching_scales_time(representation: Representation, factor: float) -
         assert stretched.tolist() == ids.tolist()
 
 
+@pytest.mark.parametrize("preset", ["duration", "performance", "remi", "raw"])
+def test_on_the_beat_the_tempo_changes_and_the_beats_stay(preset: str) -> None:
+    rep = Representation(RepresentationSettings(preset=preset, time_base="beat"))
+    score = symusic.Score(480)
+    track = symusic.Track()
+    for place in range(16):
+        track.notes.append(symusic.Note(240 * place, 240, 60 + place, 80))
+    score.tracks.append(track)
+    score.tempos.append(symusic.Tempo(0, 100))
+    ids = rep.encode(rep.prepare(score).score)
+    before = rep.events(ids)
+    for factor in (0.8, 1.25):
+        after = rep.events(Augmenter(rep, NOTHING).stretched(factor)[ids])
+        assert after.notes.start.tolist() == before.notes.start.tolist()
+        assert after.notes.end.tolist() == before.notes.end.tolist()
+        slow, fast = (rep.vocabulary.tempos[each.tempos[0, 1]] for each in (before, after))
+        assert slow / fast == pytest.approx(factor, rel=0.04)
+
+
+def test_on_the_clock_bars_of_no_meaning_are_not_stretched() -> None:
+    rep = Representation(RepresentationSettings(preset="remi"))
+    augment = Augmenter(rep, NOTHING)
+    assert augment.stretched(1.25).tolist() == list(range(rep.vocab_size))
+
+
 def test_jitter_moves_its_share_by_one_step(representation: Representation) -> None:
     ids = np.concatenate([window(representation, seed=seed) for seed in range(10)])
     augment = Augmenter(representation, NOTHING.model_copy(update={"jitter": 0.4}))
