@@ -66,7 +66,9 @@ def read_prompt(
         score = _beginning(score, bars, seconds, name)
     ids = representation.encode(score)
     if len(ids) <= most or cut:
-        first = int(representation.times(ids)[np.flatnonzero(representation.strikes[ids])[0]])
+        # A merged token may begin the first note and then go on in time.
+        plain, every = representation.plain, representation.expand(ids)
+        first = int(plain.times(every)[np.flatnonzero(plain.strikes[every])[0]])
         return Prompt(
             [representation.bos, *ids.tolist()], *_exactly(score, representation, first), name
         )

@@ -1,15 +1,17 @@
 """The grammar of merged tokens is the plain grammar, walked part by part."""
 
 import numpy as np
+import symusic
 import torch
 
 from data_tools.bytepair import MergedRepresentation, merged_from
 from data_tools.corpus import Corpus
-from data_tools.representation import Representation, RepresentationSettings
+from data_tools.representation import Representation, RepresentationSettings, TokenType
 from generator.compose import Composer
 from generator.grammar import Grammar
 from generator.hints import KEY_STRENGTH, key_bias, scale
 from generator.merged import MergedGrammar
+from generator.prompt import read_prompt
 from generator.settings import TransformerSettings
 from generator.transformer import Transformer
 
@@ -95,6 +97,26 @@ def test_composing(practice_corpus: Corpus, practice_music, tmp_path) -> None:  
     for piece in composer.compose(2, length=40, prompt=prompt, prompt_length=30):
         assert piece.midi.instruments[0].notes
     assert RepresentationSettings() == representation.settings
+
+
+def test_a_prompt_stands_where_its_tokens_do(practice_corpus: Corpus) -> None:
+    """Though a merged token begins its first note and goes on to the next moment."""
+    plain = practice_corpus.representation
+    score = symusic.Score(480)
+    score.tracks.append(symusic.Track())
+    for place in range(4):
+        score.tracks[0].notes.append(symusic.Note(240 * place, 240, 60, 80))
+    ids = plain.encode(score).tolist()
+    ends = ids.index(next(i for i in ids if plain.token_types[i] == TokenType.TIME_SHIFT)) + 1
+    pairs, size = [(ids[0], ids[1])], plain.music_size
+    for token in ids[2:ends]:
+        pairs.append((size + len(pairs) - 1, token))
+    merged = MergedRepresentation(plain.settings, (), pairs)
+    ours, usual = read_prompt(merged, score), read_prompt(plain, score)
+    assert ours.ids[1] == merged.music_size - 1
+    assert ours.notes is not None
+    assert usual.notes is not None
+    assert ours.notes.start.tolist() == usual.notes.start.tolist()
 
 
 def test_streaming_tells_the_same_notes(practice_corpus: Corpus) -> None:
