@@ -31,7 +31,7 @@ def rehearse(corpus: Corpus, out: Path, settings: TrainSettings, resume: bool, r
         trainer = Trainer(corpus, Path(folder) / "run", settings, quiet=True)
         record = (Path(folder) / "run" / "settings.yaml").read_text(encoding="utf-8")
     Batches(trainer.windows, Ranks(0, ranks), settings.accumulate)
-    if settings.style and settings.adv_batch < ranks:
+    if settings.adversarial and settings.adv_batch < ranks:
         raise UserError(f"--adv-batch {settings.adv_batch}: fewer rollouts than {ranks} ranks")
     if (out / "settings.yaml").is_file():
         Run(out, settings, resume, yaml.safe_load(record)["inputs"], main=False)

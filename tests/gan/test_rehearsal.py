@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,20 @@ def test_what_could_begin_is_left_alone(
         rehearse(practice_corpus, out, settings, True, ranks=4)
     with pytest.raises(UserError, match="use at least 9"):
         rehearse(practice_corpus, out, settings, True, ranks=9)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"reward_weight": 0.1}, {"adv_weight": 0.5, "adv_critics": "realism"}]
+)
+def test_rollouts_are_counted_whoever_scores_them(
+    practice_corpus: Corpus,
+    tiny_settings: Callable[..., TrainSettings],
+    tmp_path: Path,
+    changes: dict[str, Any],
+) -> None:
+    settings = tiny_settings(batch=8, adv_batch=3, **changes)
+    with pytest.raises(UserError, match="--adv-batch 3: fewer rollouts than 4 ranks"):
+        rehearse(practice_corpus, tmp_path / "run", settings, True, ranks=4)
 
 
 def test_a_run_that_is_there_is_compared(
