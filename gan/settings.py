@@ -296,6 +296,12 @@ class TrainSettings(Settings):
             )
         if self.adv_estimator == "teacher" and self.reward_weight:
             raise ValueError("reward_weight needs rollouts; adv_estimator teacher has none")
+        if self.adv_estimator == "unroll" and self.reward_weight:
+            # A policy gradient holds the tokens before each one fixed; unrolled rows are not.
+            raise ValueError(
+                "reward_weight is a policy gradient, which adv_estimator unroll would count twice; "
+                "choose adv_estimator replay or reinforce"
+            )
         return self
 
 

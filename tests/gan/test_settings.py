@@ -77,6 +77,12 @@ def test_a_wrong_value_is_one_line_that_names_it(layer: dict[Any, Any], place: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("estimator", ["teacher", "unroll"])
+def test_a_reward_needs_an_estimator_it_can_go_with(estimator: str) -> None:
+    with pytest.raises(UserError, match=f"reward_weight .*adv_estimator {estimator}"):
+        build(TrainSettings, {"reward_weight": 0.1, "adv_estimator": estimator})
+
+
 def test_the_shortest_window_must_not_exceed_the_longest() -> None:
     with pytest.raises(UserError, match="shortest 128 is longer than window 64"):
         build(PretrainSettings, {"window": 64})
