@@ -191,7 +191,8 @@ class AdversarialTerm:
     ) -> dict[str, tuple[Tensor, float]]:
         """Every loss by name, with its full weight; adds to what was measured.
 
-        A loss that is a mean over rollouts is weighed by how many of them are this rank's.
+        A loss that is a mean over rollouts, or over tokens, is weighed by how many of them are this
+        rank's.
         """
         settings = self.settings
         mine = self.ranks.weight(len(rows), settings.adv_batch)
@@ -235,11 +236,16 @@ class AdversarialTerm:
             found["reward"] = policy_gradient(drawn, advantages, self.ranks), settings.reward_weight
             measured |= docked
         happened = drawn.ids != PAD
+        if self.reference is None and not settings.entropy_weight:
+            return found
+        # These are means over tokens, of which rollouts that end early have fewer.
+        count = int(happened.sum())
+        part = self.ranks.weight(count, float(self.ranks.total(happened.sum())))
         if self.reference is not None:
-            found["kl"] = mine * self._divergence(drawn, happened), settings.kl_weight
+            found["kl"] = part * self._divergence(drawn, happened), settings.kl_weight
         if settings.entropy_weight:
             spread = guards.entropy(drawn.scores, happened)
-            found["entropy"] = -mine * spread, settings.entropy_weight
+            found["entropy"] = -part * spread, settings.entropy_weight
         return found
 
     def _drawn(self, step: int, prefix: Tensor, music: Tensor) -> tuple[Replay, Tensor]:

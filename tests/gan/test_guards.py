@@ -4,6 +4,7 @@ back. A run that is taken back has exactly the weights it had; silence pleases n
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ from discriminator.ensemble import Ensemble, joined
 from gan.adversarial import guards
 from gan.adversarial.critic import HOLLOW, StyleCritic
 from gan.adversarial.guards import Watch
+from gan.adversarial.rollout import Replay
 from gan.adversarial.term import RECENT, AdversarialTerm
 from gan.adversarial.trainer import Trainer
 from gan.engine import engine
-from gan.ranks import Ranks
+from gan.ranks import ALONE, Ranks
 from gan.settings import TrainSettings
 
 Make = Callable[..., Trainer]
@@ -394,6 +396,40 @@ def test_what_holds_does_not_let_go_after_damage(make: Make) -> None:
     assert before["adversarial/weight"] == 2 * after["adversarial/weight"] > 0
     for name, weight in (("kl", 0.4), ("entropy", 0.2)):
         assert before[f"{name}/weight"] == after[f"{name}/weight"] == weight
+
+
+def test_ranks_hold_back_by_tokens_and_not_by_rollouts(make: Make) -> None:
+    """Of two ranks' shares the mean is that of the whole, though some rollouts end early."""
+    trainer = make(adv_loss="hinge", kl_weight=0.4, entropy_weight=0.2, adv_batch=4, rollout=12)
+    term = trainer.term
+    assert term is not None
+    prefix, music = term.prompts.continued(0, False)
+    term.reference = deepcopy(trainer.model).eval().requires_grad_(False)
+    with torch.no_grad():
+        for weight in term.reference.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    drawn, rows = term._drawn(0, prefix, music)
+    context = term._context
+    assert context is not None
+    ended = torch.arange(drawn.ids.shape[1]) >= torch.tensor([12, 3, 12, 2])[:, None]
+    ids = drawn.ids.masked_fill(ended, PAD)
+
+    class Two(Ranks):
+        def total(self, value: Tensor) -> Tensor:
+            """Only how many tokens there are is asked for."""
+            return value.new_tensor(int((ids != PAD).sum()))
+
+    def held(ranks: Ranks, mine: slice) -> dict[str, float]:
+        term.ranks, term._context = ranks, context[mine]
+        part = Replay(ids[mine], drawn.raw[mine], drawn.scores[mine], drawn.noise[mine])
+        found = term._losses(0, part, rows[mine], music[mine], {})
+        return {name: float(found[name][0].detach()) for name in ("kl", "entropy")}
+
+    whole = held(ALONE, slice(None))
+    shares = [held(Two(rank, 2), slice(rank, None, 2)) for rank in range(2)]
+    for name, value in whole.items():
+        assert value != 0
+        assert np.mean([each[name] for each in shares]) == pytest.approx(value, rel=1e-5)
 
 
 def test_the_entropy_bonus_asks_for_entropy(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
