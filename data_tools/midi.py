@@ -80,7 +80,7 @@ def read(music: Music) -> ScoreTick:
     if isinstance(music, miditoolkit.MidiFile):
         music = to_bytes(music, name)
     if not isinstance(music, bytes | str | Path):
-        return music
+        return _in_order(music)
     try:
         data = music if isinstance(music, bytes) else bytes_of(Path(music))
         if _breaks_off(data):
@@ -103,6 +103,16 @@ def read(music: Music) -> ScoreTick:
         raise MidiError(name, f"not readable as MIDI ({words})") from None
     if score.ticks_per_quarter <= 0 or (score.tempos.numpy()["mspq"] <= 0).any():
         raise MidiError(name, "no usable timing (a resolution or tempo of zero)")
+    return score
+
+
+def _in_order(score: ScoreTick) -> ScoreTick:
+    """The score itself, or a copy where its tempo changes are not in the order of their times."""
+    times = score.tempos.numpy()["time"]
+    if (times[1:] >= times[:-1]).all():
+        return score
+    score = score.copy()
+    score.tempos = symusic.core.TempoTickList(sorted(score.tempos, key=lambda one: one.time))
     return score
 
 

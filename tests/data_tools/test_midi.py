@@ -296,6 +296,15 @@ def test_seconds_follow_the_tempo_map() -> None:
     check_seconds(score)
 
 
+def test_tempo_changes_may_come_in_any_order() -> None:
+    """A score in memory is edited by hand; it stays as it is, and is read by its times."""
+    score = midi.read(song((0, False, 60)))
+    score.tempos = symusic.core.TempoTickList([symusic.Tempo(960, 60), symusic.Tempo(0, 120)])
+    prepared = midi.prepare(score).score
+    assert midi.seconds_of(prepared, np.array([0, 480, 960, 1440])).tolist() == [0, 0.5, 1, 2]
+    assert [tempo.time for tempo in score.tempos] == [960, 0]
+
+
 def test_seconds_follow_real_tempo_maps(mini: Path) -> None:
     changes = 0
     for path in sorted(mini.rglob("*.mid"))[::4]:
