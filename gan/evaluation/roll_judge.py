@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from data_tools.errors import UserError
 from data_tools.files import write_bytes
+from data_tools.parts import DRUMS
 from data_tools.representation import Representation
 
 STEP, STEPS = 0.1, 400  # seconds, and how many: forty seconds are looked at
@@ -26,8 +27,11 @@ LOWEST, PITCHES = 21, 88
 
 
 def roll(ids: np.ndarray, representation: Representation) -> np.ndarray:
-    """Token ids (T,) as bool (2, P, S): what begins, and what sounds, in each step."""
-    notes = representation.events(ids, close=True).notes
+    """Token ids (T,) as bool (2, P, S): what begins, and what sounds, in each step; no drums."""
+    events = representation.events(ids, close=True)
+    notes = events.notes
+    if len(events.channels):
+        notes = notes.take(events.channels != DRUMS)
     seconds = representation.grid_seconds
     picture = np.zeros((2, PITCHES, STEPS), dtype=bool)
     start = np.round(notes.start * seconds / STEP).astype(int)

@@ -43,6 +43,15 @@ def test_the_picture_shows_what_begins_and_what_sounds() -> None:
     ]  # fmt: skip
 
 
+def test_drums_are_no_keys() -> None:
+    raw = Representation(RepresentationSettings(preset="raw"))
+    start, channels = np.array([0, 12, 24, 24]), np.array([1, 10, 1, 10])
+    notes = Notes(start, start + 6, np.array([60, 36, 64, 42]), np.full(4, 80))
+    events = Events(notes, channels=channels, programs=np.zeros(4, dtype=np.int64))
+    piano = Events(notes.take(channels == 1))
+    assert np.array_equal(roll(raw.encode_events(events), raw), roll(raw.encode_events(piano), raw))
+
+
 def test_a_passage_begins_with_its_first_note() -> None:
     early, late = write([(0.0, 0.3, 60), (0.5, 1, 67)]), write([(7.0, 7.3, 60), (7.5, 8, 67)])
     assert np.array_equal(roll(early, CLOCK), roll(late, CLOCK))
