@@ -277,9 +277,11 @@ class Composer:
     ) -> list["Piece | None"]:
         """One piece a seed, None where the model added no note."""
         start = len(request.prefix)
-        for number, grown in enumerate(self._tokens(request, seeds, steering)):
+        # Where companions have just been chosen among: in the middle of a block none is better.
+        every = steering.block if steering else 64
+        for number, grown in enumerate(self._tokens(request, seeds, steering), start=1):
             ids = grown
-            if request.seconds and number % 64 == 63:
+            if request.seconds and number % every == 0:
                 ends = [self._seconds(row[request.music_start :]) for row in ids.numpy(force=True)]
                 if min(ends) > request.seconds:
                     break

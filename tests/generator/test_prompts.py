@@ -301,6 +301,17 @@ def test_a_stream_ends_when_its_time_is_over(composer: Composer) -> None:
     assert 0 < drawn < 200
 
 
+def test_a_steered_piece_of_some_seconds_is_the_chosen_one(composer: Composer) -> None:
+    """Sampling ends where companions have been chosen among: more tokens would change nothing."""
+    steered = Steering(lambda ids: ids.float().mean(1), weight=5.0, width=4, block=48)
+    choices: dict[str, Any] = {"length": 240, "steering": steered, "min_notes": 400}
+    for piece in composer.compose(4, 3, **choices):
+        late = composer.representation.times(piece.ids) * composer.representation.grid_seconds
+        seconds = float(late[56])
+        (cut,) = composer.compose(1, piece.seed, seconds=seconds, **choices)
+        assert cut.ids.tolist() == piece.ids[: np.searchsorted(late, seconds)].tolist()
+
+
 def test_steering_takes_what_scores_best(composer: Composer) -> None:
     """Towards high pitches: any score will do."""
     values = torch.from_numpy(composer.representation.token_values.astype(np.float32))
