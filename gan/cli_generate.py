@@ -34,7 +34,8 @@ _WHAT = _options(
     click.option(
         "--tempo",
         type=float,
-        help="Quarters a minute: a hint on the beat, the file's bars on the clock.",
+        help="Quarters a minute: of a generator on the clock it sets the file's bars and not the "
+        "music (else a prompt's, or 125); on the beat it is a hint.",
     ),
     click.option(
         "--length",
@@ -51,7 +52,9 @@ _WHAT = _options(
 )
 _PROMPT = _options(
     click.option("--prompt", type=Path, help="MIDI file to go on from (its last 512 tokens)."),
-    click.option("--prompt-bars", type=float, help="Only the prompt's first bars."),
+    click.option(
+        "--prompt-bars", type=float, help="Only its first bars, from that of its first note on."
+    ),
     click.option("--prompt-seconds", type=float, help="Only the prompt's first seconds."),
     click.option("--whistle", is_flag=True, help="A whistle where the prompt ends."),
 )
@@ -71,7 +74,13 @@ _CHOICE = _options(
         show_default=True,
         help="Only so many likeliest tokens; 0: all.",
     ),
-    click.option("--top-p", type=float, default=0.98, show_default=True, help="Nucleus sampling."),
+    click.option(
+        "--top-p",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Under 1: only the likeliest tokens of so much probability (nucleus sampling).",
+    ),
     click.option(
         "--min-p",
         type=float,

@@ -1,4 +1,4 @@
-"""Tokens as a file to open: one piano, 480 ticks a quarter, a tempo, markers, perhaps a whistle.
+"""Tokens as a file to open: one piano, tempos, bars, markers, perhaps a whistle.
 
 A prompt's notes stand in it as they were given; what the model wrote follows. A whistle between the
 two (program 79 of General MIDI on a channel of its own) tells the listener where.
@@ -11,9 +11,11 @@ import numpy as np
 
 from data_tools import midi
 from data_tools.representation import Representation
+from generator.bars import put_on
 from generator.prompt import Prompt
 
 TICKS = 480  # a quarter
+FINE = 64 * TICKS  # while a piece is laid out that is put on a prompt's own bars then
 WHISTLE = 78  # General MIDI's 79th, counted from 0
 WHISTLE_PITCH, WHISTLE_VELOCITY = 84, 90
 REST, SIGNAL = 0.25, 0.5  # seconds before and after the whistle, and of it
@@ -26,8 +28,8 @@ class Arrangement:
 
     Attributes:
         story: how it was made, for the first marker.
-        tempo: quarters a minute; None for the representation's own. On the clock notes keep their
-            seconds.
+        tempo: quarters a minute; None for the prompt's bars, or else the representation's own. On
+            the clock notes keep their seconds.
         whistle: signal between prompt and continuation.
     """
 
@@ -45,8 +47,10 @@ def arrange(
 ) -> miditoolkit.MidiFile:
     """The file of music tokens `ids`, of which the first are the prompt's."""
     result = midi.to_miditoolkit(representation.decode(ids))
-    factor = TICKS / result.ticks_per_beat
-    result.ticks_per_beat = TICKS
+    bars = prompt.bars if prompt and not how.tempo else None
+    ticks = FINE if bars else TICKS
+    factor = ticks / result.ticks_per_beat
+    result.ticks_per_beat = ticks
     tempo = how.tempo if representation.settings.time_base == "clock" else None
     if tempo:
         factor *= tempo / result.tempo_changes[0].tempo
@@ -57,6 +61,8 @@ def arrange(
         count = representation.decode(ids[:prompt_tokens]).note_num()
         boundary = round(int(representation.times(ids[:prompt_tokens])[-1]) * factor)
         _part(result, count, boundary, prompt, representation, how.whistle)
+    if bars:
+        put_on(result, bars)
     result.max_tick = max(
         (note.end for track in result.instruments for note in track.notes), default=0
     )
@@ -107,7 +113,7 @@ def _part(
     given: list[miditoolkit.Note] = []
     if exact:
         assert prompt is not None
-        unit = float(TICKS)
+        unit = float(piece.ticks_per_beat)
         if representation.settings.time_base == "clock":
             unit *= piece.tempo_changes[0].tempo / 60
         given = _exact(prompt, unit)
@@ -116,7 +122,8 @@ def _part(
     if exact and prompt is not None and len(prompt.tempos):
         tempos = [(quarter * unit, bpm) for quarter, bpm in prompt.tempos.tolist()]
     # The one in force there: the model may choose others later.
-    second = TICKS * ([bpm for time, bpm in tempos if time <= begins] or [tempos[0][1]])[-1] / 60
+    now = ([bpm for time, bpm in tempos if time <= begins] or [tempos[0][1]])[-1]
+    second = piece.ticks_per_beat * now / 60
     gap = round((2 * REST + SIGNAL) * second) if whistle else 0
     if whistle:
         sounds = max(note.end for note in given or [note for *_, note in everything[:count]])

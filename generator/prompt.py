@@ -15,6 +15,7 @@ from data_tools import midi
 from data_tools.errors import UserError
 from data_tools.midi import Notes
 from data_tools.representation import Representation
+from generator.bars import Bars, bar_before, meters_of
 
 NOTHING = np.zeros((0, 2))
 
@@ -30,6 +31,7 @@ class Prompt:
         pedals: (M, 2) when the pedal was down, in the same unit.
         tempos: (K, 2) quarters and beats a minute from there on; none on the clock.
         name: what to call it.
+        bars: on the clock, with notes as given: where its bars lie.
     """
 
     ids: list[int]
@@ -37,6 +39,7 @@ class Prompt:
     pedals: np.ndarray
     tempos: np.ndarray
     name: str
+    bars: Bars | None = None
 
 
 def read_prompt(
@@ -69,9 +72,11 @@ def read_prompt(
         # A merged token may begin the first note and then go on in time.
         plain, every = representation.plain, representation.expand(ids)
         first = int(plain.times(every)[np.flatnonzero(plain.strikes[every])[0]])
-        return Prompt(
-            [representation.bos, *ids.tolist()], *_exactly(score, representation, first), name
-        )
+        given = _exactly(score, representation, first)
+        lines = None
+        if given[0] is not None and representation.settings.time_base == "clock":
+            lines = Bars.of(score, float(given[0].start.min()))
+        return Prompt([representation.bos, *ids.tolist()], *given, name, lines)
     # The middle of a piece: it starts with a note, after what is then in force, without BOS.
     starts = np.flatnonzero(representation.strikes[ids])
     starts = starts[starts >= len(ids) - most]
@@ -126,22 +131,15 @@ def _pedals(track: TrackTick) -> tuple[np.ndarray, np.ndarray]:
 
 def _bar_line(score: ScoreTick, first: int, bars: float) -> float:
     """The tick `bars` bars after the line before tick `first`, by the meters of the file."""
-    meters = [(int(m.time), m.numerator * 4 / m.denominator) for m in score.time_signatures]
-    meters = sorted([(0, 4.0), *meters]) if not meters or meters[0][0] > 0 else sorted(meters)
-    at, left, begun = 0.0, bars, False
-    for number, (time, quarters) in enumerate(meters):
-        end = meters[number + 1][0] if number + 1 < len(meters) else np.inf
-        length = quarters * score.ticks_per_quarter
-        at = float(time)
-        if not begun and end > first:
-            at += (first - time) // length * length if first > time else 0
-            begun = True
-        if begun:
-            here = (end - at) / length
-            if left <= here:
-                return at + left * length
-            left -= here
-    return np.inf
+    at, length = bar_before(score, first)
+    changes = [tick for tick, *_ in meters_of(score) if tick > first]
+    for change in changes:
+        here = (change - at) / length
+        if bars <= here:
+            break
+        bars -= here
+        at, length = bar_before(score, change)
+    return at + bars * length
 
 
 def _exactly(
