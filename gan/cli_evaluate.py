@@ -39,7 +39,7 @@ def _shared(command: Command) -> Command:
             click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**62)),
             click.option("--temperature", default=1.0, show_default=True,
                          type=click.FloatRange(0, 10)),
-            click.option("--top-p", default=0.98, show_default=True, type=click.FloatRange(0, 1)),
+            click.option("--top-p", default=1.0, show_default=True, type=click.FloatRange(0, 1)),
             click.option("--frontier", is_flag=True, help="Also sweep temperature and top-p."),
             click.option("--shown", default=8, show_default=True, type=click.IntRange(0),
                          help="Samples on the page."),

@@ -29,10 +29,10 @@ from generator.compose import Composer
 from generator.degenerate import describe, signs
 from generator.folder import DEFAULT, SHIPPED
 
-DEFAULTS = {"temperature": 1.0, "top_p": 0.98, "opening": 8}
+DEFAULTS = {"temperature": 1.0, "opening": 8}
 SETTINGS: dict[str, dict[str, Any]] = {
     "defaults": DEFAULTS,
-    "temperature 1, all tokens": {"temperature": 1.0},
+    "top-p 0.98": DEFAULTS | {"top_p": 0.98},
     "temperature 0.95": DEFAULTS | {"temperature": 0.95},
     "temperature 0.7": DEFAULTS | {"temperature": 0.7},
     "top-k 10": {"temperature": 0.95, "top_k": 10, "opening": 8},
