@@ -39,6 +39,7 @@ MEASURES = {
 
 HALF = 0.5  # of real jazz: a judge that calls less of it jazz has nothing to say
 ENOUGH = 25  # pieces of each side, under which a rate is only known to within 0.2 and more
+WIDE = 0.25  # a difference of rates known no better, zero among what it may be, says nothing
 
 INTERVALS = (
     "Intervals are 95%, over pieces: Wilson's for shares of pieces, the jackknife's for other "
@@ -124,24 +125,29 @@ def _asked(system: Measured) -> dict[str, str]:
 
 def _sides(system: Measured, real: Measured) -> dict[str, list[str]]:
     """Judges by whether they call the system's pieces jazz more or less often than real jazz."""
-    sides: dict[str, list[str]] = {"as": [], "more": [], "less": []}
+    sides: dict[str, list[str]] = {"as": [], "more": [], "less": [], "open": []}
     for judge, words in _asked(system).items():
         gap = difference(system.figures[RATE + judge], real.figures[RATE + judge])
-        sides["more" if gap.low > 0 else "less" if gap.high < 0 else "as"].append(words)
+        same = "as" if gap.high - gap.low < 2 * WIDE else "open"
+        sides["more" if gap.low > 0 else "less" if gap.high < 0 else same].append(words)
     return sides
 
 
 def _beside_real(system: Measured, real: Measured) -> str:
     """How often a system is called jazz beside real jazz, as far as these pieces show it."""
+    sides = _sides(system, real)
     words = {"as": "about as often as real jazz", "more": "more often", "less": "less often"}
     said = [
         f"{words[side]} by {_listed(judges)}"
-        for side, judges in _sides(system, real).items()
-        if judges
+        for side, judges in sides.items()
+        if judges and side in words
     ]
+    few = f"too few pieces to tell by {_listed(sides['open'])}" if sides["open"] else ""
+    if not said:
+        return f"Whether {system.name} is called jazz as often as real jazz: {few}."
     if "real jazz" not in said[0]:
         said[0] = said[0].replace("often", "often than real jazz", 1)
-    return f"{system.name} is called jazz {', '.join(said)}."
+    return f"{system.name} is called jazz {', '.join(said)}{f'; {few}' if few else ''}."
 
 
 def _beside(system: Measured, first: Measured) -> str:

@@ -354,6 +354,27 @@ def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
     assert narration.differences([one]) == []
 
 
+def test_few_pieces_are_no_finding() -> None:
+    """Of four pieces none is called jazz, and one of the real ones: that says nothing."""
+
+    def made(name: str, harmony: int, roll: int, count: int) -> Measured:
+        p = {judge: (np.arange(count) < n) * 1.0 for judge, n in
+             (("harmony", harmony), ("roll", roll))}  # fmt: skip
+        return Measured(name, {f"jazz rate, {judge}": share(each >= 0.5) for judge, each
+                               in p.items()}, p)  # fmt: skip
+
+    told = narration.verdict([made("few", 0, 1, 4)], made("real jazz", 1, 2, 4))
+    assert told.startswith(
+        "Whether few is called jazz as often as real jazz: too few pieces to tell by harmony and "
+        "by roll.\n"
+    )
+    told = narration.verdict([made("few", 0, 6, 8)], made("real jazz", 80, 70, 100))
+    assert told.startswith(
+        "few is called jazz less often than real jazz by harmony; too few pieces to tell by roll.\n"
+    )
+    assert "about as often" not in told
+
+
 def test_a_rerun_with_fewer_pieces_leaves_no_old_ones(
     practice_corpus: Corpus, tmp_path: Path
 ) -> None:
