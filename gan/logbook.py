@@ -68,7 +68,13 @@ class Logbook:
 
     def tick(self, step: int) -> None:
         """So many steps are done."""
-        self._bar.update(step)
+        self._bar.update(step, what="steps")
+
+    def pause(self, step: int, what: str) -> None:
+        """What keeps the bar from going on after a step; before the first in a line of its own."""
+        self._bar.update(step, what=what)
+        if not step:
+            self._console.print(f"{what}, before the first step")
 
     def log(self, step: int, metrics: dict[str, float], show: bool = False) -> None:
         """Records numbers under names such as "loss/ce"; `show` prints the `HEADLINES` of them."""
@@ -163,6 +169,9 @@ class Silence(Logbook):
         pass
 
     def tick(self, step: int) -> None:
+        """Nothing."""
+
+    def pause(self, step: int, what: str) -> None:
         """Nothing."""
 
     def log(self, step: int, metrics: dict[str, float], show: bool = False) -> None:

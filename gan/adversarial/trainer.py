@@ -246,6 +246,7 @@ class Trainer:
         The first one's are what is saved. DistributedDataParallel hands them round too, but later,
         and not those of averaged weights.
         """
+        log.pause(self.step, "validating")
         for model in (self.model, self.updater.kept):
             self.ranks.hand_round(list(model.buffers()))
         return self.progress.report(self.step, log)
