@@ -1,8 +1,10 @@
 """Files written whole or not at all: to a temporary name, then renamed; folders by one alone."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +15,34 @@ from data_tools.errors import UserError
 MIDI_SUFFIXES = (".mid", ".midi", ".kar")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 ARCHIVES = (".zip", *TARS)
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # a disk, or one's share of it
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of the disk within it names a file: `path`, where it names none of its own.
+
+    What a write met, a full disk say, comes without a name; of libraries in other languages (the
+    weights' and torch's) it is no `OSError` at all, but lies beneath another, or in its words.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        found = _of_disk(error)
+        if found is None or found.filename is not None:
+            raise
+        raise OSError(found.errno, found.strerror, str(path)) from None
+
+
+def _of_disk(error: Exception) -> OSError | None:
+    if told := re.search(r"\(os error (\d+)\)", str(error)):  # as Rust puts it
+        return OSError(int(told[1]), os.strerror(int(told[1])))
+    beneath: BaseException | None = error
+    while isinstance(beneath, RuntimeError):  # torch's own complaint that its file has a gap
+        beneath = beneath.__context__
+    return beneath if isinstance(beneath, OSError) and beneath.errno else None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,7 +63,8 @@ def whole(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ p = sigmoid(scale * logit + bias), is the piece's p(jazz). The folder a classifi
 """
 
 import math
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from data_tools.cards import read_card
 from data_tools.errors import UserError
-from data_tools.files import write_json
+from data_tools.files import whole, write_json
 from data_tools.midi import Music
 from data_tools.representation import EOS, Representation
 from discriminator.models import Model, build
@@ -162,9 +161,8 @@ class Classifier:
             name: tensor.half() if half and tensor.is_floating_point() else tensor
             for name, tensor in self.model.state_dict().items()
         }
-        temporary = folder / f".model.{os.getpid()}.tmp"
-        save_file(weights, temporary)
-        temporary.replace(folder / "model.safetensors")
+        with whole(folder / "model.safetensors") as temporary:
+            save_file(weights, temporary)
         self.representation.save(folder / "representation.json")
         card = _Card(
             format=FORMAT,

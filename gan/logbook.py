@@ -7,8 +7,10 @@ one conclusion however often it is drawn.
 
 import json
 import shutil
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,14 @@ import yaml
 from pydantic import BaseModel
 from rich.console import Console
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer import event_file_writer
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from data_tools.files import naming
 from gan.bars import ProgressBar
 
+BOARD = event_file_writer.__name__  # the module of the thread that writes TensorBoard's files
 SHORTEST_BAR = 2  # steps; below, a bar is nothing to look at
 # What a line on the screen holds, of dozens of figures; all are in metrics.jsonl and TensorBoard.
 HEADLINES = (
@@ -54,6 +59,8 @@ class Logbook:
         steps: int = 0,
     ) -> None:
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        if threading.excepthook is threading.__excepthook__:
+            threading.excepthook = _but_for_the_board
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + bool(step))
         self._console = Console(quiet=quiet, highlight=False, soft_wrap=True)
         self._began = time.monotonic()
@@ -79,8 +86,10 @@ class Logbook:
     def log(self, step: int, metrics: dict[str, float], show: bool = False) -> None:
         """Records numbers under names such as "loss/ce"; `show` prints the `HEADLINES` of them."""
         line = {"step": step, "seconds": round(time.monotonic() - self._began, 2)}
-        self._metrics.write(json.dumps(line | {k: round(v, 6) for k, v in metrics.items()}) + "\n")
-        self._metrics.flush()
+        text = json.dumps(line | {k: round(v, 6) for k, v in metrics.items()}) + "\n"
+        with naming(Path(self._metrics.name)):
+            self._metrics.write(text)
+            self._metrics.flush()
         for name, value in metrics.items():
             self._board.add_scalar(name, value, step)
         if show:
@@ -152,14 +161,20 @@ class Logbook:
     def close(self) -> None:
         """Flushes everything to disk."""
         self._bar.__exit__()
-        self._metrics.close()
-        self._board.close()
+        try:
+            with naming(Path(self._metrics.name)):
+                self._metrics.close()
+        finally:
+            with naming(Path(self._board.log_dir)):
+                self._board.close()
 
     def __enter__(self) -> "Logbook":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        # On a full disk closing fails like all else: what failed first is what is told.
+        with suppress(OSError) if kind else nullcontext():
+            self.close()
 
 
 class Silence(Logbook):
@@ -187,6 +202,12 @@ class Silence(Logbook):
 
     def close(self) -> None:
         """Nothing."""
+
+
+def _but_for_the_board(thrown: threading.ExceptHookArgs) -> None:
+    """Prints what a thread died of; TensorBoard's throws it again at the next write."""
+    if not (isinstance(thrown.exc_value, OSError) and type(thrown.thread).__module__ == BOARD):
+        threading.__excepthook__(thrown)
 
 
 def flat(settings: Mapping[str, Any], within: str = "") -> dict[str, str | float]:

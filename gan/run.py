@@ -27,7 +27,7 @@ from torch import nn
 
 from data_tools.cards import refuse_others
 from data_tools.errors import UserError
-from data_tools.files import MIDI_SUFFIXES, write_json, write_text
+from data_tools.files import FULL, MIDI_SUFFIXES, naming, write_json, write_text
 from gan.stopping import Stop, heeding
 from generator.folder import SHIPPED
 
@@ -95,6 +95,7 @@ class Run:
         Raises:
             KeyboardInterrupt: with those words, on Ctrl-C or SIGTERM.
             SystemExit: without them, in the other processes of a run.
+            UserError: with those words too, where the disk is full.
         """
         try:
             with heeding(self.main, alone) as stop:
@@ -107,6 +108,15 @@ class Run:
                 f"--resume goes on from step {int(latest.name[5:]):,}"
                 if latest
                 else "before the first checkpoint, so that --resume would begin anew"
+            ) from None
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            latest = self.latest()
+            onward = f"goes on from step {int(latest.name[5:]):,}" if latest else "begins anew"
+            raise UserError(
+                f"{error.filename or self.folder}: {error.strerror}; free some space, then "
+                f"--resume {onward}"
             ) from None
 
     def save(
@@ -122,13 +132,21 @@ class Run:
             best: whether this is the best so far.
         """
         name = f"step-{step:06d}"
+        final = self.checkpoints / name
         partial = self.checkpoints / f".{name}.{os.getpid()}"
         partial.mkdir(parents=True)
-        write(partial)
-        torch.save(state["optimizer"], partial / "optimizer.pt")
-        facts = {key: value for key, value in state.items() if key != "optimizer"}
-        write_json(partial / "trainer.json", facts | {"step": step})
-        final = self.checkpoints / name
+        try:
+            write(partial)
+            # Through a stream, whose own error says why; torch's says that bytes are missing.
+            with naming(partial / "optimizer.pt"), (partial / "optimizer.pt").open("wb") as stream:
+                torch.save(state["optimizer"], stream)
+            facts = {key: value for key, value in state.items() if key != "optimizer"}
+            write_json(partial / "trainer.json", facts | {"step": step})
+        except BaseException as error:
+            shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
+            if isinstance(error, OSError) and error.errno:
+                error.filename = str(final)  # not a file that is gone
+            raise
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
         if best:

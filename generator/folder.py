@@ -1,7 +1,6 @@
 """A generator's folder: `model.safetensors`, `generator.json`, `representation.json`; they belong
 together, and are checked to."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from data_tools.cards import read_card
 from data_tools.errors import UserError
-from data_tools.files import write_json
+from data_tools.files import whole, write_json
 from data_tools.representation import Representation
 from generator.model import GeneratorModel, build
 from generator.settings import ModelSettings
@@ -100,9 +99,8 @@ def save_folder(
         name: _halved(tensor) if half and tensor.is_floating_point() else tensor
         for name, tensor in model.state_dict().items()
     }
-    temporary = folder / f".model.{os.getpid()}.tmp"
-    save_file(weights, temporary)
-    temporary.replace(folder / "model.safetensors")
+    with whole(folder / "model.safetensors") as temporary:
+        save_file(weights, temporary)
     representation.save(folder / "representation.json")
     card = _Card(
         format=FORMAT,
