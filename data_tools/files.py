@@ -42,7 +42,10 @@ def _of_disk(error: Exception) -> OSError | None:
     beneath: BaseException | None = error
     while isinstance(beneath, RuntimeError):  # torch's own complaint that its file has a gap
         beneath = beneath.__context__
-    return beneath if isinstance(beneath, OSError) and beneath.errno else None
+    # A reader of the screen that hangs up is no matter of files.
+    if isinstance(beneath, OSError) and beneath.errno not in (None, errno.EPIPE):
+        return beneath
+    return None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -102,7 +105,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     try:
         with FileLock(lock, timeout=0):
             try:
-                yield
+                with naming(folder):
+                    yield
             finally:
                 with suppress(OSError):  # Windows keeps what is open
                     lock.unlink()

@@ -4,6 +4,7 @@ All instruments of a file sound, drums as well. A piece is rendered in blocks of
 its length does not show in memory; a long one is rendered twice, first for its loudest moment.
 """
 
+import errno
 import wave
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -258,5 +259,10 @@ class _Encoder:
         if self._wave:
             self._wave.writeframesraw(np.round(block * 32767).astype("<i2").tobytes())
             return
-        for first in range(0, len(block), _PIECE):
-            self._file.write(block[first : first + _PIECE])
+        import soundfile
+
+        try:
+            for first in range(0, len(block), _PIECE):
+                self._file.write(block[first : first + _PIECE])
+        except soundfile.LibsndfileError as error:  # which hides the system's reason
+            raise OSError(errno.EIO, f"cannot be written ({error}); is the disk full?") from None

@@ -174,9 +174,11 @@ class ScoreFile:
     def close(self) -> None:
         """Makes all rows safe on disk."""
         if not self._stream.closed:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._stream.close()
+            try:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+            finally:
+                self._stream.close()
 
     def __enter__(self) -> Self:
         return self

@@ -14,6 +14,7 @@ import click
 from pydantic import BaseModel
 
 from data_tools.errors import UserError
+from data_tools.files import FULL
 from discriminator.settings import MODELS, SIZES, VIEWS, sized
 from gan import options, settings
 from gan.cli_cluster import ray_score
@@ -45,7 +46,9 @@ class Group(click.Group):
             # A reader that hangs up (`| head`) is click's business.
             if error.errno == errno.EPIPE or ctx.params.get("debug"):
                 raise
-            click.echo(f"error: {error.filename or ''}: {error.strerror or error}", err=True)
+            where = f"{error.filename}: " if error.filename else ""
+            onward = "; free some space, then try again" if error.errno in FULL else ""
+            click.echo(f"error: {where}{error.strerror or error}{onward}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt as stopped:
             click.echo(": ".join(["stopped", *map(str, stopped.args)]), err=True)

@@ -71,7 +71,7 @@ def curate(
         click.echo(report(summary, source, choice, facts), nl=False)
     else:
         assert out is not None
-        with sole_writer(out), resumable():
+        with resumable(), sole_writer(out):
             summary = library.curate(source, out, choice, facts, score, scores, resume)
             write_text(out / "report.md", report(summary, source, choice, facts))
     place = "" if dry_run else f": {out}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data_tools.errors import UserError
+from data_tools.files import FULL
 from gan import tables
 from gan.bars import ProgressBar
 
@@ -94,7 +95,7 @@ def score(
         "model": classifier_digest(classifier),
         "paths": [str(path.absolute()) for path in paths],
     }
-    with sole_writer(out), resumable(), ScoreFile(out, kept, made_of, resume) as file:
+    with resumable(), sole_writer(out), ScoreFile(out, kept, made_of, resume) as file:
         new = pieces(paths, wanted=lambda path: path not in file.before)
         tally = Tally(Counter(file.before.counts()), quiet, lambda: count(paths))
         verdicts = classifier.score_many(new, workers=readers(workers))
@@ -106,11 +107,18 @@ def score(
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Says where work that is stopped goes on."""
+    """Says where work goes on that is stopped, or for which the disk has no room."""
     try:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on from there with --resume") from None
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise UserError(
+            f"{error.filename}: {error.strerror}; free some space, then the same command goes on "
+            "from there with --resume"
+        ) from None
 
 
 def load(model: Path | None, device: str, precision: str) -> "Classifier":

@@ -19,6 +19,7 @@ import numpy as np
 import symusic
 
 from data_tools.errors import UserError
+from data_tools.files import naming
 from data_tools.practice import jazz, songs
 from data_tools.practice.performance import (
     Brief,
@@ -144,7 +145,8 @@ def write_practice(
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        _write(partial, count, seed, progress)
+        with naming(out):
+            _write(partial, count, seed, progress)
         partial.chmod(0o755)  # a temporary folder is its owner's alone
         os.replace(partial, out)
     except OSError:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors import SafetensorError
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -16,11 +18,15 @@ import discriminator.classifier
 import generator.folder
 from data_tools.errors import UserError
 from data_tools.files import naming
+from data_tools.midi import Notes, score_of
+from data_tools.render import Renderer
 from discriminator.classifier import Classifier
+from gan.cli import main
 from gan.logbook import Logbook
 from gan.run import Run
 from gan.settings import TrainSettings
 from generator.compose import Composer
+from tests.data_tools.soundfonts import write_soundfont
 
 WORDS = os.strerror(errno.ENOSPC)
 SETTINGS = TrainSettings()
@@ -136,3 +142,42 @@ def test_the_thread_that_writes_for_tensorboard_prints_no_traceback(
             lambda _: monkeypatch.setattr(RecordWriter, "write", full),
         )
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "spoilt", "way_out"),
+    [
+        (("data", "build"), "numpy.save", "then try again"),
+        (("data", "practice"), "data_tools.practice._dump", "then try again"),
+        (("score",), "os.fsync", "goes on from there with --resume"),
+        (("curate", "--keep", "jazz"), "os.fsync", "goes on from there with --resume"),
+    ],
+)
+def test_other_commands_name_what_they_write(
+    command: tuple[str, ...], spoilt: str, way_out: str, practice_music: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    music = next(practice_music.rglob("*.mid"))
+    sources = {"build": [practice_music], "practice": []}.get(command[-1], [music])
+    monkeypatch.setattr(spoilt, full)
+    arguments = [*command, *sources, "--out", tmp_path / "out.csv", "--quiet"]
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {tmp_path}/out.csv")
+    assert result.stderr.endswith(f"{way_out}\n")
+    assert f": {WORDS}; free some space, " in result.stderr
+
+
+def test_an_encoder_that_hides_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = pytest.importorskip("soundfile")
+
+    def fails(*_: object) -> None:
+        raise encoder.LibsndfileError(2)
+
+    music = score_of(Notes(*(np.array([value]) for value in (0, 400, 60, 80))), 500, 120.0)
+    renderer = Renderer(write_soundfont(tmp_path / "made.sf2"))
+    monkeypatch.setattr(encoder.SoundFile, "write", fails)
+    with pytest.raises(OSError, match="is the disk full") as told:
+        renderer.write(music, tmp_path / "sound.mp3")
+    assert told.value.filename == str(tmp_path / "sound.mp3")
+    assert not (tmp_path / "sound.mp3").exists()
