@@ -196,11 +196,22 @@ def generate(
         )
     if discriminator and best_of == 1 and not jazz_guidance:
         raise click.UsageError("--discriminator is for --best-of and --jazz-guidance")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"{out}: a file; give a folder for the .mid files as --out")
+    from data_tools import midi
     from gan.engine import engine
     from gan.run import generator_of
     from generator.compose import Composer, empty
     from generator.degenerate import COUNTS, signs
+    from generator.hints import scale
 
+    # What a glance refuses, before a model is loaded for it.
+    if choices["prompt"] is not None:
+        midi.read(choices["prompt"])
+    if choices["key"] is not None:
+        scale(choices["key"])
+    if not (force or stream or out is None):
+        _refuse_taken(out, count or 4, seed, best_of)
     named = run or checkpoint
     composer = Composer.load(generator_of(named) if named else None, engine(device).device)
     choices["guidance"] = label_guidance
@@ -212,8 +223,6 @@ def generate(
         return
     assert out is not None
     count = 4 if count is None else count
-    if not force:
-        _refuse_taken(out, count, seed, best_of)
     pieces = _pieces(composer, count, seed, best_of, jazz_guidance, discriminator, choices)
     rows: list[dict[str, object]] = []
     written: list[Any] = []

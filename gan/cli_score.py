@@ -74,6 +74,8 @@ def score(
         raise click.UsageError("parquet is no text for the screen; give a file as --out")
     if out is not None and form == "table":
         raise click.UsageError("a table is for the screen; give csv, jsonl or parquet with --out")
+    if out is not None and form is None and out.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{out}: a table ends in {', '.join(SUFFIXES)}; or say --format")
     from data_tools.files import sole_writer
     from discriminator.collection import count, pieces
     from discriminator.scores import ScoreFile, classifier_digest, form_of, score_of
@@ -87,8 +89,6 @@ def score(
         tally = Tally(Counter(), quiet, bar)
         _show(rows, form, tally)
         return tally.finish()
-    if form is None and out.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{out}: a table ends in {', '.join(SUFFIXES)}; or say --format")
     kept = "jsonl" if form == "json" else form or form_of(out)
     made_of = {
         "format": 1,

@@ -19,6 +19,7 @@ from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.representation import Representation, RepresentationSettings
 from discriminator.classifier import PRETRAINED as CLASSIFIER
+from discriminator.classifier import Classifier
 from gan.cli import _preset_for, main
 from gan.settings import TrainSettings
 from generator.compose import Composer, Piece
@@ -505,3 +506,25 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "stopped\n")
+
+
+def test_what_a_glance_refuses_waits_for_no_model(
+    tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(Composer, "load", load)
+    monkeypatch.setattr(Classifier, "load", load)
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    assert "give a folder" in refused(run("generate", "--out", taken))
+    there = tmp_path / "000-seed0.mid"
+    there.write_text("a piece")
+    assert "there already" in refused(run("generate", "--out", tmp_path))
+    write = ("generate", "--out", tmp_path / "new")
+    assert "broken.mid" in refused(run(*write, "--prompt", files / "broken.mid"))
+    assert "key 'H'" in refused(run(*write, "--key", "H"))
+    music = next(files.glob("0*.mid"))
+    assert "a table ends in" in refused(run("score", music, "--out", tmp_path / "x.txt"))
+    assert "a picture ends in" in refused(run("explain", music, "--out", tmp_path / "x.jpg"))
