@@ -9,7 +9,7 @@ from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.representation import Representation
 from gan.data import conditions_of
-from gan.engine import derived_seed
+from gan.engine import Engine, derived_seed
 from gan.run import generator_of
 from gan.settings import TrainSettings
 from generator.compose import Composer
@@ -100,6 +100,17 @@ def check_byte_pairs(settings: TrainSettings) -> None:
                 f"--byte-pairs with --{flag.replace('_', '-')}: merged tokens are for a "
                 "generator of its own, trained by cross-entropy alone; leave one of them out"
             )
+
+
+def check_precision(settings: TrainSettings, compute: Engine) -> None:
+    """Refuses what would fail in the first step.
+
+    Raises:
+        UserError: an LSTM in fp16 on a CPU, for which no kernel is there.
+    """
+    lstm = settings.generator.kind == "lstm"
+    if lstm and compute.device.type == "cpu" and compute.autocast_type == torch.float16:
+        raise UserError("precision 'fp16': a CPU has none for an LSTM; use bf16 or fp32")
 
 
 def check_context(settings: TrainSettings, context: int, representation: Representation) -> None:

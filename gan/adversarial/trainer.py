@@ -29,7 +29,7 @@ from gan.adversarial import guards
 from gan.adversarial.balance import norm_at_logits
 from gan.adversarial.critic import StyleCritic
 from gan.adversarial.losses import cross_entropy
-from gan.adversarial.setup import check_byte_pairs, check_context, first_generator
+from gan.adversarial.setup import check_byte_pairs, check_context, check_precision, first_generator
 from gan.adversarial.term import AdversarialTerm, judge_of
 from gan.data import Batches, GeneratorWindows
 from gan.engine import (
@@ -80,6 +80,7 @@ class Trainer:
         self.resume = resume
         self.compute = engine(settings.device, settings.precision)
         check_byte_pairs(settings)
+        check_precision(settings, self.compute)
         self.critic = self._critic(corpus) if settings.style else None
         self.model, self.representation = first_generator(corpus, settings, self.compute.device)
         check_context(settings, self.model.context, self.representation)

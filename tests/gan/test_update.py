@@ -19,6 +19,7 @@ from gan.engine import engine
 from gan.ranks import Ranks
 from gan.settings import TrainSettings
 from gan.update import Updater, optimizer_of, rate_at
+from generator.settings import LSTMSettings
 
 CPU = engine("cpu", "fp32")
 Make = Callable[..., TrainSettings]
@@ -235,3 +236,13 @@ def test_an_lstm_is_trained_by_the_same_loop(
     assert found[-1]["validation/bits_per_note"] < found[0]["validation/bits_per_note"]
     assert any(line.get("adversarial/replay_agreement") == 1.0 for line in lines)
     assert {"train/token_accuracy", "gap/token_accuracy", "validation_bits/Pitch"} <= set(found[-1])
+
+
+def test_an_lstm_in_fp16_is_refused_on_a_cpu(
+    practice_corpus: Corpus, tiny_settings: Make, tmp_path: Path
+) -> None:
+    lstm = LSTMSettings(layers=1, width=32)
+    settings = tiny_settings(precision="fp16").model_copy(update={"generator": lstm})
+    with pytest.raises(UserError, match=r"fp16.*LSTM; use bf16 or fp32"):
+        Trainer(practice_corpus, tmp_path / "run", settings, quiet=True)
+    assert not (tmp_path / "run").exists()
