@@ -51,8 +51,11 @@ def curate(
     """
     if out is None and not dry_run:
         raise click.UsageError("give a folder as --out, or --dry-run")
-    if scores and model:
-        raise click.UsageError("--from-scores scores nothing; leave out --model")
+    if scores:
+        said = click.get_current_context().get_parameter_source
+        for name in ("model", "workers", "device", "precision"):
+            if said(name) == click.core.ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--from-scores scores nothing; leave out --{name}")
     from data_tools.files import sole_writer, write_text
     from discriminator import curate as library
     from discriminator.collection import pieces

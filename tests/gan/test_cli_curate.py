@@ -104,6 +104,9 @@ def test_where_nothing_can_be_scored_the_work_failed(
         (("--keep", "blues", "--out", "x"), 2),
         (("--keep", "jazz", "--out", "x", "--min-prob", "1.2"), 2),
         (("--keep", "jazz", "--out", "x", "--from-scores", __file__, "--model", "m"), 2),
+        (("--keep", "jazz", "--out", "x", "--from-scores", __file__, "--workers", "2"), 2),
+        (("--keep", "jazz", "--out", "x", "--from-scores", __file__, "--device", "cpu"), 2),
+        (("--keep", "jazz", "--out", "x", "--from-scores", __file__, "--precision", "fp32"), 2),
         (("--keep", "jazz", "--out", "x", "--from-scores", __file__), 1),
     ],
 )
