@@ -80,6 +80,12 @@ def score(
     from discriminator.collection import count, pieces
     from discriminator.scores import ScoreFile, classifier_digest, form_of, score_of
 
+    kept = "jsonl" if form == "json" else form
+    if out and kept and out.suffix.lower() in SUFFIXES and kept != form_of(out):
+        # Whoever reads it back goes by its name.
+        raise click.UsageError(
+            f"--format {form} and a name that ends in {out.suffix}; leave one out"
+        )
     classifier = load(model, device, precision)
     if out is None:
         rows = map(score_of, classifier.score_many(pieces(paths), workers=readers(workers)))
@@ -89,7 +95,7 @@ def score(
         tally = Tally(Counter(), quiet, bar)
         _show(rows, form, tally)
         return tally.finish()
-    kept = "jsonl" if form == "json" else form or form_of(out)
+    kept = kept or form_of(out)
     made_of = {
         "format": 1,
         "model": classifier_digest(classifier),

@@ -133,6 +133,8 @@ def test_where_none_can_be_scored_the_work_failed(score: Run, files: Path) -> No
         ("--resume",),
         ("--format", "parquet"),
         ("--format", "table", "--out", "x.csv"),
+        ("--format", "parquet", "--out", "x.csv"),
+        ("--format", "csv", "--out", "x.JSON"),
         ("--workers", "-1"),
     ],
 )
