@@ -99,6 +99,7 @@ def score(
     made_of = {
         "format": 1,
         "model": classifier_digest(classifier),
+        "precision": "fp32" if classifier.half is None else "bf16",
         "paths": [str(path.absolute()) for path in paths],
     }
     with resumable(), sole_writer(out), ScoreFile(out, kept, made_of, resume) as file:

@@ -254,3 +254,19 @@ def test_a_table_of_no_known_kind_is_refused(score: Run, files: Path, tmp_path: 
     assert "a table ends in .csv" in result.stderr
     assert not (tmp_path / "scores.txt").exists()
     assert score(files, "--out", tmp_path / "scores.txt", "--format", "csv").exit_code == 0
+
+
+def test_a_file_goes_on_in_the_precision_it_was_begun_with(
+    score: Run, files: Path, tmp_path: Path
+) -> None:
+    out, card = tmp_path / "scores.csv", tmp_path / "scores.csv.run.json"
+    begin = (files, "--out", out, "--precision")
+    assert score(*begin, "fp32").exit_code == 0
+    assert score(*begin, "fp32", "--resume").exit_code == 0
+    result = score(*begin, "bf16", "--resume")
+    assert result.exit_code == 1
+    assert "begun with different precision" in result.stderr
+    content = json.loads(card.read_text())
+    del content["precision"]  # as files from before say nothing of it
+    card.write_text(json.dumps(content))
+    assert score(*begin, "bf16", "--resume").exit_code == 0
