@@ -187,8 +187,11 @@ def generate(
         if asked and choices["prompt"] is None:
             option = name.replace("_", "-")
             raise click.UsageError(f"--{option} is of a --prompt, and none is given")
-    if greedy and given("temperature") == click.core.ParameterSource.COMMANDLINE:
-        raise click.UsageError("give --greedy or --temperature, not both")
+    for name in ("temperature", "top_k", "top_p", "min_p") if greedy else ():
+        # The opening is drawn from all tokens, and after it the likeliest is always among those.
+        if given(name) == click.core.ParameterSource.COMMANDLINE:
+            option = name.replace("_", "-")
+            raise click.UsageError(f"give --greedy or --{option}, not both")
     certain = greedy or choices["temperature"] == 0
     if certain and not choices["opening"] and (count or best_of) > 1:
         raise click.UsageError(
@@ -218,7 +221,8 @@ def generate(
     if greedy:
         choices["temperature"] = 0.0
     if stream:
-        more = best_of > 1 or jazz_guidance > 0 or out is not None
+        more = best_of > 1 or jazz_guidance > 0 or out is not None or force
+        more |= given("batch") == click.core.ParameterSource.COMMANDLINE
         _stream(composer, seed, more or (count or 1) > 1, choices)
         return
     assert out is not None
@@ -302,8 +306,8 @@ def _stream(composer: "Composer", seed: int, more: bool, choices: dict[str, Any]
     """Notes to standard output, a line each."""
     if more or choices.pop("whistle"):
         raise UserError(
-            "--stream writes one piece's notes and nothing else; leave out --out, --count, "
-            "--best-of, --jazz-guidance and --whistle"
+            "--stream writes one piece's notes and nothing else; leave out --out, --force, "
+            "--count, --batch, --best-of, --jazz-guidance and --whistle"
         )
     choices.pop("batch")
     for onset, length, pitch, velocity in composer.stream(seed, **choices):

@@ -122,6 +122,9 @@ def test_help_needs_no_torch() -> None:
         ("generate", "--out", "x", "--prompt-seconds", "0"),
         ("generate", "--out", "x", "--whistle"),
         ("generate", "--out", "x", "--greedy", "--temperature", "0.9"),
+        ("generate", "--out", "x", "--greedy", "--top-k", "5"),
+        ("generate", "--out", "x", "--greedy", "--top-p", "0.9", "--opening", "4"),
+        ("generate", "--out", "x", "--greedy", "--min-p", "0.1"),
         ("score",),
         ("score", "there-is-no-such-file.mid"),
         ("score", __file__, "--format", "xml"),
@@ -420,6 +423,8 @@ def test_an_empty_piece_costs_no_other(
 def test_a_stream_is_one_piece(generator: Path) -> None:
     stream = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu", "--stream")
     assert "--count" in refused(run(*stream, "--count", 2))
+    assert "--force" in refused(run(*stream, "--force"))
+    assert "--batch" in refused(run(*stream, "--batch", 2))
     assert run(*stream, "--count", 1).stdout == run(*stream).stdout != ""
     assert "seed 18446744073709551616" in refused(run(*stream, "--seed", 2**64))
 
