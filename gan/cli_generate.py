@@ -273,7 +273,7 @@ def _refuse_taken(out: Path, count: int, seed: int, tries: int) -> None:
     for number in range(count):
         for one in range(number * tries, (number + 1) * tries):
             for attempt in range(ATTEMPTS):
-                path = out / _name(number, seed_of(seed, count * tries, one, attempt))
+                path = out / _name(number, seed_of(seed + one, attempt))
                 if path.exists():
                     raise UserError(f"{path}: there already; give another --out, or --force")
 

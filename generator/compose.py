@@ -27,6 +27,8 @@ from generator.request import ATTEMPTS, Request, request_of
 from generator.sampling import seeded, stream
 from generator.steering import Steering
 
+STRIDE = 1_000_000_007  # between the seeds of a piece's tries: beyond all counts
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -187,7 +189,7 @@ class Composer:
                 missing = [number for number in part if number not in pieces]
                 if not missing:
                     break
-                seeds = [seed_of(seed, count, number, attempt) for number in missing]
+                seeds = [seed_of(seed + number, attempt) for number in missing]
                 found = zip(missing, self._draw(request, seeds, steering), strict=True)
                 pieces |= {number: piece for number, piece in found if piece is not None}
             yield from (pieces.get(number) for number in part)
@@ -330,9 +332,12 @@ def _given(request: Request) -> int:
     return len(request.prefix) - request.music_start if request.prompt else 0
 
 
-def seed_of(seed: int, count: int, number: int, attempt: int = 0) -> int:
-    """The seed of a try at piece `number` of `count`, the first of which has `seed`."""
-    return seed + attempt * count + number
+def seed_of(seed: int, attempt: int) -> int:
+    """The seed of a try at the piece of a seed; the first try has the piece's own.
+
+    However many are asked for with it: some of them, written alone, are the same pieces.
+    """
+    return (seed + attempt * STRIDE) % 2**63
 
 
 def empty(seeds: Sequence[int], length: int) -> UserError:

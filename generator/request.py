@@ -147,12 +147,10 @@ def _check(
     prompt_length: int,
     batch: int,
 ) -> None:
-    bound = 2**63 - ATTEMPTS * count  # later pieces and tries count up
+    bound = 2**63 - count  # later pieces count up
     rules = {
         f"count {count}: ask for at least one piece": count >= 1,
-        f"seed {seed}: must be from 0 to 2^63 - 1, the tries of {count} included": 0
-        <= seed
-        < bound,
+        f"seed {seed}: must be from 0 to 2^63 - 1, all {count} pieces included": 0 <= seed <= bound,
         f"length {length}: ask for at least one token": length >= 1,
         f"seconds {seconds}: must be above 0": seconds is None or 0 < seconds < math.inf,
         f"tempo {tempo}: must be from 20 to 400 a minute": tempo is None or 20 <= tempo <= 400,

@@ -15,6 +15,7 @@ from data_tools.errors import UserError
 from data_tools.midi import Notes
 from data_tools.representation import Representation
 from generator import Composer, Piece, Transformer
+from generator.compose import STRIDE
 from generator.settings import TransformerSettings
 
 from .conftest import build
@@ -227,6 +228,8 @@ def test_empty_pieces_give_way_to_other_seeds(composer: Composer) -> None:
     pieces = composer.compose(12, length=4)
     assert all(piece.statistics["notes"] >= 1 for piece in pieces)
     assert any(piece.seed >= 12 for piece in pieces)
+    rest = composer.compose(9, seed=3, length=4)  # as after three of them it was stopped
+    assert [piece.seed for piece in rest] == [piece.seed for piece in pieces[3:]]
 
 
 def test_pieces_come_batch_by_batch_and_an_empty_one_costs_no_other(
@@ -239,7 +242,7 @@ def test_pieces_come_batch_by_batch_and_an_empty_one_costs_no_other(
     def silenced(self: Composer, request: object, seeds: list[int], steering: object) -> list:
         drawn.extend(seeds)
         found = draw(self, request, seeds, steering)
-        return [None if seed % 6 == 3 else one for seed, one in zip(seeds, found, strict=True)]
+        return [None if seed % STRIDE == 3 else one for seed, one in zip(seeds, found, strict=True)]
 
     monkeypatch.setattr(Composer, "_draw", silenced)
     pieces = composer.each(6, length=60, batch=2)
@@ -247,7 +250,7 @@ def test_pieces_come_batch_by_batch_and_an_empty_one_costs_no_other(
     assert drawn == [0, 1], "nothing is drawn before it is asked for"
     rest = list(pieces)
     assert [piece is None for piece in rest] == [False, False, True, False, False]
-    assert drawn == [0, 1, 2, 3, 9, 15, 21, 4, 5]
+    assert drawn == [0, 1, 2, 3, *(3 + STRIDE * k for k in (1, 2, 3)), 4, 5]
     assert np.array_equal(rest[3].ids, whole[4].ids)
     with pytest.raises(UserError, match=r"seed 3: no notes in 60 tokens after 4 tries"):
         composer.compose(6, length=60, batch=2)
