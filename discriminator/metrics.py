@@ -14,6 +14,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 BINS = 15
 RESAMPLES = 1000
+HEAD = (
+    "source", "pieces", "jazz", "AUC", "average precision", "balanced accuracy",
+    "calibration error", "mean p(jazz)",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,30 +61,47 @@ class Report:
 
     def table(self) -> str:
         """The report as a table in GitHub's markdown."""
-        lines = [
-            "| source | pieces | jazz | AUC | average precision | accuracy | calibration error "
-            "| mean p(jazz) |",
-            "|---|---:|---:|---:|---:|---:|---:|---:|",
-            *(_line(row) for row in (self.overall, *self.sources)),
-        ]
+        cells = [[_escaped(cell) for cell in row] for row in self.rows()]
+        rule = "|---|" + "---:|" * (len(HEAD) - 1)
+        text = [_line(HEAD), rule, *map(_line, cells)]
+        for remark in self.remarks():
+            text += ["", _escaped(remark)]
+        return "\n".join(text) + "\n"
+
+    def rows(self) -> list[list[str]]:
+        """The cells below `HEAD`; a star marks what is ranked against all, see `remarks`."""
+        return [_cells(row) for row in (self.overall, *self.sources)]
+
+    def remarks(self) -> list[str]:
+        """What is to be said below the table."""
+        said = []
         if self.auc_interval:
             low, high = self.auc_interval
-            lines += ["", f"95% interval of the overall AUC: {low:.3f} to {high:.3f}."]
+            said.append(f"95% interval of the overall AUC: {low:.3f} to {high:.3f}.")
         if any(row.against_all for row in self.sources):
-            lines += ["", "\\* one class only: ranked against all pieces of the other class."]
-        return "\n".join(lines) + "\n"
+            said.append("* one class only: ranked against all pieces of the other class.")
+        return said
 
 
-def _line(row: Row) -> str:
-    star = "\\*" if row.against_all else ""
-    auc, precision = (
-        "-" if value is None else f"{value:.3f}{star}" for value in (row.auc, row.average_precision)
-    )
-    name = row.source.replace("|", "\\|")
-    return (
-        f"| {name} | {row.n} | {row.n_jazz} | {auc} | {precision} | {row.accuracy:.3f} "
-        f"| {row.calibration_error:.3f} | {row.mean_p:.3f} |"
-    )
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cells(row: Row) -> list[str]:
+    star = "*" if row.against_all else ""
+    ranked = (row.auc, row.average_precision)
+    figures = (row.accuracy, row.calibration_error, row.mean_p)
+    return [
+        row.source,
+        str(row.n),
+        str(row.n_jazz),
+        *("-" if value is None else f"{value:.3f}{star}" for value in ranked),
+        *(f"{value:.3f}" for value in figures),
+    ]
 
 
 def report(

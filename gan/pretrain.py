@@ -21,10 +21,11 @@ from data_tools.representation import TokenType
 from discriminator.body import Discriminator
 from discriminator.calibration import calibrate
 from discriminator.classifier import Classifier, too_little
-from discriminator.metrics import Report, report
+from discriminator.metrics import HEAD, Report, report
 from discriminator.models import build_one, tied_tokens
 from discriminator.notes import TokenTable
 from discriminator.settings import ClassifierSettings
+from gan import tables
 from gan.data import DiscriminatorWindows
 from gan.engine import (
     Engine,
@@ -344,7 +345,7 @@ def _finish(
     result = report(labels, p, sources)
     write_text(out / "report.md", result.table() + "\n")
     write_json(out / "report.json", result.as_dict() | {"checkpoint": best.name})
-    log.say(result.table())
+    log.say("\n".join(["", tables.plain(result.rows(), HEAD), *result.remarks()]))
     log.text("test", result.table(), step + 1)  # see `gan.logbook` for why behind the last step
     vectors, rows = embeddings(classifier, corpus, splits["validation"])
     log.embedding("validation", vectors, rows, step + 1)

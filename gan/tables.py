@@ -82,6 +82,21 @@ def _print(rows: Sequence[Sequence[str]], names: Sequence[str], right: Sequence[
         right: whether a column is set to the right.
     """
     screen = sys.stdout.isatty()
+    head, *below = _lines(rows, names, right, screen)
+    sys.stdout.write((click.style(head, bold=True) if screen else head) + "\n")
+    sys.stdout.writelines(line + "\n" for line in below)
+
+
+def plain(rows: Sequence[Sequence[str]], names: Sequence[str]) -> str:
+    """A table as text: names to the left, all other columns, of figures, to the right."""
+    right = [number > 0 for number in range(len(names))]
+    shown = [[_shown(cell) for cell in row] for row in rows]
+    return "\n".join(_lines(shown, names, right, screen=False))
+
+
+def _lines(
+    rows: Sequence[Sequence[str]], names: Sequence[str], right: Sequence[bool], screen: bool
+) -> list[str]:
     sizes = [max(map(cell_len, column)) for column in zip(names, *rows, strict=True)]
     apart = screen and sum(sizes) + 2 * (len(names) - 1) > shutil.get_terminal_size().columns
     kept = list(range(len(names)))
@@ -96,9 +111,7 @@ def _print(rows: Sequence[Sequence[str]], names: Sequence[str], right: Sequence[
         text = "  ".join(padded).rstrip()
         return f"{cells[0]}\n  {text}".rstrip() if apart else text
 
-    head = line(names)
-    sys.stdout.write((click.style(head, bold=True) if screen else head) + "\n")
-    sys.stdout.writelines(line(row) + "\n" for row in rows)
+    return [line(names), *map(line, rows)]
 
 
 def _reconfigure(form: str) -> None:

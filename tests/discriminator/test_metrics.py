@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
 from discriminator.metrics import (
+    HEAD,
     auc_interval,
     by_source,
     calibration_error,
@@ -134,3 +135,14 @@ def test_figures_stay_within_their_range(pieces):
 def test_nonsense_is_refused(labels, probabilities, says):
     with pytest.raises(ValueError, match=says):
         report(labels, probabilities)
+
+
+def test_the_table_of_the_screen_is_the_markdowns_without_its_signs() -> None:
+    found = report([1, 1, 0, 0], [0.9, 0.4, 0.2, 0.1], ["a|b", "a|b", "a|b", "c"])
+    assert HEAD[5] == "balanced accuracy"
+    lines = found.table().splitlines()
+    assert lines[0] == f"| {' | '.join(HEAD)} |"
+    assert lines[4] == "| c | 1 | 0 | 1.000\\* | 1.000\\* | 1.000 | 0.100 | 0.100 |"
+    assert lines[3].startswith("| a\\|b | 3 |")
+    assert found.rows()[2][:4] == ["c", "1", "0", "1.000*"]
+    assert found.remarks()[1].startswith("* one class only")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click import unstyle
 
+from gan import tables
 from gan.tables import show
 
 NAMES = ["plain.mid", "caf\udce9.mid", "a\rb.mid", 'a, "b"\nc.mid', "ü.mid"]
@@ -86,3 +87,8 @@ def test_a_narrow_terminal_breaks_no_path(monkeypatch: pytest.MonkeyPatch, width
         assert len(lines) == 3
         return
     assert lines == ["path", "  notes  drums", path, "     12  no", "b.mid", "   1234  yes"]
+
+
+def test_a_plain_table_sets_its_figures_to_the_right() -> None:
+    found = tables.plain([["a source", "1.000*"], ["b", "0.5"]], ["source", "AUC"])
+    assert found == "source       AUC\na source  1.000*\nb            0.5"
