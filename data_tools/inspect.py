@@ -134,11 +134,12 @@ def _inspect(music: midi.Music, name: str) -> Inspection:
         score = midi.read(data)
     except MidiError as error:
         # The bytes' own fault says more than the reader's stumbling over it.
-        reason = f"not readable: {'; '.join(file.damage)}" if file.damage else error.reason
+        told = not file.damage or any(damage in error.reason for damage in file.damage)
+        reason = error.reason if told else f"not readable: {'; '.join(file.damage)}"
         return Inspection(name, False, **facts, kept=reason, reason=reason)
     sounding = [(track, midi.notes_of(track)) for track in score.tracks if track.notes]
     if not sounding:
-        reason = "no note that ends" if facts["notes"] else "no notes"
+        reason = smf.UNENDED if facts["notes"] else "no notes"
         return Inspection(name, True, **facts, suspicious=(reason,), kept=reason, reason=reason)
     every = _joined([notes for _, notes in sounding], score)
     pitched = _joined([notes for track, notes in sounding if not track.is_drum], score)

@@ -94,6 +94,8 @@ def read(music: Music) -> ScoreTick:
         words = words.removeprefix("MiniMidi: ").removesuffix(": iostream error")[:80]
         if words.startswith("Unexpected EOF"):
             words = "it breaks off"
+        if words.startswith("Division type"):
+            words = smf.FILM
         if data.startswith(b"RIFF"):
             words = "it is wrapped in RIFF"
         if not data.startswith((b"MThd", b"RIFF")):
@@ -292,7 +294,7 @@ def prepare(music: Music, pitches: tuple[int, int] = PIANO_PITCHES) -> Prepared:
     )
     if not piano:
         raise MidiError(
-            name, f"no piano track, only {', '.join(dropped)}" if dropped else "no notes"
+            name, f"no piano track, only {', '.join(dropped)}" if dropped else _silence(music)
         )
     parts = [notes_of(track) for track in piano]
     merged = Notes(
@@ -314,6 +316,18 @@ def prepare(music: Music, pitches: tuple[int, int] = PIANO_PITCHES) -> Prepared:
     result.time_signatures = score.time_signatures.copy()
     result.tracks[0].pedals = symusic.Pedal.from_numpy(*pedal_union(pedals))
     return Prepared(result, dropped)
+
+
+def _silence(music: Music) -> str:
+    """Why there is no note: a reader leaves out those that are struck and never end."""
+    try:
+        data = bytes_of(Path(music)) if isinstance(music, str | Path) else music
+        events = smf.scan(data).events if isinstance(data, bytes) else None
+    except (MidiError, OSError):
+        return "no notes"
+    if events is None or not ((events.kind == smf.NOTE_ON) & (events.second > 0)).any():
+        return "no notes"
+    return smf.UNENDED
 
 
 def note_list(notes: Notes) -> symusic.core.NoteTickList:

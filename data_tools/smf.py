@@ -20,6 +20,9 @@ from data_tools.errors import MidiError
 LARGEST = 16 * 2**20  # bytes; three hours of piano have one percent of that
 MOST_TRACKS = 2**16 - 1  # the header's count has 16 bits
 _NAME_BYTES = 120
+# What other readers of the same bytes say of them, too.
+FILM = "time in film frames (SMPTE), not beats"
+UNENDED = "no note that ends"
 
 NOTE_OFF, NOTE_ON, CONTROL, PROGRAM = 0x80, 0x90, 0xB0, 0xC0
 _NAME, _END, _TEMPO, _TIME_SIGNATURE, _KEY_SIGNATURE = 0x03, 0x2F, 0x51, 0x58, 0x59
@@ -142,7 +145,7 @@ def scan(data: bytes, name: str = "music") -> Smf:
     if len(reader.tracks) != declared:
         damage.append(f"{declared} tracks announced, {len(reader.tracks)} found")
     if frames:
-        damage.append("time in film frames (SMPTE), not beats")
+        damage.append(FILM)
     if not division:
         damage.append("a resolution of zero")
     damage += sorted({track.damage for track in reader.tracks if track.damage})

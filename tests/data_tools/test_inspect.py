@@ -205,7 +205,7 @@ def test_no_notes_and_unreadable(tmp_path: Path) -> None:
         assert row.kept == row.reason
         assert row.notes == 0
     cut = inspect(midi.to_bytes(song(PIANO))[:-9])
-    assert cut.reason == "not readable: a track breaks off"
+    assert cut.reason == "not readable as MIDI (a track breaks off)"
     assert cut.notes > 0, "what was seen of it is told"
 
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from data_tools import midi, smf
 from data_tools.errors import MidiError
+from data_tools.inspect import inspect
+from data_tools.smf import FILM, UNENDED
 
 END = b"\x00\xff\x2f\x00"
 
@@ -288,3 +290,21 @@ def test_many_tiny_tracks_and_one_long_one_are_bounded() -> None:
     assert len(smf.scan(long).events) == 300_000
     late = written(b"\xff\xff\xff\x7f\xc0\x00" + b"\xff\xff\xff\x7f\x00" * 200_000)
     assert smf.scan(late).damage in (("a track without its end",), ("a time beyond all measure",))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (written(NOTE + END, division=0xE728), FILM),
+        (written(b"\x00\x90\x3c\x40" + END), UNENDED),
+        (written(END), "no notes"),
+    ],
+)
+def test_a_check_and_a_score_give_the_same_reason(data: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.mid"
+    path.write_bytes(data)
+    for music in (data, path):
+        with pytest.raises(MidiError) as told:
+            midi.prepare(music)
+        assert told.value.reason == inspect(music).reason
+        assert words in told.value.reason
