@@ -31,6 +31,7 @@ UNLABELLED = "unlabelled"
 MANIFEST = "manifest.csv"
 INSIDE = "an archive inside a folder; give it by its own name"
 # How `tar` packs the second name of a file that has two.
+SYMBOLIC = "a symbolic link in an archive; pack with 'tar --dereference'"
 LINKED = "a link to another file of its archive; pack with 'tar --hard-dereference'"
 REPEATED = "another file of that name comes before it"
 TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
@@ -191,7 +192,8 @@ class Source:
             with self._zip() as archive:
                 return [name for name in archive.namelist() if _is_midi(name)]
         with self._tar() as archive:
-            names = (m.name.removeprefix("./") for m in archive if m.isfile() or m.islnk())
+            kept = (m for m in archive if m.isfile() or m.islnk() or m.issym())
+            names = (m.name.removeprefix("./") for m in kept)
             return [name for name in names if _is_midi(name)]
 
     def _members(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None, str]]:
@@ -216,6 +218,8 @@ class Source:
                 name = member.name.removeprefix("./")
                 if member.islnk() and name in wanted:
                     yield name, None, LINKED
+                elif member.issym() and name in wanted:
+                    yield name, None, SYMBOLIC
                 elif member.isfile() and name in wanted:
                     stream = archive.extractfile(member)
                     if stream and member.size <= MAX_BYTES:

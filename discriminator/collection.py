@@ -18,7 +18,7 @@ from pathlib import Path, PurePath
 
 from data_tools.errors import MidiError, UserError
 from data_tools.files import MIDI_SUFFIXES
-from data_tools.sources import LINKED, REPEATED, Source
+from data_tools.sources import LINKED, REPEATED, SYMBOLIC, Source
 from discriminator.reading import LARGEST, Piece, too_large
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -221,13 +221,14 @@ def _in_tar(archive: Path) -> Iterator[Place]:
             while info := opened.next():
                 opened.members.clear()  # type: ignore[attr-defined]  # they would pile up, a kilobyte each
                 name = info.name.removeprefix("./")
-                if not (info.isfile() or info.islnk()) or not _is_midi(name):
+                link = LINKED if info.islnk() else SYMBOLIC if info.issym() else ""
+                if not (info.isfile() or link) or not _is_midi(name):
                     continue
                 if nth := repeated(name):
                     yield _again(archive, name, nth)
                     continue
-                if info.islnk():
-                    yield Place(f"{archive}:{name}", name, None, LINKED)
+                if link:
+                    yield Place(f"{archive}:{name}", name, None, link)
                     continue
 
                 def member(info: tarfile.TarInfo = info) -> bytes:

@@ -263,7 +263,8 @@ def test_a_tar_cannot_escape(tmp_path: Path) -> None:
     assert {data for data, _ in read(Source(place)).values()} == {None}
     names = {"../evil.mid", "good.mid", "link.mid", "hard.mid"}
     everything = {name: data for name, data, _ in Source(place)._members(names)}
-    assert everything == {"../evil.mid": b"mine", "good.mid": b"mine", "hard.mid": None}
+    links = {"link.mid": None, "hard.mid": None}
+    assert everything == {"../evil.mid": b"mine", "good.mid": b"mine"} | links
     assert sorted(tmp_path.rglob("*")) == before
 
 

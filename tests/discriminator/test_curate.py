@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_tools.errors import MidiError, UserError
-from data_tools.sources import LINKED, REPEATED
+from data_tools.sources import LINKED, REPEATED, SYMBOLIC, Source
 from discriminator import curate as module
 from discriminator.collection import Place, places
 from discriminator.curate import Choice, curate, decide, deliver, preview
@@ -336,6 +336,18 @@ def test_whatever_is_kept_is_in_the_manifest(source: Path, tmp_path: Path) -> No
             rows = {row["path"]: row["artist"] for row in csv.DictReader(stream)}
         assert rows == {"jazz/a.mid": "Monk", "d.mid": ""}
         assert rows.keys() == {p.relative_to(music).as_posix() for p in music.rglob("*.mid")}
+
+
+def test_a_packed_symbolic_link_has_its_row(source: Path, tmp_path: Path) -> None:
+    (source / "e.mid").symlink_to("d.mid")
+    with tarfile.open(tmp_path / "music.tar", "w") as archive:
+        archive.add(source, "music")
+    found = {place.inner: place.error for place in places(tmp_path / "music.tar")}
+    assert found["music/e.mid"] == SYMBOLIC
+    assert sum(map(bool, found.values())) == 1
+    packed = Source(tmp_path / "music.tar")
+    told = {entry.path: entry.refused for entry, _ in packed.contents(packed.entries())}
+    assert told["music/e.mid"] == SYMBOLIC
 
 
 def test_the_second_name_of_a_packed_file_has_its_row(source: Path, tmp_path: Path) -> None:
