@@ -83,6 +83,11 @@ def repetition(notes: Notes, ticks_per_quarter: int) -> float:
     return float(max(pitches, share))
 
 
+def too_few(notes: int, least: int, dropped: Sequence[str]) -> str:
+    """Why so few notes are not kept; a file may have many more, on what was dropped."""
+    return f"fewer than {least} notes{' in its piano part' if dropped else ''} ({notes})"
+
+
 def reason_of(facts: Facts, settings: CorpusSettings) -> str:
     """Why a piece is left out, with the measured number; empty where it stays."""
     if settings.max_notes and facts.notes > settings.max_notes:

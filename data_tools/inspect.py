@@ -21,7 +21,7 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from data_tools import midi, smf, suspicion
-from data_tools.curate import facts_of, reason_of
+from data_tools.curate import facts_of, reason_of, too_few
 from data_tools.errors import MidiError
 from data_tools.general_midi import DRUMS, PIANO, instrument_of, program_name
 from data_tools.parallel import ordered_map
@@ -270,12 +270,13 @@ def _reason(facts: dict[str, Any]) -> str:
 def _kept(score: ScoreTick) -> str:
     settings = CorpusSettings()
     try:
-        prepared = midi.prepare(score).score
+        whole = midi.prepare(score)
     except MidiError as error:
         return error.reason.split(", only")[0]  # the row's own `reason` names what there is
+    prepared = whole.score
     notes = midi.notes_of(prepared.tracks[0])
     if len(notes) < settings.min_notes:
-        return f"fewer than {settings.min_notes} notes ({len(notes)})"
+        return too_few(len(notes), settings.min_notes, whole.dropped)
     timed = replace(
         notes,
         start=midi.seconds_of(prepared, notes.start),

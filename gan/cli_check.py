@@ -20,6 +20,9 @@ SHORT = (
     "reason",
 )  # fmt: skip
 
+# People read it beside `kept` as the reason for that; programs know it by its own name.
+HEADS = {"reason": "remarks"}
+
 REQUIREMENTS: "dict[str, Callable[[Inspection], bool]]" = {
     "readable": lambda row: row.readable,
     "single-instrument": lambda row: row.readable and row.single_instrument,
@@ -106,7 +109,7 @@ def check(
                 yield row.row()
 
     shown = columns or (COLUMNS if wide or form != "table" else SHORT)
-    tables.show(chosen(), form, shown)
+    tables.show(chosen(), form, shown, None if columns or form != "table" else HEADS)
     if summary:
         _print_summary(counts, error=form != "table")
     if damaged:
@@ -192,4 +195,4 @@ def _print_summary(counts: Counter[tuple[str, str]], error: bool) -> None:
     for heading in ("kept", "reason", "timing", "suspicious"):
         found = [(what, number) for (kind, what), number in counts.items() if kind == heading]
         for what, number in sorted(found, key=lambda pair: (-pair[1], pair[0])):
-            click.echo(f"{number:>8,}  {heading}: {what}", err=error)
+            click.echo(f"{number:>8,}  {HEADS.get(heading, heading)}: {what}", err=error)

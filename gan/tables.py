@@ -4,7 +4,7 @@ import io
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -37,7 +37,10 @@ def midi_files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def show(
-    rows: Iterable[dict[str, object]], form: str, columns: Sequence[str] | None = None
+    rows: Iterable[dict[str, object]],
+    form: str,
+    columns: Sequence[str] | None = None,
+    heads: Mapping[str, str] | None = None,
 ) -> None:
     """Prints rows of equal columns; CSV and JSON as they come, one object a line for JSON.
 
@@ -45,6 +48,7 @@ def show(
         rows: what to print; lists in them become words in a table and in CSV.
         form: one of `FORMATS`.
         columns: which to print, in this order; all by default.
+        heads: what some are called in a table.
     """
     _reconfigure(form)
     stream = iter(rows)
@@ -68,7 +72,8 @@ def show(
             sys.stdout.flush()
         return
     right = [isinstance(first[n], int | float) and not isinstance(first[n], bool) for n in names]
-    _print([[_shown(value) for value in row.values()] for row in every], names, right)
+    called = [(heads or {}).get(name, name) for name in names]
+    _print([[_shown(value) for value in row.values()] for row in every], called, right)
 
 
 def _print(rows: Sequence[Sequence[str]], names: Sequence[str], right: Sequence[bool]) -> None:

@@ -6,7 +6,7 @@ from hashlib import sha256
 import numpy as np
 
 from data_tools import fingerprint, midi
-from data_tools.curate import facts_of, reason_of
+from data_tools.curate import facts_of, reason_of, too_few
 from data_tools.duplicates import signature
 from data_tools.errors import MidiError
 from data_tools.inspect import timing_of_onsets
@@ -72,7 +72,7 @@ def _tokenise(
         score.tempos = prepared.score.tempos.copy()
         score.tracks[0].pedals = prepared.score.tracks[0].pedals.copy()
     if len(notes) < settings.min_notes:  # before anything is measured that needs more of them
-        return Piece(f"fewer than {settings.min_notes} notes ({len(notes)})", digest)
+        return Piece(too_few(len(notes), settings.min_notes, prepared.dropped), digest)
     timed = midi.Notes(
         midi.seconds_of(score, notes.start),
         midi.seconds_of(score, notes.end),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from data_tools import midi, smf
 from data_tools.corpus import build
+from data_tools.errors import UserError
 from data_tools.general_midi import program_name
 from data_tools.inspect import COLUMNS, Inspection, inspect, inspect_many, programs_of_notes
 from data_tools.suspicion import of_notes
@@ -323,6 +324,11 @@ def test_kept_is_what_a_build_keeps(mini: Path, tmp_path: Path) -> None:
     assert "enough.mid" in kept
     assert inspect(music / "one-pitch.mid").kept.startswith("one bar or pitch again and again")
     assert inspect(music / "few.mid").kept == "fewer than 16 notes (15)"
+    band = song(PIANO, (33, False), notes=15)
+    assert inspect(band).kept == "fewer than 16 notes in its piano part (15)"
+    midi.write(band, tmp_path / "band" / "few.mid")
+    with pytest.raises(UserError, match=r"fewer than 16 notes in its piano part"):
+        build([tmp_path / "band"], tmp_path / "other", workers=1)
 
 
 def test_programs_agree_with_the_corpus_reader(mini: Path) -> None:

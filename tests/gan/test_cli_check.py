@@ -74,7 +74,9 @@ def test_the_table_is_short_unless_asked(folder: Path) -> None:
         check(folder, *flags).stdout.splitlines()[0].split()
         for flags in ((), ("--wide",), ("--columns", "notes,path"))
     ]
-    assert heads == [list(SHORT), list(COLUMNS), ["notes", "path"]]
+    short, wide = ([*names[:-1], "remarks"] for names in (SHORT, COLUMNS))
+    assert SHORT[-1] == COLUMNS[-1] == "reason"
+    assert heads == [short, wide, ["notes", "path"]]
     result = check(folder, "--columns", "path, timing,path", "--format", "csv")
     assert list(table(result)[0]) == ["path", "timing"]
     wide = check(folder, "--wide").stdout
@@ -183,8 +185,8 @@ def test_summary(folder: Path) -> None:
     result = check(folder, "--summary")
     lines = [line.strip() for line in result.stdout.splitlines()[-17:]]
     assert "6 files" in lines
-    for line in ("3  kept: yes", "1  reason: several instruments", "2  reason: none",
-                 "1  reason: not readable", "4  timing: quantized", "2  timing: none",
+    for line in ("3  kept: yes", "1  remarks: several instruments", "2  remarks: none",
+                 "1  remarks: not readable", "4  timing: quantized", "2  timing: none",
                  "1  suspicious: one velocity", "1  suspicious: no notes"):  # fmt: skip
         assert line in lines
     result = check(folder, "--summary", "--format", "json")
@@ -236,3 +238,10 @@ def test_a_file_of_any_name_is_looked_at(folder: Path, tmp_path: Path) -> None:
     odd = tmp_path / "no-suffix"
     odd.write_bytes((folder / "a-piano.mid").read_bytes())
     assert table(check(odd, "--format", "csv"))[0]["piano"] == "yes"
+
+
+def test_a_kept_file_has_remarks_and_no_reason(folder: Path) -> None:
+    """What is told of a band that is kept for its piano is none why it would not be."""
+    assert check(folder).stdout.splitlines()[0].split()[-2:] == ["kept", "remarks"]
+    assert "reason" in check(folder, "--columns", "path,reason").stdout.splitlines()[0]
+    assert "reason" in check(folder, "--format", "csv").stdout.splitlines()[0]
