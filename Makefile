@@ -38,8 +38,11 @@ help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
 $(READY): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-		echo "error: $(PYTHON) is missing or older than 3.11; name a newer one: make PYTHON=python3.12" >&2; \
+	@$(PYTHON) -c '' || { \
+		echo "error: $(PYTHON) cannot be run (above: why); name Python 3.11 or newer: make PYTHON=/path/to/python3" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=/path/to/python3" >&2; \
 		exit 1; }
 	@if [ "$$(uname)" = Linux ] && [ -z "$$PIP_EXTRA_INDEX_URL" ] && ! command -v nvidia-smi >/dev/null; then \
 		echo "No GPU found: PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu avoids 4 GB of CUDA libraries."; fi
