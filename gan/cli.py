@@ -79,6 +79,21 @@ main.add_command(compare)
 main.add_command(render)
 
 
+# What stands above which flag in `--help`.
+PRETRAIN_SECTIONS = {
+    "corpus": "Run", "model": "Model", "seed": "Device and data", "steps": "Training",
+    "transpose": "Augmentation", "neutral_share": "Neutralised timing",
+    "evaluate_every": "Validation",
+}  # fmt: skip
+TRAIN_SECTIONS = {
+    "corpus": "Run", "layers": "Generator", "init": "Beginning and conditions",
+    "steps": "Cross-entropy", "augmentation": "Augmentation",
+    "evaluate_every": "Validation, checkpoints, samples", "adv_weight": "Adversarial term",
+    "realism_loss": "Realism discriminator, trained along", "adv_batch": "Rollouts",
+    "relax": "Relaxation", "reward_weight": "Reward and restraint", "judge": "Judge and guards",
+}  # fmt: skip
+
+
 def _training(command: Any) -> Any:
     for option in reversed(
         [
@@ -104,7 +119,7 @@ def _preset_for(kind: type[BaseModel], corpus: Path, preset: str) -> dict[str, A
     return layer
 
 
-@main.command("pretrain-disc")
+@main.command("pretrain-disc", cls=options.sectioned(PRETRAIN_SECTIONS))
 @_training
 @click.option("--model", type=click.Choice(MODELS), help="Kind of model.  [cnn]")
 @click.option("--size", type=click.Choice(SIZES), help="Of the model: 1 or 8 M weights.  [small]")
@@ -134,7 +149,7 @@ def pretrain_disc(
         click.echo(f"classifier: {out / 'classifier'}   report: {out / 'report.md'}")
 
 
-@main.command()
+@main.command(cls=options.sectioned(TRAIN_SECTIONS))
 @_training
 @click.option("--model", type=click.Choice(GENERATORS), help="Family.  [transformer]")
 @click.option("--size", type=click.Choice(GENERATOR_SIZES), help="3, 10 or 100 M weights.  [small]")
@@ -142,7 +157,7 @@ def pretrain_disc(
     "--check",
     type=click.IntRange(1),
     metavar="RANKS",
-    help="Train nothing; say what would keep so many ranks from it.",
+    help="Train nothing; say whether a run on so many processes would start, or why not.",
 )
 @options.options(settings.TrainSettings, choices=True)
 def train(

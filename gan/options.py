@@ -2,7 +2,8 @@
 
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any, TypeVar
 
 import click
@@ -29,6 +30,33 @@ def options(kind: type[BaseModel], choices: bool = False) -> Callable[[Command],
         return command
 
     return decorate
+
+
+def sectioned(sections: Mapping[str, str]) -> type[click.Command]:
+    """A command whose `--help` lists its flags under headings: a hundred in a row hide each other.
+
+    Args:
+        sections: the heading that stands above a flag, by the flag's parameter; in their order.
+    """
+
+    class Sectioned(click.Command):
+        def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+            """Writes the flags, `--help` with the first."""
+            *named, asks = self.get_params(ctx)
+            parts: list[tuple[str, list[tuple[str, str]]]] = [("Options", [])]
+            for parameter in named:
+                if parameter.name in sections:
+                    parts.append((sections[parameter.name], []))
+                if (record := parameter.get_help_record(ctx)) is not None:
+                    parts[-1][1].append(record)
+            first = next(records for _, records in parts if records)
+            first += [record] if (record := asks.get_help_record(ctx)) else []
+            for heading, records in parts:
+                if records:
+                    with formatter.section(heading):
+                        formatter.write_dl(records)
+
+    return Sectioned
 
 
 def names(kind: type[BaseModel], choices: bool = False) -> set[str]:
@@ -64,7 +92,8 @@ def _fields(
     for name, field in kind.model_fields.items():
         nested = field.annotation
         if isinstance(nested, type) and issubclass(nested, BaseModel):
-            found += _fields(nested, (*path, name), choices)
+            inner = _fields(nested, (*path, name), choices)
+            found += [(where, each, _as_in(field.default, each, own)) for where, each, own in inner]
         elif models := _union_of_models(nested):
             every = [each for one in models for each in _fields(one, (*path, name))]
             named = {each[1]: each for each in reversed(every)}  # the first of a name counts
@@ -74,6 +103,15 @@ def _fields(
         else:
             found.append((path, name, field))
     return found
+
+
+def _as_in(settings: Any, name: str, field: FieldInfo) -> FieldInfo:
+    """A nested field with the default that it has in `settings`, which may not be its own."""
+    if not hasattr(settings, name):
+        return field
+    field = copy(field)
+    field.default = getattr(settings, name)
+    return field
 
 
 def _union_of_models(annotation: Any) -> list[type[BaseModel]]:

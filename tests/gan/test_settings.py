@@ -1,5 +1,6 @@
 """Presets, layers of settings, and the flags made from them."""
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from data_tools.errors import UserError
 from data_tools.settings import NEUTRAL, AugmentSettings, CorpusSettings
 from gan import options
-from gan.cli import main
+from gan.cli import PRETRAIN_SECTIONS, TRAIN_SECTIONS, main
 from gan.settings import (
     PretrainSettings,
     TrainSettings,
@@ -219,3 +220,34 @@ def test_neutralising_is_off_until_one_flag_turns_it_on() -> None:
 def test_settings_cannot_change_under_a_run(kind: type[BaseModel]) -> None:
     with pytest.raises(ValueError, match="frozen"):
         kind().steps = 3
+
+
+@pytest.mark.parametrize("kind", [TrainSettings, PretrainSettings])
+def test_the_help_names_the_defaults_that_hold(kind: type[BaseModel]) -> None:
+    """A nested setting may have another default here than where it is at home."""
+
+    @click.command()
+    @options.options(kind)
+    def command(**values: Any) -> None:
+        pass
+
+    told = {option.name: option.help for option in command.params}
+    transpose = kind().augment.transpose
+    assert told["transpose"] == f"Semitones up or down, at most.  [{transpose}]"
+    assert PretrainSettings().augment.transpose != TrainSettings().augment.transpose
+
+
+@pytest.mark.parametrize(
+    ("name", "sections"), [("train", TRAIN_SECTIONS), ("pretrain-disc", PRETRAIN_SECTIONS)]
+)
+def test_flags_stand_under_headings(name: str, sections: dict[str, str]) -> None:
+    """Every flag once, every heading once, in order."""
+    command = main.commands[name]
+    text = CliRunner().invoke(command, ["--help"]).output
+    places = [text.index(f"\n{heading}:\n") for heading in sections.values()]
+    assert places == sorted(places)
+    lines = [line for line in text[places[0] :].splitlines() if line.startswith("  -")]
+    for parameter in command.params:
+        flag = max(parameter.opts, key=len)
+        assert sum(flag in re.split(r"[ ,/]+", line) for line in lines) == 1, flag
+    assert sum("--help" in line for line in lines) == 1
