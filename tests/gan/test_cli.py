@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner, Result
+from miditoolkit import MidiFile
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
@@ -432,8 +433,17 @@ def test_a_stream_is_one_piece(generator: Path) -> None:
 def test_generate_goes_on_from_a_prompt(tmp_path: Path, generator: Path, files: Path) -> None:
     prompt = min(files.glob("0*.mid"))
     write = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu")
-    result = run(*write, "--out", tmp_path / "a", "--count", 1, "--prompt", prompt)
+    result = run(*write, "--out", tmp_path / "a", "--count", 1, "--prompt", prompt,
+                 "--prompt-bars", 2)  # fmt: skip
     assert result.exit_code == 0, result.stderr
+    heads, row = result.stdout.splitlines()[:2]
+    told = dict(zip(heads.split(), row.split(), strict=False))
+    (piece,) = (tmp_path / "a").glob("*.mid")
+    read = MidiFile(str(piece))
+    begins = next(marker.time for marker in read.markers if marker.text == "generated")
+    notes = [note for track in read.instruments for note in track.notes]
+    assert int(told["notes"]) == len(notes)
+    assert int(told["of_prompt"]) == sum(note.start < begins for note in notes) > 0
     broken = files / "broken.mid"
     line = refused(run(*write, "--out", tmp_path / "b", "--count", 1, "--prompt", broken))
     assert str(broken) in line
