@@ -9,6 +9,7 @@ import click
 
 from data_tools.errors import MidiError, UserError
 from data_tools.files import ARCHIVES, MIDI_SUFFIXES
+from data_tools.sources import INSIDE, Source
 from gan import tables
 
 if TYPE_CHECKING:
@@ -114,6 +115,9 @@ def check(
         _print_summary(counts, error=form != "table")
     if damaged:
         raise damaged[0]
+    for path in paths:
+        if path.is_dir() and (misnamed := misnamed_in(Source(path))):
+            click.echo(misnamed, err=True)
     total = counts["files", ""]
     if left_out := counts["left out", ""]:
         raise UserError(f"{left_out} of {total} files left out: not {', '.join(required)}")
@@ -121,10 +125,19 @@ def check(
         raise UserError(f"{refused} of {total} files are not single-instrument piano")
 
 
+def misnamed_in(place: Source) -> str:
+    """A note on MIDI files of a folder that nobody can know by their names; empty for none."""
+    names = place.misnamed()
+    if not names:
+        return ""
+    return (
+        f"note: MIDI files by what is in them and not by name, and not read: {len(names):,} "
+        f"({names[0]} ...); rename them to .mid"
+    )
+
+
 def _music(paths: tuple[Path, ...], damaged: list[UserError]) -> "Iterator[Item]":
     """Names and contents of all files; an archive is read as it goes."""
-    from data_tools.sources import INSIDE, Source
-
     for path in paths:
         if path.is_dir():
             for found in _in_folder(path):

@@ -10,7 +10,7 @@ from data_tools.sources import LABELS, MANIFEST, Source
 from gan import options, settings
 from gan.bars import ProgressBar
 from gan.cli_audit import audit
-from gan.cli_check import check
+from gan.cli_check import check, misnamed_in
 from gan.cli_fetch import fetch, list_datasets
 
 _MOST_REASONS = 12  # that are printed; rejects.csv has all
@@ -72,11 +72,8 @@ def build(
                 f"note: MIDI files that {place.location / MANIFEST} does not name, and that were "
                 f"not read: {len(unlisted):,} ({unlisted[0]} ...)"
             )
-        if misnamed := place.misnamed():
-            click.echo(
-                f"note: MIDI files by what is in them and not by name, and not read: "
-                f"{len(misnamed):,} ({misnamed[0]} ...); rename them to .mid"
-            )
+        if misnamed := misnamed_in(place):
+            click.echo(misnamed)
     counts = corpus.facts["counts"]
     click.echo(f"{out}: {'built' if built else 'nothing has changed; verified'}")
     for name in ("files", "kept", "rejected", "notes", "tokens", "near_duplicate_groups",

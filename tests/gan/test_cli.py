@@ -491,6 +491,9 @@ def test_build_says_what_is_music_by_another_name(practice_music: Path, tmp_path
     shutil.copy(file, music / "not_jazz" / "again.mid")
     told = run(*build).stdout
     assert "not read: 1 (jazz/tune.mid) ...)" in told
+    checked = run("data", "check", music, "--format", "csv")
+    assert "not read: 1 (jazz/tune.mid) ...)" in checked.stderr
+    assert "not by name" not in checked.stdout
     assert "label conflicts: 1 (see conflicts.csv)" in told
 
 
