@@ -127,4 +127,4 @@ def _print(report: "Report") -> None:
 
 
 def _interval(area: "Estimate | None") -> str:
-    return "" if area is None else f"{area.auc:.2f} ({area.low:.2f} to {area.high:.2f})"
+    return "" if area is None else f"{area.auc:.2f} ({area.low:.2f}–{area.high:.2f})"
