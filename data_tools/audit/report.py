@@ -305,8 +305,8 @@ def _verdict(findings: list[Finding], hidden: list[str]) -> tuple[str, bool]:
     if last.unseen is not None:
         line += f" and {last.unseen.auc:.2f} among unseen sources"
     if area <= LIMIT:
-        advice = "; train with --neutral-share 1" if last.view == "neutralised" else ""
-        return f"{line}: harmless{advice}", True
+        so = " if training neutralises them too (--neutral-share 1)"
+        return f"{line}: harmless{so if last.view == 'neutralised' else ''}", True
     worst = max(
         (
             one
