@@ -36,9 +36,10 @@ class Bars:
 
     @classmethod
     def of(cls, score: ScoreTick, start: float) -> Self:
-        """Of a prompt whose first note is to begin at second `start` of the piece.
+        """Of music whose first note begins at second `start` of the piece.
 
-        The piece begins with the bar of that note: bars of silence before it are left out.
+        Before it, below 0, where the piece has the end of the music alone. The piece begins with
+        the bar in which its second 0 lies: whole bars of silence are left out.
         """
         notes = [midi.notes_of(track) for track in score.tracks]
         first = min(int(each.start.min()) for each in notes if len(each))
@@ -53,13 +54,15 @@ class Bars:
             [np.array(seconds) - begun + start, ticks / quarter, [qpm for _, qpm in changes]], 1
         )
         tempos = tempos[max(0, int((tempos[:, 0] <= 0).sum()) - 1) :]
-        line, length = bar_before(score, first)
-        begins = float(_quarters(tempos, np.array([0.0]))[0]) * quarter
-        while line > begins + 1e-6:
+        # Half a tick of the arithmetic's own is no bar.
+        begins = float(_quarters(tempos, np.array([0.0]))[0]) * quarter + 0.5
+        here = max(0, int(begins))
+        line, length = bar_before(score, here)
+        while line > begins:
             line -= length
         tempos[:, 1] -= line / quarter
-        now = [each for each in meters_of(score) if each[0] <= first][-1]
-        later = [each for each in meters_of(score) if first < each[0] <= last]
+        now = [each for each in meters_of(score) if each[0] <= here][-1]
+        later = [each for each in meters_of(score) if here < each[0] <= last]
         meters = [(0.0, *now[1:]), *(((tick - line) / quarter, n, d) for tick, n, d in later)]
         wanted = max(COARSEST, 60 / (float(tempos[:, 2].min()) * LONGEST))
         resolution = quarter * max(1, min(math.ceil(wanted / quarter), FINEST // quarter))

@@ -68,11 +68,11 @@ def read_prompt(
     if cut:
         score = _beginning(score, bars, seconds, name)
     ids = representation.encode(score)
+    # A merged token may begin a note and then go on in time.
+    plain = representation.plain
+    struck = _struck(plain, representation.expand(ids))
     if len(ids) <= most or cut:
-        # A merged token may begin the first note and then go on in time.
-        plain, every = representation.plain, representation.expand(ids)
-        first = int(plain.times(every)[np.flatnonzero(plain.strikes[every])[0]])
-        given = _exactly(score, representation, first)
+        given = _exactly(score, representation, int(struck[0]))
         lines = None
         if given[0] is not None and representation.settings.time_base == "clock":
             lines = Bars.of(score, float(given[0].start.min()))
@@ -83,7 +83,17 @@ def read_prompt(
     if not len(starts):
         raise UserError(f"{name}: no note starts in its last {most} tokens; use more")
     kept = [*representation.in_force(ids, starts[0]), *ids[starts[0] :].tolist()]
-    return Prompt(kept, None, NOTHING, NOTHING, name)
+    lines = None
+    if representation.settings.time_base == "clock" and representation.settings.preset != "raw":
+        notes = int(plain.strikes[representation.expand(ids[: starts[0]])].sum())
+        here = _struck(plain, representation.expand(np.array(kept)))[0] - struck[notes]
+        lines = Bars.of(score, float(struck[0] + here) * representation.grid_seconds)
+    return Prompt(kept, None, NOTHING, NOTHING, name, lines)
+
+
+def _struck(plain: Representation, ids: np.ndarray) -> np.ndarray:
+    """(N,) the steps at which the notes of plain ids (T,) begin."""
+    return plain.times(ids)[np.flatnonzero(plain.strikes[ids])]
 
 
 def _beginning(score: ScoreTick, bars: float | None, seconds: float | None, name: str) -> ScoreTick:

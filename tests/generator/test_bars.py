@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from data_tools import midi
 from data_tools.midi import Notes, symusic
-from data_tools.representation import Representation
+from data_tools.representation import Representation, RepresentationSettings
 from generator import Composer
 from generator.bars import FINEST, Bars, bar_before, meters_of
 
@@ -93,3 +93,25 @@ def test_a_piece_opens_beside_its_prompt(durations: Representation) -> None:
     marks = heard(piece.midi, [mark.time for mark in piece.midi.markers[1:]])
     theirs = heard(level.midi, [mark.time for mark in level.midi.markers[1:]])
     np.testing.assert_allclose(marks, theirs + shift, atol=0.003)
+
+
+@pytest.mark.parametrize("preset", ["duration", "performance", "remi"])
+def test_the_end_of_long_music_has_its_bars_too(preset: str) -> None:
+    """Notes lie on the tokens' grid, and as far from the bar lines as in the whole."""
+    representation = Representation(RepresentationSettings(preset=preset))
+    score = played(480, 5, [(0, 120.0), (6, 75.0)])
+    notes = midi.notes_of(score.tracks[0])
+    composer = Composer(build(representation), representation)
+    (piece,) = composer.compose(1, length=60, prompt=score, prompt_length=45, min_notes=4)
+    read = midi.read(piece.midi)
+    count = int(representation.strikes[piece.ids[: piece.prompt]].sum())
+    found = midi.notes_of(read.tracks[0]).start[:count]
+    assert 5 < len(found) < 30
+    own = notes.start[-len(found) :]
+    bar = 4 * 480
+    into = found * 480 / piece.midi.ticks_per_beat
+    assert 0 <= into[0] < 2 * bar  # `remi` begins with a bar of its own
+    shift = own - into
+    # Twenty milliseconds are as many ticks at 125 quarters a minute.
+    np.testing.assert_allclose(shift, round(shift[0] / bar) * bar, atol=20)
+    assert [round(each.tempo) for each in piece.midi.tempo_changes] == [75]
