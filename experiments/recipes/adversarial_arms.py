@@ -103,6 +103,8 @@ ARMS = (
         {"steps": 6 * STEPS}, pieces="curated", last=True),
     Arm("scored-most", "adversarial, maximised instead of matched",
         SCORED | {"adv_loss": "non_saturating"}, seeds=MORE_SEEDS, last=True),
+    Arm("scored-most-more", "the same, 100 steps more",
+        SCORED | {"adv_loss": "non_saturating"}, base="scored-most", seeds=2, last=True),
     Arm("realism", "adversarial, realism discriminator trained along", REALISM, last=True),
     Arm("teacher", "adversarial, style, tokens along music",
         STYLE | {"adv_estimator": "teacher"}, last=True),
