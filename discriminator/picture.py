@@ -80,7 +80,8 @@ def picture(
         rolls.append(roll)
     rolls[-1].set_xlabel("minutes : seconds", color=_INK, fontsize=9)
     figure.suptitle(_title(explanation), x=0.01, ha="left", fontsize=13, color=_INK)
-    _draw_key(figure, rolls, limit)
+    beyond = any(abs(note.contribution or 0) > limit for note in shown)
+    _draw_key(figure, rolls, limit, beyond)
     return _saved(figure, path)
 
 
@@ -180,13 +181,15 @@ def _steps(explanation: Explanation) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _draw_key(figure: Any, rolls: list["Axes"], limit: float) -> None:
+def _draw_key(figure: Any, rolls: list["Axes"], limit: float, beyond: bool) -> None:
+    """The colours; arrow heads where some notes go beyond them."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
     key = figure.colorbar(
         ScalarMappable(Normalize(-limit, limit), _colours()),
         ax=rolls, pad=0.008, fraction=0.018, aspect=28, shrink=1.0 if len(rolls) == 1 else 0.5,
+        extend="both" if beyond else "neither",
     )  # fmt: skip
     key.set_ticks([-limit, 0, limit], labels=[f"−{limit:.2g}", "0", f"+{limit:.2g}"])
     key.set_label("against jazz      a note's share of the logit      for jazz", fontsize=8)

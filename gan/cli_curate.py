@@ -51,6 +51,10 @@ def curate(
     """
     if out is None and not dry_run:
         raise click.UsageError("give a folder as --out, or --dry-run")
+    if dry_run and resume:
+        raise click.UsageError(
+            "--dry-run keeps nothing to go on with; for scores that are there: --from-scores FILE"
+        )
     if scores:
         said = click.get_current_context().get_parameter_source
         for name in ("model", "workers", "device", "precision"):

@@ -71,6 +71,7 @@ def test_a_dry_run_prints_the_report(files: Path, scores: Path, tmp_path: Path) 
     assert dry.exit_code == 0, dry.stderr
     assert not list(tmp_path.iterdir())
     assert "8 of 9 files kept" in dry.stdout
+    assert run("curate", files, *flags, "--dry-run", "--resume").exit_code == 2
     assert run("curate", files, *flags, "--out", tmp_path / "out", "--mode", "list").exit_code == 0
 
     def counts(text: str) -> str:

@@ -186,7 +186,9 @@ def test_a_table_on_a_terminal_shows_a_bar_and_keeps_its_rows_when_stopped(
     files: Path, tiny_discriminator: Path
 ) -> None:
     ours, theirs = os.openpty()
-    slow = ("import time, discriminator.scores as s\nplain = s.score_of\n"
+    # A shell's background jobs ignore SIGINT, and so would what they start.
+    slow = ("import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+            "import time, discriminator.scores as s\nplain = s.score_of\n"
             "s.score_of = lambda verdict: (time.sleep(0.5), plain(verdict))[1]")  # fmt: skip
     command = program("score", files, "--model", tiny_discriminator, "--device", "cpu",
                       "--workers", 0, before=slow)  # fmt: skip
