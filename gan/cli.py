@@ -124,13 +124,16 @@ def _preset_for(kind: type[BaseModel], corpus: Path, preset: str) -> dict[str, A
 @click.option("--model", type=click.Choice(MODELS), help="Kind of model.  [cnn]")
 @click.option("--size", type=click.Choice(SIZES), help="Of the model: 1 or 8 M weights.  [small]")
 @click.option("--view", type=click.Choice(VIEWS), help="What it looks at.  [tokens]")
+@click.option("--also", type=click.Path(exists=True, path_type=Path), metavar="CORPUS",
+              help="Train on all pieces of this one too; none validates or tests. Pieces that share "
+              "a file, work or artist with those that do are left out.")  # fmt: skip
 @options.options(settings.PretrainSettings)
 def pretrain_disc(
     corpus: Path, out: Path, preset: str | None, resume: bool, quiet: bool, model: str | None,
-    size: str | None, view: str | None, **flags: Any,
+    size: str | None, view: str | None, also: Path | None, **flags: Any,
 ) -> None:  # fmt: skip
     """Train the style discriminator: jazz or not."""
-    from data_tools.corpus import Corpus
+    from data_tools.corpus import Corpus, Enlarged
     from gan.pretrain import pretrain
 
     layers = [_preset_for(settings.PretrainSettings, corpus, preset)] if preset else []
@@ -144,7 +147,7 @@ def pretrain_disc(
     layers.append(options.given(settings.PretrainSettings, flags))
     named = options.names(settings.PretrainSettings)
     chosen = settings.build(settings.PretrainSettings, *layers, flags=named)
-    pretrain(Corpus(corpus), out, chosen, resume, quiet)
+    pretrain(Enlarged(corpus, also) if also else Corpus(corpus), out, chosen, resume, quiet)
     if not quiet:
         click.echo(f"classifier: {out / 'classifier'}   report: {out / 'report.md'}")
 

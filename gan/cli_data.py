@@ -107,12 +107,14 @@ def _echo_reasons(reasons: dict[str, int]) -> None:
 @click.option("--out", required=True, type=Path, help="Folder for the .mid files.")
 @click.option("--count", type=click.IntRange(2), default=600, show_default=True, help="Pieces.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other music.")
+@click.option("--ragtime", is_flag=True, help="Rags alone, all of them jazz: a second corpus for "
+              "'gan pretrain-disc --also', where the first has none.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def practice(out: Path, count: int, seed: int, quiet: bool) -> None:
+def practice(out: Path, count: int, seed: int, ragtime: bool, quiet: bool) -> None:
     """Compose the practice corpus: half jazz, half not, in the same ranges of everything else."""
     from data_tools.practice import write_practice
 
     with ProgressBar("composing", count, quiet=quiet) as bar:
-        manifest = write_practice(out, count, seed, bar.update)
+        manifest = write_practice(out, count, seed, bar.update, ragtime)
     if not quiet:
         click.echo(f"{count} pieces: {manifest}")

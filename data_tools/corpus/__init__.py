@@ -2,5 +2,6 @@
 
 from data_tools.corpus.build import COLUMNS, build
 from data_tools.corpus.built import Corpus
+from data_tools.corpus.enlarged import Enlarged
 
-__all__ = ["COLUMNS", "Corpus", "build"]
+__all__ = ["COLUMNS", "Corpus", "Enlarged", "build"]

@@ -9,8 +9,8 @@ import csv
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ import symusic
 
 from data_tools.errors import UserError
 from data_tools.files import naming
-from data_tools.practice import jazz, songs
+from data_tools.practice import jazz, ragtime, songs
 from data_tools.practice.performance import (
     Brief,
     Knobs,
@@ -30,7 +30,7 @@ from data_tools.practice.performance import (
     revise,
 )
 
-__all__ = ["COLUMNS", "Label", "Piece", "compose", "draft", "write_practice"]
+__all__ = ["COLUMNS", "Label", "Piece", "compose", "draft", "rag", "write_practice"]
 
 Label = Literal["jazz", "not_jazz"]
 COLUMNS = ("path", "label", "source", "artist", "title", "licence", "work_group")
@@ -99,6 +99,27 @@ def compose(seed: int, index: int, label: Label | None = None) -> Piece:
     brief, sketch = draft(seed, index, label)
     # The playing takes its noise from the index and not from the label.
     rng = np.random.default_rng(np.random.SeedSequence([seed, index, 0]))
+    return _piece(sketch, brief, label, f"practice-{seed}-{index:05d}", rng)
+
+
+def rag(seed: int, index: int) -> Piece:
+    """Compose one rag, every other one in strict time: as a score is, and as a roll is played.
+
+    Args:
+        seed, index: 0 or more, as for `compose`; there is no piece beside it with the same brief.
+    """
+    brief = draw_brief(np.random.default_rng(np.random.SeedSequence([seed, index])))
+    rng = np.random.default_rng(np.random.SeedSequence([seed, index, 3]))
+    # Joplin asks for no haste: 75 to 110 bars of two beats a minute, here of four.
+    brief = replace(
+        brief, tempo=round(float(rng.uniform(150, 220)), 1), jitter=brief.jitter * (index % 2 == 0)
+    )
+    return _piece(ragtime.compose(rng, brief), brief, "jazz", f"rag-{seed}-{index:05d}", rng)
+
+
+def _piece(
+    sketch: Sketch, brief: Brief, label: Label, work: str, rng: np.random.Generator
+) -> Piece:
     name = sketch.form.replace("-", " ").capitalize()
     return Piece(
         score=play(sketch, brief, rng),
@@ -106,15 +127,16 @@ def compose(seed: int, index: int, label: Label | None = None) -> Piece:
         form=sketch.form,
         key=brief.key_name,
         tempo=brief.tempo,
-        title=f"{name} in {brief.key_name}, no. {index}",
-        work=f"practice-{seed}-{index:05d}",
+        title=f"{name} in {brief.key_name}, no. {int(work.rsplit('-', 1)[1])}",
+        work=work,
         swing=sketch.swing,
     )
 
 
 def write_practice(
-    out: Path, count: int, seed: int = 0, progress: Callable[[int], None] | None = None
-) -> Path:
+    out: Path, count: int, seed: int = 0, progress: Callable[[int], None] | None = None,
+    rags: bool = False,
+) -> Path:  # fmt: skip
     """Compose pieces 0..count-1 of `seed` into a folder, half of them jazz.
 
     The folder appears under its name only when it is complete.
@@ -123,6 +145,7 @@ def write_practice(
         out: folder to make; `jazz/`, `not_jazz/` and `manifest.csv` go into it.
         count: number of pieces.
         seed: names the corpus.
+        rags: ragtime alone, all of it jazz.
         progress: called with the number of pieces written so far.
 
     Returns:
@@ -135,37 +158,39 @@ def write_practice(
     manifest = out / "manifest.csv"
     if count < 1:
         raise UserError(f"{out}: cannot compose {count} pieces; ask for 1 or more")
-    if _finished(out, count, seed):
+    kind = "rags" if rags else "practice pieces"
+    works = [f"{'rag' if rags else 'practice'}-{seed}-{index:05d}" for index in range(count)]
+    if _finished(out, works):
         return manifest
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(
-            f"{out}: already holds something other than {count} practice pieces of seed {seed}; "
+            f"{out}: already holds something other than {count} {kind} of seed {seed}; "
             "choose another folder or empty this one"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         with naming(out):
-            _write(partial, count, seed, progress)
+            one = rag if rags else compose
+            _write(partial, (one(seed, index) for index in range(count)), progress)
         partial.chmod(0o755)  # a temporary folder is its owner's alone
         os.replace(partial, out)
     except OSError:
         # Another process may have finished the same corpus first.
-        if not _finished(out, count, seed):
+        if not _finished(out, works):
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest
 
 
-def _write(folder: Path, count: int, seed: int, progress: Callable[[int], None] | None) -> None:
+def _write(folder: Path, pieces: Iterable[Piece], progress: Callable[[int], None] | None) -> None:
     for label in ("jazz", "not_jazz"):
         (folder / label).mkdir()
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         rows.writeheader()
-        for index in range(count):
-            piece = compose(seed, index)
+        for index, piece in enumerate(pieces):
             key = piece.key.replace(" ", "-")
             path = f"{piece.label}/{index:05d}-{piece.form}-{key}.mid"
             _dump(piece.score, folder / path)
@@ -191,13 +216,12 @@ def _dump(score: miditoolkit.MidiFile, path: Path) -> None:
     copy.dump_midi(path)
 
 
-def _finished(out: Path, count: int, seed: int) -> bool:
+def _finished(out: Path, works: list[str]) -> bool:
     """Whether `out` is a complete corpus of just these pieces."""
     manifest = out / "manifest.csv"
     if not manifest.is_file():
         return False
     with manifest.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    expected = [f"practice-{seed}-{index:05d}" for index in range(count)]
     found = sorted(row.get("work_group") or "" for row in rows)
-    return found == expected and all((out / (row["path"] or "")).is_file() for row in rows)
+    return found == works and all((out / (row["path"] or "")).is_file() for row in rows)

@@ -1,6 +1,8 @@
 """What transfers to music from elsewhere: every model and view, with sources and artists left out.
 
-    python -m experiments.recipes.transfer --corpus CORPUS --work runs/transfer \\
+    gan data practice --ragtime --count 256 --out rags
+    gan data build rags --out RAGS
+    python -m experiments.recipes.transfer --corpus CORPUS --also RAGS --work runs/transfer \\
         --out experiments/results/transfer.json
 
 Each model of `transfer_models` is trained without some sources and without a fifth of the works and
@@ -22,7 +24,7 @@ from typing import Any
 import click
 import numpy as np
 
-from data_tools.corpus import Corpus
+from data_tools.corpus import Corpus, Enlarged
 from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
 from discriminator.settings import StatisticsSettings
@@ -43,6 +45,8 @@ class Task:
 
 @click.command(cls=PlainCommand)
 @click.option("--corpus", "folder", required=True, type=Path, help="From 'gan data build'.")
+@click.option("--also", type=click.Path(exists=True, path_type=Path),
+              help="A second corpus, of what 'gan data practice --ragtime' wrote.")  # fmt: skip
 @click.option("--work", required=True, type=Path, help="Where finished fits are kept.")
 @click.option("--out", type=Path, help="The table as JSON, and beside it as markdown.")
 @click.option("--keep", type=click.Path(exists=True, path_type=Path),
@@ -58,35 +62,39 @@ class Task:
     help="Largest share of wrong ones among the ensemble's sure verdicts, with 95% confidence.",
 )
 def main(
-    folder: Path, work: Path, out: Path | None, keep: Path | None, models: tuple[str, ...],
-    seeds: int, jobs: int, error: float,
+    folder: Path, also: Path | None, work: Path, out: Path | None, keep: Path | None,
+    models: tuple[str, ...], seeds: int, jobs: int, error: float,
 ) -> None:  # fmt: skip
     """Fits what is missing, then writes the table of all that is there."""
     corpus = Corpus(folder)
     unknown = [name for name in models if name not in MODELS]
     if unknown:
         raise UserError(f"--models '{unknown[0]}': there are {', '.join(MODELS)}")
-    _claim(work, corpus, models or tuple(MODELS))
+    names = models or tuple(name for name, model in MODELS.items() if also or not model.also)
+    wanting = [name for name in names if MODELS[name].also and not also]
+    if wanting:
+        raise UserError(f"--models '{wanting[0]}': needs a second corpus as --also")
+    _claim(work, corpus, Corpus(also) if also else None, names)
     tasks = [
         Task(name, seed, left)
         for seed in range(seeds)
-        for name in models or MODELS
+        for name in names
         for left in plan(corpus, MODELS[name].protocol)
     ]
     run([t for t in tasks if not result_file(work, t.name, t.seed, t.left).is_file()],
-        folder, work, jobs)  # fmt: skip
+        folder, also, work, jobs)  # fmt: skip
     if out:
         rows = table(corpus, work, seeds)
         facts: dict[str, Any] = {"seeds": seeds}
-        names: set[str] = set()
+        older: set[str] = set()
         if keep:
             earlier = json.loads(keep.read_text(encoding="utf-8"))
             better = {row["model"]: row["seeds"] for row in rows}
             old = [row for row in earlier["rows"] if row["seeds"] > better.get(row["model"], 0)]
-            names = {row["model"] for row in old}
-            rows = old + [row for row in rows if row["model"] not in names]
+            older = {row["model"] for row in old}
+            rows = old + [row for row in rows if row["model"] not in older]
             facts = earlier | {"seeds": max(seeds, earlier["seeds"])}
-        if any(row["model"] == SHIPPED for row in rows) and SHIPPED not in names:
+        if any(row["model"] == SHIPPED for row in rows) and SHIPPED not in older:
             facts["calibration"] = calibration(corpus, work, ENSEMBLES[SHIPPED], seeds, error)
         facts["rows"] = rows
         write_json(out, facts)
@@ -94,7 +102,7 @@ def main(
         click.echo(markdown(rows))
 
 
-def _claim(work: Path, corpus: Corpus, names: tuple[str, ...]) -> None:
+def _claim(work: Path, corpus: Corpus, also: Corpus | None, names: tuple[str, ...]) -> None:
     """Notes beside the fits what they are of.
 
     Raises:
@@ -103,30 +111,29 @@ def _claim(work: Path, corpus: Corpus, names: tuple[str, ...]) -> None:
     card = work / "of.json"
     known = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
     mine = {"corpus": corpus.digest} | {name: repr(MODELS[name]) for name in names}
+    if also:
+        mine["second corpus"] = also.digest
     for key, value in mine.items():
         if known.get(key, value) != value:
-            raise UserError(
-                f"{work}: holds fits of another {'corpus' if key == 'corpus' else key}; take a new "
-                "folder as --work"
-            )
+            raise UserError(f"{work}: holds fits of another {key}; take a new folder as --work")
     work.mkdir(parents=True, exist_ok=True)
     write_json(card, known | mine)
 
 
-def run(tasks: list[Task], folder: Path, work: Path, jobs: int) -> None:
+def run(tasks: list[Task], folder: Path, also: Path | None, work: Path, jobs: int) -> None:
     """Does the tasks, in this process or in several."""
     if jobs == 1:
         for task in tasks:
-            fit(task, Corpus(folder), work)
+            fit(task, _learnt(task, folder, also), work)
             click.echo(_line(task))
         return
     # The first of several would all compute what the first keeps for the others.
-    for view in sorted({v for task in tasks if (v := _view(task))}):
-        fits.kept_statistics(Corpus(folder), view, STATISTICS, work / f"{view}.npz")
-    if any(MODELS[task.name].how == "features" for task in tasks):
-        fits.kept_features(Corpus(folder), work / "features.npy")
+    for view, task in {v: task for task in tasks if (v := _view(task))}.items():
+        fits.kept_statistics(_learnt(task, folder, also), view, STATISTICS, work / f"{view}.npz")
+    for task in [task for task in tasks if MODELS[task.name].how == "features"][-1:]:
+        fits.kept_features(_learnt(task, folder, also), work / "features.npy")
     with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (jobs,)) as pool:
-        running = {pool.submit(_fit_in_process, task, folder, work): task for task in tasks}
+        running = {pool.submit(_fit_in_process, task, folder, also, work): task for task in tasks}
         for done in _as_they_end(running):
             click.echo(_line(done))
 
@@ -154,14 +161,23 @@ def fit(task: Task, corpus: Corpus, work: Path) -> None:
     temporary.replace(file)
 
 
-_open: dict[str, fits.Kept] = {}
+_open: dict[tuple[str, int], fits.Kept] = {}
 
 
 def _kept(corpus: Corpus, view: str, work: Path) -> fits.Kept:
-    if view not in _open:
+    key = view, len(corpus)
+    if key not in _open:
         _open.clear()  # one at a time: each is a quarter of a gigabyte
-        _open[view] = fits.kept_statistics(corpus, view, STATISTICS, work / f"{view}.npz")
-    return _open[view]
+        _open[key] = fits.kept_statistics(corpus, view, STATISTICS, work / f"{view}.npz")
+    return _open[key]
+
+
+def _learnt(task: Task, folder: Path, also: Path | None) -> Corpus:
+    """The corpus a task is about, with the second one's pieces where its model learns from them."""
+    if not MODELS[task.name].also:
+        return Corpus(folder)
+    assert also
+    return Enlarged(folder, also)
 
 
 def _view(task: Task) -> str:
@@ -175,8 +191,8 @@ def _start(jobs: int) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
 
 
-def _fit_in_process(task: Task, folder: Path, work: Path) -> None:
-    fit(task, Corpus(folder), work)
+def _fit_in_process(task: Task, folder: Path, also: Path | None, work: Path) -> None:
+    fit(task, _learnt(task, folder, also), work)
 
 
 def _as_they_end(running: dict[Any, Task]) -> Iterable[Task]:

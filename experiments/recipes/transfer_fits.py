@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from data_tools.augment import Augmenter
-from data_tools.corpus import Corpus
+from data_tools.corpus import Corpus, Enlarged
 from data_tools.corrupt import Corruptor, heard_by
 from data_tools.neutralise import Neutraliser, reach
 from data_tools.settings import NeutraliseSettings
@@ -87,7 +87,14 @@ def network(corpus: Corpus, numbers: list[int], settings: PretrainSettings) -> J
 
 
 def kept_statistics(corpus: Corpus, view: str, settings: PretrainSettings, file: Path) -> Kept:
-    """Reads the statistics from `file`, or computes and writes them; a few minutes."""
+    """Reads the statistics from `file`, or computes and writes them; a few minutes.
+
+    Those of a second corpus lie beside them.
+    """
+    if isinstance(corpus, Enlarged):
+        first = kept_statistics(Corpus(corpus.folder), view, settings, file)
+        second = kept_statistics(corpus.also, view, settings, _second(file))
+        return _joined(first, second, corpus)
     names = {part.name for part in fields(Kept)}
     whole = False
     if file.is_file():
@@ -100,6 +107,27 @@ def kept_statistics(corpus: Corpus, view: str, settings: PretrainSettings, file:
         temporary.replace(file)
     with np.load(file) as arrays:
         return Kept(**{name: arrays[name] for name in names})
+
+
+def _second(file: Path) -> Path:
+    return file.with_name(f"also-{file.name}")
+
+
+def _joined(first: Kept, second: Kept, corpus: Enlarged) -> Kept:
+    """Statistics of the pieces of both corpora, by their numbers in the enlarged one."""
+    added = np.array(corpus.added, dtype=np.int64)
+    crops, corrupted = (
+        (added[:, None] * each + np.arange(each)).ravel() for each in (CROPS, CORRUPTED)
+    )
+    here = np.isin(second.owner, added)
+    owner = corpus.own + np.searchsorted(added, second.owner[here])
+    return Kept(
+        np.concatenate([first.crops, second.crops[crops]]),
+        np.concatenate([first.lengths, second.lengths[crops]]),
+        np.concatenate([first.corrupted, second.corrupted[corrupted]]),
+        np.concatenate([first.windows, second.windows[here]]),
+        np.concatenate([first.owner, owner]),
+    )
 
 
 @torch.inference_mode()
@@ -238,6 +266,9 @@ def gate(
 
 def kept_features(corpus: Corpus, file: Path) -> np.ndarray:
     """The symbolic features (N, F) of every whole piece, from `file` or computed and written."""
+    if isinstance(corpus, Enlarged):
+        second = kept_features(corpus.also, _second(file))[corpus.added]
+        return np.concatenate([kept_features(Corpus(corpus.folder), file), second])
     if not file.is_file():
         pieces = (corpus.piece(number) for number in range(len(corpus)))
         rows = features.of_pieces(pieces, corpus.representation)
