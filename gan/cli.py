@@ -121,12 +121,12 @@ def _preset_for(kind: type[BaseModel], corpus: Path, preset: str) -> dict[str, A
 
 @main.command("pretrain-disc", cls=options.sectioned(PRETRAIN_SECTIONS))
 @_training
+@click.option("--also", type=click.Path(exists=True, path_type=Path), metavar="CORPUS",
+              help="Train on all of this one too; none validates or tests. What shares a file, "
+              "work or artist with pieces that do is left out.")  # fmt: skip
 @click.option("--model", type=click.Choice(MODELS), help="Kind of model.  [cnn]")
 @click.option("--size", type=click.Choice(SIZES), help="Of the model: 1 or 8 M weights.  [small]")
 @click.option("--view", type=click.Choice(VIEWS), help="What it looks at.  [tokens]")
-@click.option("--also", type=click.Path(exists=True, path_type=Path), metavar="CORPUS",
-              help="Train on all pieces of this one too; none validates or tests. Pieces that share "
-              "a file, work or artist with those that do are left out.")  # fmt: skip
 @options.options(settings.PretrainSettings)
 def pretrain_disc(
     corpus: Path, out: Path, preset: str | None, resume: bool, quiet: bool, model: str | None,

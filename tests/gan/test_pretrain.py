@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from data_tools.corpus import Corpus
+from data_tools.corpus import Corpus, build
 from data_tools.errors import UserError
+from data_tools.practice import write_practice
 from data_tools.representation import TokenType
 from discriminator.classifier import Classifier
 from discriminator.metrics import Report
 from gan import pretrain as module
+from gan.cli import main
 from gan.pretrain import pretrain
 from gan.settings import PretrainSettings
 
@@ -80,6 +83,33 @@ def test_the_classifier_scores_files(
     jazz = [v.p_jazz for v, row in zip(verdicts, rows, strict=True) if row["label"] == "jazz"]
     rest = [v.p_jazz for v, row in zip(verdicts, rows, strict=True) if row["label"] != "jazz"]
     assert np.mean(jazz) > np.mean(rest)
+
+
+def test_a_second_corpus_is_learnt_and_not_reported_on(
+    practice_corpus: Corpus, trained: tuple[Path, Report], tmp_path: Path
+) -> None:
+    write_practice(tmp_path / "rags", 12, rags=True)
+    rags, _ = build([tmp_path / "rags"], tmp_path / "second", workers=1)
+    out = tmp_path / "run"
+    yaml = out.with_suffix(".yaml")
+    yaml.write_text(settings().model_dump_json())
+    words = ["pretrain-disc", "--corpus", str(practice_corpus.folder), "--out", str(out)]
+    words += ["--preset", str(yaml), "--quiet"]
+    told = CliRunner().invoke(main, [*words, "--also", str(rags.folder)])
+    assert told.exit_code == 0, told.output
+    written = json.loads((out / "report.json").read_text())
+    assert written["overall"]["n"] == trained[1].overall.n
+    assert "practice-ragtime" not in written["sources"]
+
+    def heard(run: Path) -> float:
+        classifier = Classifier.load(run / "classifier")
+        said = [classifier.score_tokens(rags.piece(n)).p_jazz for n in range(len(rags))]
+        return float(np.mean([0.0 if p is None else p for p in said]))
+
+    assert heard(out) > heard(trained[0]) + 0.25
+    told = CliRunner().invoke(main, [*words, "--resume"])
+    assert told.exit_code == 1
+    assert "also corpus" in told.output
 
 
 def test_hidden_token_types_cannot_be_seen(practice_corpus: Corpus, tmp_path: Path) -> None:
