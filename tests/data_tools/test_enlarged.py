@@ -29,9 +29,7 @@ def song(seed: int) -> miditoolkit.MidiFile:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    def make(
-        name: str, seeds: range, artist: str = "", work: str = "", **changes: object
-    ) -> Corpus:
+    def make(name: str, seeds: range, artist: str = "", work: str = "", **changes: Any) -> Corpus:
         folder = tmp_path / name
         rows = ["path,label,source,artist,work_group"]
         for seed in seeds:

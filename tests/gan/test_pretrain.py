@@ -103,13 +103,13 @@ def test_a_second_corpus_is_learnt_and_not_reported_on(
 
     def heard(run: Path) -> float:
         classifier = Classifier.load(run / "classifier")
-        said = [classifier.score_tokens(rags.piece(n)).p_jazz for n in range(len(rags))]
-        return float(np.mean([0.0 if p is None else p for p in said]))
+        said = (classifier.score_tokens(rags.piece(number)).p_jazz for number in range(len(rags)))
+        return float(np.mean([p or 0.0 for p in said]))
 
     assert heard(out) > heard(trained[0]) + 0.25
     told = CliRunner().invoke(main, [*words, "--resume"])
     assert told.exit_code == 1
-    assert "also corpus" in told.output
+    assert "differs in inputs" in told.output
 
 
 def test_hidden_token_types_cannot_be_seen(practice_corpus: Corpus, tmp_path: Path) -> None:
