@@ -1,13 +1,15 @@
 """The shipped classifier: three members, joined, calibrated on left-out sources, reported.
 
-    python -m experiments.recipes.classifier --corpus CORPUS --work runs/classifier \\
+    gan data practice --ragtime --count 256 --out rags
+    gan data build rags --out RAGS
+    python -m experiments.recipes.classifier --corpus CORPUS --also RAGS --work runs/classifier \\
         --transfer experiments/results/transfer.json --out discriminator/pretrained
 
 Trains the presets disc-statistics, disc-deep and disc-cnn on the corpus's training split and the
-gate that tells music from noise (about half an hour on one core; what is finished is not done
-again), joins them, takes p(jazz) and the unsure range from the transfer table, and opens the test
-split: works and artists never trained on, of sources that were. The report goes to --report, as
-JSON and as markdown.
+composed rags, and the gate that tells music from noise on the split alone (about half an hour on
+one core; what is finished is not done again), joins them, takes p(jazz) and the unsure range from
+the transfer table, and opens the test split: works and artists never trained on, of sources that
+were. The report goes to --report, as JSON and as markdown.
 """
 
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from data_tools.corpus import Corpus
+from data_tools.corpus import Corpus, Enlarged
 from data_tools.files import write_json, write_text
 from discriminator.classifier import Classifier
 from discriminator.metrics import report
@@ -35,6 +37,8 @@ WINDOW, MOST = 768, 4
 
 @click.command(cls=PlainCommand)
 @click.option("--corpus", "folder", required=True, type=Path, help="From 'gan data build'.")
+@click.option("--also", type=click.Path(exists=True, path_type=Path),
+              help="A second corpus, which the members are trained on too.")  # fmt: skip
 @click.option("--work", type=Path, default=Path("runs/classifier"), show_default=True,
               help="Where the members are trained.")  # fmt: skip
 @click.option("--transfer", type=Path, help="The transfer table's JSON, for the calibration.")
@@ -43,13 +47,13 @@ WINDOW, MOST = 768, 4
 @click.option("--report-only", is_flag=True, help="Train nothing: report on what is in --out.")
 @click.option("--member", "only", type=click.Choice(MEMBERS), help="Train this one and stop.")
 def main(
-    folder: Path, work: Path, transfer: Path | None, out: Path, reported: Path | None,
-    report_only: bool, only: str | None,
+    folder: Path, also: Path | None, work: Path, transfer: Path | None, out: Path,
+    reported: Path | None, report_only: bool, only: str | None,
 ) -> None:  # fmt: skip
     """Train, join, calibrate, report."""
     corpus = Corpus(folder)
     if not report_only:
-        _train(corpus, work, transfer, out, only)
+        _train(Enlarged(folder, also) if also else corpus, work, transfer, out, only)
     if not only:
         _report(corpus, Classifier.load(out), reported)
 
