@@ -110,7 +110,7 @@ def rag(seed: int, index: int) -> Piece:
     """
     brief = draw_brief(np.random.default_rng(np.random.SeedSequence([seed, index])))
     rng = np.random.default_rng(np.random.SeedSequence([seed, index, 3]))
-    # Joplin asks for no haste: 75 to 110 bars of two beats a minute, here of four.
+    # Two of these make a march's beat, of which there are 75 to 110 a minute.
     brief = replace(
         brief, tempo=round(float(rng.uniform(150, 220)), 1), jitter=brief.jitter * (index % 2 == 0)
     )
