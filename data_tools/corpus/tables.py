@@ -1,6 +1,5 @@
 """The tables beside a corpus's tokens: pieces, what became of every file, conflicting labels."""
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from data_tools.corpus.worker import Piece
 from data_tools.errors import UserError
+from data_tools.rows import csv_writer
 from data_tools.settings import CorpusSettings
 from data_tools.sources import UNLABELLED
 from data_tools.splits import SPLITS, assign, groups_of
@@ -180,6 +180,7 @@ def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     """Writes a table row by row, into a folder that is not yet in its place."""
     # A file's name may hold bytes that are no text.
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+        writer = csv_writer(stream)
+        writer(columns)
+        for row in rows:
+            writer(row)

@@ -290,6 +290,21 @@ def test_a_name_that_is_no_text_is_built_and_edited(music: Path, tmp_path: Path)
     )
 
 
+def test_a_carriage_return_in_a_name_does_not_break_the_tables(tmp_path: Path) -> None:
+    made = song(1)
+    made.instruments.append(miditoolkit.Instrument(33, name="Bass\rFender"))
+    made.instruments[1].notes.append(miditoolkit.Note(80, 40, 0, 480))
+    midi.write(made, tmp_path / "music" / "a.mid")
+    if os.name != "nt":
+        midi.write(song(2), tmp_path / "music" / "b\rc.mid")
+    corpus = build([tmp_path / "music"], tmp_path / "out", workers=1)[0]
+    assert corpus.rows[0]["dropped"] == "Bass\rFender (program 33)"
+    rows = [dict(row) | {"label": "jazz"} for row in corpus.rows]
+    edited = write_table(tmp_path / "edited.csv", rows)
+    again = build([tmp_path / "music"], tmp_path / "again", workers=1, manifest=edited)[0]
+    assert {row["label"] for row in again.rows} == {"jazz"}
+
+
 def test_a_link_as_out_is_followed(music: Path, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "disk")
