@@ -34,6 +34,7 @@ INSIDE = "an archive inside a folder; give it by its own name"
 SYMBOLIC = "a symbolic link in an archive; pack with 'tar --dereference'"
 LINKED = "a link to another file of its archive; pack with 'tar --hard-dereference'"
 REPEATED = "another file of that name comes before it"
+NOWHERE = "a link to a file that is not there"
 TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
 
 # RuntimeError: a .zip with a password; NotImplementedError, its kind: an unknown compression.
@@ -158,7 +159,8 @@ class Source:
             if entry.refused:
                 yield entry, None
             else:
-                wanted.setdefault(entry.path, []).append(entry)
+                # As `find .` writes paths; members go without.
+                wanted.setdefault(entry.path.removeprefix("./"), []).append(entry)
         for name, data, why in self._members(wanted):
             yield from (_offered(entry, data, why) for entry in wanted.pop(name))
         for left in wanted.values():
@@ -187,13 +189,16 @@ class Source:
         if self.kind == "folder":
             suffixes = (*MIDI_SUFFIXES, *ARCHIVES)
             found = (p for p in self.location.rglob("*") if p.name.lower().endswith(suffixes))
-            return sorted(p.relative_to(self.location).as_posix() for p in found if p.is_file())
+            # As git-annex leaves music that was not fetched: a loss to be seen.
+            kept = (p for p in found if p.is_file() or (p.is_symlink() and not p.exists()))
+            return sorted(p.relative_to(self.location).as_posix() for p in kept)
         if self.kind == "zip":
             with self._zip() as archive:
-                return [name for name in archive.namelist() if _is_midi(name)]
+                names = (name.removeprefix("./") for name in archive.namelist())
+                return [name for name in names if _is_midi(name)]
         with self._tar() as archive:
-            kept = (m for m in archive if m.isfile() or m.islnk() or m.issym())
-            names = (m.name.removeprefix("./") for m in kept)
+            members = (m for m in archive if m.isfile() or m.islnk() or m.issym())
+            names = (m.name.removeprefix("./") for m in members)
             return [name for name in names if _is_midi(name)]
 
     def _members(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None, str]]:
@@ -201,17 +206,18 @@ class Source:
         if self.kind == "zip":
             with self._zip() as archive:
                 for info in archive.infolist():
-                    if info.filename not in wanted:
+                    name = info.filename.removeprefix("./")
+                    if name not in wanted:
                         continue
                     if info.file_size > MAX_BYTES:
-                        yield info.filename, None, TOO_LARGE
+                        yield name, None, TOO_LARGE
                         continue
                     try:
                         data = archive.read(info)
                     except _DAMAGE as error:  # the other members do not suffer
-                        yield info.filename, None, f"damaged in its archive ({error})"
+                        yield name, None, f"damaged in its archive ({error})"
                         continue
-                    yield info.filename, data, ""
+                    yield name, data, ""
             return
         with self._tar() as archive:
             for member in archive:
@@ -251,7 +257,9 @@ class Source:
             path = self.location / MANIFEST
             data = path.read_bytes() if path.is_file() else None
         elif self.kind != "file":
-            data = next((data for _, data, _ in self._members({MANIFEST})), None)
+            _, data, why = next(self._members({MANIFEST}), ("", None, ""))
+            if why:  # without its labels the music would be built as if there were none
+                raise UserError(f"{self.location}: its {MANIFEST}: {why}")
         if data is None:
             return None
         try:
@@ -324,7 +332,7 @@ def _small_bytes(path: Path) -> tuple[bytes | None, str]:
     """A file's bytes, or why there are none."""
     try:
         if not path.is_file():
-            return None, "missing"
+            return None, NOWHERE if path.is_symlink() else "missing"
         if path.stat().st_size > MAX_BYTES:
             return None, TOO_LARGE
         return path.read_bytes(), ""

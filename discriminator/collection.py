@@ -18,13 +18,12 @@ from pathlib import Path, PurePath
 
 from data_tools.errors import MidiError, UserError
 from data_tools.files import MIDI_SUFFIXES
-from data_tools.sources import LINKED, REPEATED, SYMBOLIC, Source
+from data_tools.sources import LINKED, NOWHERE, REPEATED, SYMBOLIC, Source
 from discriminator.reading import LARGEST, Piece, too_large
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _ARCHIVES = (".zip", *_TARS)
 NO_MUSIC = "no .mid file in it"
-NOWHERE = "a link to a file that is not there"
 _INSIDE = "an archive inside a folder; give it by its own name"
 # RuntimeError: a .zip with a password; NotImplementedError, its kind: an unknown compression.
 _DAMAGE = (

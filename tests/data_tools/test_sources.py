@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_tools.errors import UserError
-from data_tools.sources import LINKED, Source
+from data_tools.sources import LINKED, NOWHERE, SYMBOLIC, Source
 
 FILES = {
     "jazz/blue/a.mid": b"first",
@@ -110,6 +110,51 @@ def test_a_bad_manifest(table: bytes, message: str, tmp_path: Path) -> None:
     place = fill(tmp_path / "music", {"a.mid": b"x", "manifest.csv": table})
     with pytest.raises(UserError, match=message):
         Source(place).entries()
+
+
+@pytest.mark.parametrize("damage", ["bytes", "size", "link"])
+def test_a_manifest_that_cannot_be_read_in_its_archive_is_no_archive_without_one(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"manifest.csv": b"path,label\na.mid,jazz\n", "a.mid": b"x"}
+    place, why = pack(tmp_path / "a.zip", files), "larger than"
+    if damage == "bytes":
+        place.write_bytes(place.read_bytes().replace(b"a.mid,jazz", b"a.mid,jizz", 1))
+        why = "Bad CRC-32"
+    elif damage == "size":
+        monkeypatch.setattr("data_tools.sources.MAX_BYTES", 4)
+    else:
+        place, why = tmp_path / "a.tar", SYMBOLIC
+        with tarfile.open(place, "w") as archive:
+            info = tarfile.TarInfo("manifest.csv")
+            info.type, info.linkname = tarfile.SYMTYPE, "real.csv"
+            archive.addfile(info)
+    with pytest.raises(UserError, match="its manifest") as raised:
+        Source(place)
+    assert why in str(raised.value)
+
+
+def test_a_manifest_may_name_its_files_from_here(tmp_path: Path) -> None:
+    files = {"manifest.csv": b"path\n./a.mid\n", "a.mid": b"x"}
+    for place in (
+        fill(tmp_path / "here", files),
+        pack(tmp_path / "here.zip", files, prefix="./"),
+        pack(tmp_path / "a.zip", files),
+        pack(tmp_path / "a.tar", files),
+    ):
+        assert read(Source(place)) == {"./a.mid": (b"x", "unlabelled")}
+
+
+def test_a_link_to_nowhere_is_not_lost(tmp_path: Path) -> None:
+    place = fill(tmp_path / "music", {"a.mid": b"x"})
+    (place / "b.mid").symlink_to("gone.mid")
+    (place / "folder.mid").symlink_to(tmp_path)
+    source = Source(place)
+    before = source.digest()
+    found = {entry.path: (data, entry.refused) for entry, data in source.contents(source.entries())}
+    assert found == {"a.mid": (b"x", ""), "b.mid": (None, NOWHERE)}
+    fill(place, {"gone.mid": b"y"})
+    assert Source(place).digest() != before
 
 
 def test_a_row_that_breaks_off_is_a_missing_file(tmp_path: Path) -> None:
