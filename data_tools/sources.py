@@ -185,6 +185,14 @@ class Source:
             total.update(f"{entry.path}\0{content}\n".encode(errors="surrogatepass"))
         return total.hexdigest()
 
+    def called(self) -> str:
+        """SHA-256 over labels and sources: names above the music give them, too."""
+        total = hashlib.sha256()
+        for entry in self.entries():
+            facts = f"{entry.path}\0{entry.facts['label']}\0{entry.facts['source']}\n"
+            total.update(facts.encode(errors="surrogatepass"))
+        return total.hexdigest()
+
     def _names(self) -> list[str]:
         if self.kind == "folder":
             suffixes = (*MIDI_SUFFIXES, *ARCHIVES)

@@ -107,11 +107,12 @@ def build(
         "settings": settings.model_dump(),
         "representation": Representation(settings.representation).digest,
         "inputs": [source.digest() for source in sources],
+        "called": [source.called() for source in sources],
         "manifest": edits.digest(),
     }
     made_from = [str(source.location.absolute()) for source in sources]
     if there:
-        if there.get("request") == request:
+        if _asked(there, request) == request:
             corpus = Corpus(out)
             corpus.verify()
             return corpus, False
@@ -168,6 +169,12 @@ def _made(out: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else {}
 
 
+def _asked(there: dict[str, Any], request: dict[str, Any]) -> Any:
+    """What a corpus was asked for; older versions do not say what their music was called."""
+    before = there.get("request")
+    return {"called": request["called"]} | before if isinstance(before, dict) else before
+
+
 def _refuse_another(
     out: str | Path,
     there: dict[str, Any],
@@ -175,7 +182,7 @@ def _refuse_another(
     made_from: list[str],
     force: bool,
 ) -> None:
-    before = there.get("request")
+    before = _asked(there, request)
     if force or not isinstance(before, dict) or not isinstance(before.get("settings"), dict):
         return
     differs = []
@@ -184,7 +191,7 @@ def _refuse_another(
         other_sources = there["made_from"] != made_from
     else:
         other_sources = before.get("inputs") != request["inputs"]
-    if other_sources and before.get("inputs") != request["inputs"]:
+    if other_sources and any(before.get(key) != request[key] for key in ("inputs", "called")):
         differs.append(f"sources ({', '.join(there.get('made_from', ['unknown']))})")
     was, now = _flat(before["settings"]), _flat(request["settings"])
     differs += [

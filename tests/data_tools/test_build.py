@@ -305,6 +305,26 @@ def test_a_carriage_return_in_a_name_does_not_break_the_tables(tmp_path: Path) -
     assert {row["label"] for row in again.rows} == {"jazz"}
 
 
+def test_a_folder_renamed_to_another_label_is_another_source(tmp_path: Path) -> None:
+    midi.write(song(1), tmp_path / "jazz" / "a.mid")
+    midi.write(song(2), tmp_path / "jazz" / "bach" / "b.mid")
+    out = tmp_path / "out"
+    build([tmp_path / "jazz"], out, workers=1)
+    (tmp_path / "jazz").rename(tmp_path / "not_jazz")
+    with pytest.raises(UserError, match="made with other sources"):
+        build([tmp_path / "not_jazz"], out, workers=1)
+    corpus, built = build([tmp_path / "not_jazz"], out, workers=1, force=True)
+    assert built
+    assert {row["label"] for row in corpus.rows} == {"not_jazz"}
+    # Where it lies matters only as far as it says something of the music.
+    shutil.copytree(tmp_path / "not_jazz", tmp_path / "elsewhere" / "not_jazz")
+    assert not build([tmp_path / "elsewhere" / "not_jazz"], out, workers=1)[1]
+    card = json.loads((out / "corpus.json").read_text())
+    del card["request"]["called"]  # as corpora from before have none
+    (out / "corpus.json").write_text(json.dumps(card))
+    assert not build([tmp_path / "not_jazz"], out, workers=1)[1]
+
+
 def test_a_link_as_out_is_followed(music: Path, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "disk")
