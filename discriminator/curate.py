@@ -28,7 +28,7 @@ from data_tools.rows import csv_writer
 from data_tools.sources import MANIFEST, Source
 from discriminator.collection import Place, check_any, leaves, pieces, places
 from discriminator.reading import Piece
-from discriminator.scores import Score, ScoreFile, Scores, read_rows
+from discriminator.scores import LATER, Score, ScoreFile, Scores, read_rows
 
 COLUMNS = ("path", "p_jazz", "verdict", "windows", "kept", "reason", "output")
 MUSIC = "music"  # the folder within the results that holds what was kept
@@ -136,7 +136,7 @@ def curate(
         source: a folder, archive or manifest.
         out: the folder of results: `music/` or `kept.txt`, `curation.csv`, `scores.csv`.
         choice: what to keep, and how.
-        facts: what the scores depend on, the digest of the model; recorded and compared.
+        facts: what the scores depend on, model and precision; recorded and compared.
         score: scores pieces, in their order.
         scores: a file of scores to use instead.
         resume: go on with what lies in `out`.
@@ -243,6 +243,7 @@ def _open(out: Path, identity: dict[str, Any], resume: bool) -> bool:
         before = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise UserError(f"{card}: damaged; choose another --out") from None
+    before = {key: identity[key] for key in LATER & identity.keys()} | before
     changed = [key for key in identity | before if before.get(key) != identity.get(key)]
     if changed:
         told = ", ".join(f"{key} ({before.get(key)}, now {identity.get(key)})" for key in changed)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 VERDICTS = ("jazz", "not_jazz", "unsure")
 FORMATS = ("csv", "jsonl", "parquet")
-_LATER = frozenset({"precision"})  # what the cards of earlier versions do not say
+LATER = frozenset({"precision"})  # what the cards of earlier versions do not say
 _SYNC_SECONDS = 2.0  # what a power cut may cost; a kill costs nothing that was written
 
 
@@ -307,7 +307,7 @@ def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> None:
     except (OSError, ValueError):
         raise UserError(f"{path}: cannot be gone on with, {card.name} is missing or damaged; "
                         "choose another file") from None  # fmt: skip
-    before = {key: identity[key] for key in _LATER & identity.keys()} | before
+    before = {key: identity[key] for key in LATER & identity.keys()} | before
     changed = sorted(key for key in before | identity if before.get(key) != identity.get(key))
     if changed:
         raise UserError(

@@ -92,12 +92,13 @@ def _scorer(
     source: Path, model: Path | None, device: str, precision: str, workers: int, quiet: bool,
     facts: dict[str, Any],
 ) -> "Callable[[Iterable[Piece]], Iterator[Score]]":  # fmt: skip
-    """A function that scores pieces; `facts` get the digest of the model."""
+    """A function that scores pieces; `facts` get the digest of the model, and the precision."""
     from discriminator.collection import count
     from discriminator.scores import classifier_digest, score_of
 
     classifier = load(model, device, precision)
     facts["model"] = classifier_digest(classifier)
+    facts["precision"] = "fp32" if classifier.half is None else "bf16"
 
     def score(pieces: "Iterable[Piece]") -> "Iterator[Score]":
         tally = Tally(Counter(), quiet, lambda: count([source]))

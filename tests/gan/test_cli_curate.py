@@ -1,6 +1,7 @@
 """`gan curate` from the command line: what lies in its results, a dry run, exit codes."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,7 @@ def test_where_nothing_can_be_scored_the_work_failed(
     [
         (("--keep", "jazz"), 2),
         (("--out", "x"), 2),
+        (("--keep", "jazz", "--out", "x", "--dry-run", "--resume"), 2),
         (("--keep", "blues", "--out", "x"), 2),
         (("--keep", "jazz", "--out", "x", "--min-prob", "1.2"), 2),
         (("--keep", "jazz", "--out", "x", "--from-scores", __file__, "--model", "m"), 2),
@@ -134,6 +136,23 @@ def test_a_mistake_leaves_nothing_in_the_way(
     result = run("curate", files, *out)
     assert result.exit_code == 0, result.stderr
     assert (tmp_path / "kept" / "curation.csv").is_file()
+
+
+def test_a_curation_goes_on_in_the_precision_it_was_begun_with(
+    files: Path, tmp_path: Path, tiny_discriminator: Path
+) -> None:
+    out, card = tmp_path / "out", tmp_path / "out" / "curation.json"
+    begin = ("curate", files, "--keep", "jazz", "--out", out, "--model", tiny_discriminator)
+    assert run(*begin, "--precision", "fp32").exit_code == 0
+    assert run(*begin, "--precision", "fp32", "--resume").exit_code == 0
+    result = run(*begin, "--precision", "bf16", "--resume")
+    assert result.exit_code == 1
+    assert "begun with different precision (fp32, now bf16)" in result.stderr
+    for path in (card, out / "scores.csv.run.json"):  # as those from before say nothing of it
+        content = json.loads(path.read_text())
+        del content["precision"]
+        path.write_text(json.dumps(content))
+    assert run(*begin, "--precision", "bf16", "--resume").exit_code == 0
 
 
 def test_results_within_the_source_are_refused_before_any_work(files: Path) -> None:
