@@ -59,7 +59,7 @@ def named(words: Sequence[str]) -> list[tuple[str, str]]:
     """
     found = []
     for word in words:
-        name, _, where = word.rpartition("=")
+        name, where = _parted(word)
         if not where:
             raise UserError(f"'{word}': nothing after the name; give NAME=WHERE")
         found.append((name or Path(where).absolute().name, where))
@@ -76,6 +76,16 @@ def named(words: Sequence[str]) -> list[tuple[str, str]]:
                 f"two systems are called '{name}'; give each its own name: A={same[0]} B={same[1]}"
             )
     return found
+
+
+def _parted(word: str) -> tuple[str, str]:
+    """Name and place; a sign in the place's own name, as in runs/lr=0.1, parts nothing."""
+    if Path(word).exists():
+        return "", word
+    cuts = [place for place, character in enumerate(word) if character == "="]
+    there = (cut for cut in cuts if word[cut + 1 :] and Path(word[cut + 1 :]).exists())
+    cut = next(there, cuts[-1] if cuts else -1)
+    return word[: max(cut, 0)], word[cut + 1 :]
 
 
 @dataclass(frozen=True)

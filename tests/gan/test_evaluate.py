@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from data_tools import midi
 from data_tools.corpus import Corpus
+from data_tools.errors import UserError
 from data_tools.representation import Representation
 from gan.cli import main
 from gan.engine import engine
@@ -23,7 +24,7 @@ from gan.evaluation.comparison import Measured, beside_first, bits_of, per_note
 from gan.evaluation.confidence import share
 from gan.evaluation.distances import Interval
 from gan.evaluation.judging import JUDGES, Judges
-from gan.evaluation.systems import Written, opened, written
+from gan.evaluation.systems import Written, named, opened, written
 from generator.compose import Composer
 from generator.settings import TransformerSettings
 from generator.transformer import Transformer
@@ -194,6 +195,19 @@ def test_a_wrong_second_system_is_refused_before_the_first_is_sampled(
     result = gan(*given, "--out", tmp_path / "out", *FEW)
     assert result.exit_code == 1
     assert "nowhere: no run" in result.output
+
+
+def test_a_place_may_have_the_sign_of_a_name_in_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "lr=0.1").mkdir(parents=True)
+    assert named(["runs/lr=0.1"]) == [("lr=0.1", "runs/lr=0.1")]
+    assert named(["a=runs/lr=0.1"]) == [("a", "runs/lr=0.1")]
+    assert named(["lr=0.1=runs", "ce"]) == [("lr=0.1", "runs"), ("ce", "ce")]
+    assert named(["a=b=adv"]) == [("a=b", "adv")]
+    with pytest.raises(UserError, match="nothing after the name"):
+        named(["a="])
 
 
 def test_a_short_context_has_bits_of_its_own_windows(practice_corpus: Corpus) -> None:
