@@ -73,14 +73,11 @@ def _system(
     figures = {
         name: _figure(measured.figures[name]) for name in MEASURES if name in measured.figures
     }
-    unit = representation.grid_seconds or 0.02
-    samples = []
-    for number, ids in enumerate(music.pieces[:shown], start=1):
-        notes = representation.events(ids, close=True).notes
-        start, end = notes.start * unit, notes.end * unit
-        rows = np.stack([start, end - start, notes.pitch, notes.velocity], 1)
-        # No judge's opinion in the title: it is read before the piece is heard.
-        samples.append(Sample(f"No. {number}", rows))
+    # No judge's opinion in the title: it is read before the piece is heard.
+    samples = [
+        Sample(f"No. {number}", representation.decode(ids))
+        for number, ids in enumerate(music.pieces[:shown], start=1)
+    ]
     return System(
         music.name,
         f"{len(music.pieces)} pieces" + (f" of {music.where}" if music.where else ""),

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from symusic import Pedal, Tempo
+from symusic.core import TempoTickList
 
 from data_tools import midi
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.representation import Representation
+from data_tools.settings import RepresentationSettings
 from gan.cli import main
 from gan.engine import engine
 from gan.evaluation import narration
@@ -24,6 +27,9 @@ from gan.evaluation.comparison import Measured, beside_first, bits_of, per_note
 from gan.evaluation.confidence import share
 from gan.evaluation.distances import Interval
 from gan.evaluation.judging import JUDGES, Judges
+from gan.evaluation.paging import report
+from gan.evaluation.report import Sample
+from gan.evaluation.report.music import played
 from gan.evaluation.systems import Written, named, opened, written
 from generator.compose import Composer
 from generator.settings import TransformerSettings
@@ -208,6 +214,22 @@ def test_a_place_may_have_the_sign_of_a_name_in_its_own(
     assert named(["a=b=adv"]) == [("a=b", "adv")]
     with pytest.raises(UserError, match="nothing after the name"):
         named(["a="])
+
+
+@pytest.mark.parametrize("preset", ["duration", "performance"])
+def test_the_page_plays_what_the_files_say(practice_corpus: Corpus, preset: str) -> None:
+    """Tempo, pedal and all: tokens on the beat last as long as their own tempo says."""
+    score = practice_corpus.representation.decode(practice_corpus.piece(0)[:300])
+    score.tempos = TempoTickList([Tempo(0, 60.0)])
+    score.tracks[0].pedals.append(Pedal(0, 48))
+    on_beat = Representation(RepresentationSettings(preset=preset, time_base="beat"))
+    ids = on_beat.encode(on_beat.prepare(score).score)
+    system = Written("a", "", [ids])
+    page = report("t", [system], [Measured("a")], Measured("b"), [ids], on_beat, {}, 1)
+    heard = played(page.systems[0].samples[0])
+    assert heard == played(Sample("", midi.to_bytes(on_beat.decode(ids))))
+    assert heard.seconds == pytest.approx(score.end() / score.ticks_per_quarter, rel=0.02)
+    assert bool(heard.packed["down"]) == (preset == "performance")
 
 
 def test_a_short_context_has_bits_of_its_own_windows(practice_corpus: Corpus) -> None:
