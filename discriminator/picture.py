@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_tools.errors import UserError
+from data_tools.rows import spelled
 from discriminator.attribution import Explanation, Heard
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def _title(explanation: Explanation) -> str:
     name = explanation.path
     if not name.startswith("<"):
         name = Path(name).name
-    # A dollar sign would be taken for mathematics.
+    # Bytes that are no text cannot be drawn; a dollar sign would be taken for mathematics.
+    name = spelled(name)
     name = (name if len(name) <= 60 else name[:57] + "...").replace("$", r"\$")
     verdict = {"not_jazz": "not jazz"}.get(explanation.verdict, explanation.verdict)
     title = f"{name}    p(jazz) = {explanation.p_jazz:.2f}, {verdict}"

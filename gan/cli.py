@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from data_tools.errors import UserError
 from data_tools.files import FULL
 from discriminator.settings import MODELS, SIZES, VIEWS, sized
-from gan import options, settings
+from gan import options, settings, tables
 from gan.cli_cluster import ray_score
 from gan.cli_curate import curate
 from gan.cli_data import data
@@ -65,6 +65,7 @@ def main(context: click.Context, debug: bool) -> None:
     # sampling is thousands of moments of parallel work, and waking up for each costs a third.
     if context.invoked_subcommand != "generate":
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    tables.reconfigure("table")  # names are in what is said, too
 
 
 main.add_command(data)

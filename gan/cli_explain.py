@@ -1,6 +1,5 @@
 """`gan explain`: why a piece got its p(jazz), as tables, JSON or a picture."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +78,7 @@ def explain(
     if out:
         picture(explanation, out, span)
     if form == "json":
-        print(json.dumps(explanation.as_dict(), ensure_ascii=False))
+        tables.show([explanation.as_dict()], "json")
         return
     _print(explanation)
     if out:

@@ -50,7 +50,7 @@ def show(
         columns: which to print, in this order; all by default.
         heads: what some are called in a table.
     """
-    _reconfigure(form)
+    reconfigure(form)
     stream = iter(rows)
     first = next(stream, None)
     if first is None:
@@ -119,8 +119,12 @@ def _lines(
     return [line(names), *map(line, rows)]
 
 
-def _reconfigure(form: str) -> None:
-    """Any file's name can be printed, and programs get the bytes that a file would hold."""
+def reconfigure(form: str) -> None:
+    """Any file's name can be printed, and programs get the bytes that a file would hold.
+
+    Args:
+        form: one of `FORMATS`; "table" stands for all that is for people.
+    """
     if not isinstance(sys.stdout, io.TextIOWrapper):
         return
     if form != "table":

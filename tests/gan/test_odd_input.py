@@ -2,6 +2,8 @@
 samples, one system only. Each is a clear message or a page that does without.
 """
 
+import json
+import os
 import re
 import wave
 from pathlib import Path
@@ -166,3 +168,33 @@ def test_an_evaluation_that_shows_no_samples(practice_corpus: Corpus, tmp_path: 
     assert 'class="stage"' not in page
     assert 'id="listen"' not in page
     assert page.count("no samples") == 2
+
+
+# A name that is no text
+
+
+def test_a_name_that_is_no_text_is_said_in_every_command(
+    practice_music: Path, tiny_discriminator: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "music" / "caf\udce9"
+    path = folder / "caf\udce9.mid"
+    try:
+        folder.mkdir(parents=True)
+        path.write_bytes(next(practice_music.rglob("*.mid")).read_bytes())
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system holds no such names")
+    model = ("--model", tiny_discriminator, "--device", "cpu")
+    explain = ("explain", path, *model, "--method", "gradient")
+    result = gan(*explain, "--out", tmp_path / "x.svg")
+    assert result.exit_code == 0, result.output
+    assert f"{tmp_path}/music/caf\\udce9/caf\\udce9.mid: " in result.stdout
+    told = json.loads(gan(*explain, "--format", "json").stdout_bytes)
+    assert told["path"] == str(path)
+    dry = gan("curate", tmp_path / "music", "--keep", "jazz", "--dry-run", "--workers", 0, *model)
+    assert dry.exit_code == 0, dry.output
+    assert "`caf\\udce9`" in dry.stdout
+    (tmp_path / "music" / "a.mid").write_bytes(path.read_bytes())
+    (tmp_path / "music" / "manifest.csv").write_text("path\na.mid\n")
+    made = gan("data", "build", tmp_path / "music", "--out", tmp_path / "corpus", "--workers", 1)
+    assert made.exit_code == 0, made.output
+    assert f"not read: 1 (caf\\udce9{os.sep}caf\\udce9.mid ...)" in made.stdout
