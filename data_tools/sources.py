@@ -280,12 +280,15 @@ class Source:
             raise UserError(f"{self.location}: {what} has no column 'path'")
         return rows
 
+    def label_above(self, path: str) -> str:
+        """The label that the nearest folder of a class above one of its files gives."""
+        top = self.absolute if self.kind == "folder" else self.absolute.parent
+        above = (*reversed(PurePosixPath(path).parts[:-1]), top.name)
+        return next((label for part in above if (label := _label_of(part))), UNLABELLED)
+
     def _facts(self, path: str, row: dict[str, str]) -> dict[str, str]:
         parts = PurePosixPath(path).parts[:-1]
-        top = self.absolute if self.kind == "folder" else self.absolute.parent
-        above = (*reversed(parts), top.name)
-        named = (label for part in above if (label := _label_of(part)))
-        label = row.get("label") or next(named, UNLABELLED)
+        label = row.get("label") or self.label_above(path)
         if label not in (*LABELS, UNLABELLED):
             raise UserError(
                 f"{self.location}: '{path}' has the label '{label}'; use jazz, not_jazz or nothing"

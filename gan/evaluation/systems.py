@@ -208,11 +208,10 @@ def _files(place: Path) -> list[Path]:
 
 def _labelled_other(place: Path) -> set[Path]:
     """Files of a folder that their folders or its manifest call other than jazz."""
-    return {
-        place / entry.path
-        for entry in MusicSource(place).entries()
-        if entry.facts["label"] == "not_jazz"
-    }
+    source = MusicSource(place)
+    labels = {entry.path: entry.facts["label"] for entry in source.entries()}
+    labels |= {name: source.label_above(name) for name in source.unlisted()}
+    return {place / name for name, label in labels.items() if label == "not_jazz"}
 
 
 def _read(

@@ -30,7 +30,7 @@ from gan.evaluation.judging import JUDGES, Judges
 from gan.evaluation.paging import report
 from gan.evaluation.report import Sample
 from gan.evaluation.report.music import played
-from gan.evaluation.systems import Written, named, opened, written
+from gan.evaluation.systems import Written, named, opened, real_music, written
 from generator.compose import Composer
 from generator.settings import TransformerSettings
 from generator.transformer import Transformer
@@ -294,6 +294,19 @@ def test_real_files_left_out_are_named_and_one_is_too_few(
     assert "too few pieces for distances" in result.output
     assert "2 pieces of" in result.output
     assert "without 1 labelled not_jazz" in result.output
+
+
+def test_real_files_that_a_manifest_does_not_name_are_what_their_folders_say(
+    practice_music: Path, tmp_path: Path
+) -> None:
+    whole = sorted(practice_music.rglob("*.mid"))[:4]
+    names = ("a.mid", "b.mid", "not_jazz/c.mid", "not_jazz/d.mid")
+    for path, name in zip(whole, names, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(path.read_bytes())
+    (tmp_path / "manifest.csv").write_text("path,label\na.mid,jazz\nnot_jazz/d.mid,jazz\n")
+    found, _, _ = real_music(tmp_path, "test", (), 512, 64)
+    assert (len(found.pieces), found.other) == (3, 1)
 
 
 @pytest.mark.parametrize(
