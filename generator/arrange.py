@@ -4,15 +4,20 @@ A prompt's notes stand in it as they were given; what the model wrote follows. A
 two (program 79 of General MIDI on a channel of its own) tells the listener where.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import miditoolkit
 import numpy as np
+from miditoolkit import TempoChange
 
 from data_tools import midi
 from data_tools.representation import Representation
 from generator.bars import put_on
 from generator.prompt import Prompt
+
+Event: TypeAlias = TempoChange | miditoolkit.TimeSignature | miditoolkit.ControlChange
 
 TICKS = 480  # a quarter
 FINE = 64 * TICKS  # while a piece is laid out that is put on a prompt's own bars then
@@ -54,7 +59,7 @@ def arrange(
     tempo = how.tempo if representation.settings.time_base == "clock" else None
     if tempo:
         factor *= tempo / result.tempo_changes[0].tempo
-        result.tempo_changes = [miditoolkit.TempoChange(tempo, 0)]
+        result.tempo_changes = [TempoChange(tempo, 0)]
     _stretch(result, factor)
     result.markers = [_marker(how.story, 0)]
     if prompt_tokens:
@@ -118,22 +123,27 @@ def _part(
             unit *= piece.tempo_changes[0].tempo / 60
         given = _exact(prompt, unit)
         begins = max(begins, max(note.start for note in given))
+    # The grid may put the model's first note a little before the prompt's last one.
+    own = _own(piece, boundary)
+    _later([*written, *own], begins - first)
     tempos = [(event.time, event.tempo) for event in piece.tempo_changes]
     if exact and prompt is not None and len(prompt.tempos):
         tempos = [(quarter * unit, bpm) for quarter, bpm in prompt.tempos.tolist()]
+        tempos += [(each.time, each.tempo) for each in own if isinstance(each, TempoChange)]
     # The one in force there: the model may choose others later.
     now = ([bpm for time, bpm in tempos if time <= begins] or [tempos[0][1]])[-1]
     second = piece.ticks_per_beat * now / 60
     gap = round((2 * REST + SIGNAL) * second) if whistle else 0
     if whistle:
         sounds = max(note.end for note in given or [note for *_, note in everything[:count]])
+        rest = begins
         begins = max(begins, min(sounds, begins + round(LINGER * second)))
-    # The grid may put the model's first note a little before the prompt's last one.
-    _later(piece, written, boundary, begins - first + gap)
+        # What came before the first note, a pedal or a tempo, comes before the whistle too.
+        _later([*written, *(each for each in own if each.time >= rest)], begins - rest + gap)
     if exact:
         assert prompt is not None
         track.notes = given + written
-        _conduct(piece, prompt, unit, begins + gap)
+        _conduct(piece, prompt, unit, begins + gap, own)
         _untangle(track.notes)
     track.notes.sort(key=lambda note: (note.start, note.pitch))
     piece.markers.append(_marker("prompt", 0))
@@ -147,21 +157,32 @@ def _part(
     piece.markers.append(_marker("generated", begins + gap))
 
 
-def _later(
-    piece: miditoolkit.MidiFile, notes: list[miditoolkit.Note], boundary: int, gap: int
+def _own(piece: miditoolkit.MidiFile, boundary: int) -> list[Event]:
+    """The model's own events besides notes: those after the prompt's last token."""
+    changes = [*piece.tempo_changes, *piece.time_signature_changes]
+    # At that token's moment a prompt lets go of a pedal, and only the model can press one.
+    pedals = [
+        each
+        for track in piece.instruments
+        for each in track.control_changes
+        if each.time > boundary or (each.time == boundary and each.value)
+    ]
+    return [each for each in changes if each.time > boundary] + pedals
+
+
+def _later(what: Sequence[miditoolkit.Note | Event], by: int) -> None:
+    """Moves notes and events by so many ticks."""
+    for each in what:
+        if isinstance(each, miditoolkit.Note):
+            each.start, each.end = each.start + by, each.end + by
+        else:
+            each.time += by
+
+
+def _conduct(
+    piece: miditoolkit.MidiFile, prompt: Prompt, unit: float, end: int, own: Sequence[Event]
 ) -> None:
-    """Moves notes, and all other events beyond the boundary, by so many ticks."""
-    for note in notes:
-        note.start, note.end = note.start + gap, note.end + gap
-    events = [*piece.tempo_changes, *piece.time_signature_changes]
-    for track in piece.instruments:
-        events += track.control_changes
-    for event in events:
-        event.time += gap * (event.time > boundary)
-
-
-def _conduct(piece: miditoolkit.MidiFile, prompt: Prompt, unit: float, end: int) -> None:
-    """Pedal and tempo as the prompt had them, up to its end; what follows is the model's."""
+    """Pedal and tempo as the prompt had them, up to its end, and then the model's own."""
     track = piece.instruments[0]
     pedals = (prompt.pedals * unit).round().astype(int).clip(max=end).tolist()
     track.control_changes = [
@@ -169,14 +190,15 @@ def _conduct(piece: miditoolkit.MidiFile, prompt: Prompt, unit: float, end: int)
         for down, up in pedals
         if up > down
         for value, time in ((127, down), (0, up))
-    ] + [event for event in track.control_changes if event.time >= end]
+    ] + [each for each in own if isinstance(each, miditoolkit.ControlChange)]
     if len(prompt.tempos):
+        changes = [each for each in own if isinstance(each, TempoChange)]
         given = [
-            miditoolkit.TempoChange(bpm, max(0, round(quarter * unit)) if number else 0)
+            TempoChange(bpm, max(0, round(quarter * unit)) if number else 0)
             for number, (quarter, bpm) in enumerate(prompt.tempos.tolist())
-            if quarter * unit < end
+            if quarter * unit < min([end, *(each.time for each in changes)])
         ]
-        piece.tempo_changes = given + [e for e in piece.tempo_changes if e.time >= end > 0]
+        piece.tempo_changes = given + changes
 
 
 def _exact(prompt: Prompt, unit: float) -> list[miditoolkit.Note]:

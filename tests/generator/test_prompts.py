@@ -16,7 +16,7 @@ from data_tools.errors import UserError
 from data_tools.midi import Notes
 from data_tools.representation import EOS, Representation, RepresentationSettings, TokenType
 from generator import Composer
-from generator.arrange import WHISTLE, WHISTLE_PITCH
+from generator.arrange import WHISTLE, WHISTLE_PITCH, Arrangement, arrange
 from generator.hints import KEY_STRENGTH, key_bias, scale
 from generator.prompt import read_prompt
 from generator.steering import Steering
@@ -377,3 +377,35 @@ def test_what_follows_a_cut_is_no_part_of_the_prompt(base: str, cut: dict[str, f
     assert prompt.notes is not None
     assert prompt.pedals.max() <= max(prompt.notes.end.max(), 10.0 if base == "beat" else 5.0)
     assert len(prompt.pedals) > 2
+
+
+@pytest.mark.parametrize("whistle", [False, True])
+@pytest.mark.parametrize(
+    ("preset", "early"), [("performance", "Pedal_0"), ("duration", "Tempo_40.0")]
+)
+def test_what_a_model_does_before_its_first_note_is_kept(
+    preset: str, early: str, whistle: bool
+) -> None:
+    """A rest of two quarters, and in the midst of it the pedal, or another tempo."""
+    representation = Representation(RepresentationSettings(preset=preset, time_base="beat"))
+    start = np.array([0, 480, 960])
+    score = midi.score_of(Notes(start, start + 400, start // 480 + 60, start * 0 + 80), 480, 120.0)
+    prompt = read_prompt(representation, score)
+    given = prompt.ids[1:]
+    note = {
+        "performance": ["NoteOn_70", "TimeShift_1.0.12", "NoteOff_70", "PedalOff_0"],
+        "duration": ["Pitch_70", "Velocity_79", "Duration_1.0.12"],
+    }[preset]
+    wait = ["TimeShift_1.0.12"]
+    more = [representation.names.index(name) for name in [*wait, early, *wait, *note]]
+    how, ids = Arrangement("", None, whistle), np.array([*given, *more])
+    piece = arrange(representation, ids, len(given), prompt, how)
+    (struck,) = (each.start for each in piece.instruments[0].notes if each.pitch == 70)
+    # The whistle stands between the rest and the note; what is before it stays in the rest.
+    gap = round(480 * (2 if preset == "performance" else 40 / 60)) if whistle else 0
+    if preset == "performance":
+        events = [(each.value, each.time) for each in piece.instruments[0].control_changes]
+        assert events == [(127, struck - gap - 480), (0, struck + 480)]
+    else:
+        events = [(round(each.tempo), each.time) for each in piece.tempo_changes]
+        assert events == [(120, 0), (40, struck - gap - 480)]
