@@ -1,4 +1,4 @@
-"""Hints to the sampler: a key, as a bias on pitches; a tempo, as the token a piece opens with."""
+"""Hints to the sampler: a key, as a bias on pitches; a tempo, as the tokens a piece opens with."""
 
 import re
 
@@ -45,8 +45,11 @@ def key_bias(representation: Representation, key: str) -> Tensor:
     return torch.from_numpy(np.where(outside, -KEY_STRENGTH, 0.0)).float()
 
 
-def tempo_token(representation: Representation, bpm: float) -> int:
-    """The tempo token nearest to `bpm`.
+def tempo_opening(representation: Representation, bpm: float) -> list[int]:
+    """What a piece of the tempo nearest to `bpm` opens with, after BOS.
+
+    The tempo's token; for `remi`, which has tempos within bars alone, also the bar of four and the
+    place in it that come before it in all music the model has read.
 
     Raises:
         UserError: this representation has none.
@@ -55,4 +58,17 @@ def tempo_token(representation: Representation, bpm: float) -> int:
     if not len(tokens):
         raise UserError("tempo: this representation has no tempo tokens")
     values = representation.token_values[tokens]
-    return int(tokens[np.abs(values - bpm).argmin()])
+    tempo = int(tokens[np.abs(values - bpm).argmin()])
+    if representation.settings.preset != "remi":
+        return [tempo]
+    meter = 4 * representation.steps_per_beat
+    places = ((TokenType.BAR, None), (TokenType.TIME_SIGNATURE, meter), (TokenType.POSITION, 0))
+    return [*(_token(representation, *place) for place in places), tempo]
+
+
+def _token(representation: Representation, kind: TokenType, value: int | None) -> int:
+    """The id of a kind, of a value; the first of the kind where it has none."""
+    found = representation.token_types == kind
+    if value is not None:
+        found &= representation.token_values == value
+    return int(found.argmax())  # tokens merged of it come later

@@ -172,7 +172,9 @@ def _exactly(
     tempos = NOTHING
     if representation.settings.time_base == "beat":
         changes = [(tempo.time / score.ticks_per_quarter, tempo.qpm) for tempo in score.tempos]
-        tempos = np.array(changes or [(0.0, 120.0)]) + [shift, 0.0]
+        # Until a file says otherwise it is at 120, also where it says so in the middle.
+        changes = [(0.0, 120.0)] * (not changes or changes[0][0] > 0) + changes
+        tempos = np.array(changes) + [shift, 0.0]
     start, end, down, up = (unit + shift for unit in units)
     pedals = np.stack([down, up], 1).clip(min=0) if len(down) else NOTHING
     return Notes(start, end, notes.pitch, notes.velocity), pedals, tempos

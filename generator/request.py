@@ -14,7 +14,7 @@ from data_tools.representation import EOS, Representation
 from generator.arrange import Arrangement
 from generator.choice import Choice
 from generator.grammar import Grammar
-from generator.hints import key_bias, tempo_token
+from generator.hints import key_bias, tempo_opening
 from generator.merged import MergedGrammar, grammar_of
 from generator.prompt import Prompt, read_prompt
 
@@ -99,7 +99,7 @@ def request_of(
                 f"alone has {last:.1f}{rate}; ask for more, or for less of the prompt"
             )
     elif tempo and representation.settings.time_base == "beat":
-        opening = [*opening, tempo_token(representation, tempo)]
+        opening = [*opening, *tempo_opening(representation, tempo)]
     prefix = conditions + opening
     notes = int(representation.strikes[np.asarray(prefix)].sum())
     story = _story(family, label, artist, key, chosen, given)

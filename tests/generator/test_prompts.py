@@ -17,6 +17,7 @@ from data_tools.midi import Notes
 from data_tools.representation import EOS, Representation, RepresentationSettings, TokenType
 from generator import Composer
 from generator.arrange import WHISTLE, WHISTLE_PITCH, Arrangement, arrange
+from generator.grammar import Grammar
 from generator.hints import KEY_STRENGTH, key_bias, scale
 from generator.prompt import read_prompt
 from generator.steering import Steering
@@ -213,11 +214,18 @@ def test_a_tempo_moves_the_bars_and_not_the_music(composer: Composer) -> None:
         assert one[2:] == pytest.approx(two[2:], abs=0.001)
 
 
-def test_a_tempo_opens_a_piece_on_the_beat() -> None:
-    representation = Representation(RepresentationSettings(time_base="beat"), CONDITIONS)
+@pytest.mark.parametrize("preset", ["duration", "performance", "remi", "raw"])
+def test_a_tempo_opens_a_piece_on_the_beat(preset: str) -> None:
+    representation = Representation(
+        RepresentationSettings(preset=preset, time_base="beat"), CONDITIONS
+    )
     composer = Composer(build(representation), representation)
     (piece,) = composer.compose(1, length=60, tempo=140)
     assert piece.midi.tempo_changes[0].tempo == pytest.approx(140, rel=0.05)
+    # It opens as music does: what it was asked for could have been sampled.
+    whole = torch.tensor([[representation.bos, *piece.ids.tolist()]])
+    masks = Grammar(representation).replay(whole)
+    assert bool(masks.gather(2, whole[..., None]).all())
 
 
 def test_a_tempo_and_a_prompt_on_the_beat_contradict_each_other(mini: Path) -> None:
@@ -409,3 +417,17 @@ def test_what_a_model_does_before_its_first_note_is_kept(
     else:
         events = [(round(each.tempo), each.time) for each in piece.tempo_changes]
         assert events == [(120, 0), (40, struck - gap - 480)]
+
+
+@pytest.mark.parametrize("preset", ["duration", "performance", "remi"])
+def test_a_prompt_is_at_120_until_it_says_otherwise(preset: str) -> None:
+    """In the middle: what comes before its first tempo keeps its seconds too."""
+    representation = Representation(RepresentationSettings(preset=preset, time_base="beat"))
+    start = np.arange(12) * 480
+    score = midi.score_of(Notes(start, start + 400, start // 480 + 60, start * 0 + 80), 480)
+    score.tempos.append(midi.symusic.Tempo(4 * 480, 60.0))
+    composer = Composer(build(representation), representation)
+    (piece,) = composer.compose(1, length=60, prompt=score)
+    read = midi.read(piece.midi)
+    found = midi.seconds_of(read, midi.notes_of(read.tracks[0]).start)[: len(start)]
+    assert found == pytest.approx(midi.seconds_of(score, start), abs=0.001)
