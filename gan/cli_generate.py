@@ -139,7 +139,7 @@ _TASTE = _options(
 @click.command()
 @click.option("--run", type=Path, help="A training run: its finished or latest generator.")
 @click.option("--checkpoint", type=Path, help="A generator or a run; ce or adv: the shipped ones.")
-@click.option("--count", type=click.IntRange(1), help="Pieces.  [4]")
+@click.option("--count", type=click.IntRange(1), help="Pieces.  [4, or 1 where all would be alike]")
 @click.option("--out", type=Path, help="Folder for the .mid files; needed but for --stream.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first piece.")
@@ -192,11 +192,12 @@ def generate(
         if given(name) == click.core.ParameterSource.COMMANDLINE:
             option = name.replace("_", "-")
             raise click.UsageError(f"give --greedy or --{option}, not both")
-    certain = greedy or choices["temperature"] == 0
-    if certain and not choices["opening"] and (count or best_of) > 1:
+    certain = (greedy or choices["temperature"] == 0) and not choices["opening"]
+    if certain and max(count or 1, best_of) > 1:
         raise click.UsageError(
             "without --opening the likeliest tokens make one piece; leave --count and --best-of out"
         )
+    usual = 1 if certain else 4
     if discriminator and best_of == 1 and not jazz_guidance:
         raise click.UsageError("--discriminator is for --best-of and --jazz-guidance")
     if out is not None and out.exists() and not out.is_dir():
@@ -214,7 +215,7 @@ def generate(
     if choices["key"] is not None:
         scale(choices["key"])
     if not (force or stream or out is None):
-        _refuse_taken(out, count or 4, seed, best_of)
+        _refuse_taken(out, count or usual, seed, best_of)
     named = run or checkpoint
     composer = Composer.load(generator_of(named) if named else None, engine(device).device)
     choices["guidance"] = label_guidance
@@ -226,7 +227,7 @@ def generate(
         _stream(composer, seed, more or (count or 1) > 1, choices)
         return
     assert out is not None
-    count = 4 if count is None else count
+    count = count or usual
     pieces = _pieces(composer, count, seed, best_of, jazz_guidance, discriminator, choices)
     rows: list[dict[str, object]] = []
     written: list[Any] = []

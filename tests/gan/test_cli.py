@@ -126,6 +126,8 @@ def test_help_needs_no_torch() -> None:
         ("generate", "--out", "x", "--greedy", "--top-k", "5"),
         ("generate", "--out", "x", "--greedy", "--top-p", "0.9", "--opening", "4"),
         ("generate", "--out", "x", "--greedy", "--min-p", "0.1"),
+        ("generate", "--out", "x", "--greedy", "--opening", "0", "--count", "2"),
+        ("generate", "--out", "x", "--greedy", "--opening", "0", "--count", "1", "--best-of", "3"),
         ("score",),
         ("score", "there-is-no-such-file.mid"),
         ("score", __file__, "--format", "xml"),

@@ -100,3 +100,18 @@ def test_the_command_line_has_taste(
     assert result.output.startswith('{"time": ')
     result = CliRunner().invoke(main, [*stream, "--out", str(tmp_path / "y")])
     assert "leave out --out" in result.stderr
+
+
+@pytest.mark.parametrize(("more", "count"), [([], 4), (["--greedy", "--opening", "0"], 1)])
+def test_one_piece_is_written_where_all_would_be_alike(
+    composer: Composer, tmp_path: Path, more: list[str], count: int
+) -> None:
+    from click.testing import CliRunner
+
+    from gan.cli import main
+
+    composer.save(tmp_path / "generator")
+    choices = ["--checkpoint", str(tmp_path / "generator"), "--length", "80", "--device", "cpu"]
+    result = CliRunner().invoke(main, ["generate", *choices, *more, "--out", str(tmp_path / "x")])
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "x").glob("*.mid"))) == count
