@@ -18,6 +18,9 @@ from data_tools.representation import PAD, Representation, TokenType
 from gan.engine import Engine
 from generator.model import GeneratorModel
 
+# A token of a generator gone wild may cost more; there is no number for 2 to the power of that.
+MOST_BITS = 1023.0
+
 
 @torch.no_grad()
 def token_bits(
@@ -83,7 +86,7 @@ def summary(
         "bits_per_note": total / max(1, int(notes.sum())),
         "bits_per_event": total / max(1, int(events.sum())),
         "bits_per_token": per_token,
-        "perplexity": 2**per_token,
+        "perplexity": 2 ** min(per_token, MOST_BITS),
         "token_accuracy": float(hits[real].mean()),
     }
 

@@ -99,6 +99,14 @@ def test_summary_counts_notes_tokens_and_hits(representation: Representation) ->
     assert parts == whole | {"bits_per_note_jazz": 3.0, "bits_per_note_not_jazz": 6.0}
 
 
+def test_a_generator_gone_wild_has_figures_too(representation: Representation) -> None:
+    """A guard takes such a run back; it has to come to that."""
+    targets = np.full((1, 4), first(representation, TokenType.PITCH))
+    whole = summary(np.full((1, 4), 3000.0), targets == PAD, targets, representation)
+    assert whole["bits_per_note"] == 3000
+    assert math.isfinite(whole["perplexity"])
+
+
 def test_a_report_is_the_same_whenever_it_is_asked_for(
     practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
 ) -> None:
