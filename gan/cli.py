@@ -188,7 +188,8 @@ def train(
     named = options.names(settings.TrainSettings, choices=True)
     chosen = settings.build(settings.TrainSettings, *layers, given, flags=named)
     if chosen.init:
-        chosen = with_its_generator(chosen, model, size, given.get("generator", {}))
+        asked = given.get("generator", {}), given.get("condition")
+        chosen = with_its_generator(chosen, model, size, *asked)
     if check:
         from gan.rehearsal import rehearse
 

@@ -45,6 +45,15 @@ def settings_of(folder: Path) -> ModelSettings:
     return read_card(folder / "generator.json", _Card, FORMAT, "generator").settings
 
 
+def conditions_in(folder: Path) -> tuple[str, ...]:
+    """Names of the condition tokens that the generator in a folder knows.
+
+    Raises:
+        UserError: no representation there.
+    """
+    return Representation.load(folder / "representation.json").conditions
+
+
 def load_folder(folder: str | Path | None) -> tuple[GeneratorModel, Representation, str | None]:
     """A generator, its representation, and the label it composes for by default.
 

@@ -1,5 +1,6 @@
 """What a training run begins with: its generator, and choices that would fail hours later."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from gan.engine import Engine, derived_seed
 from gan.run import generator_of
 from gan.settings import TrainSettings
 from generator.compose import Composer
-from generator.folder import settings_of
+from generator.folder import conditions_in, settings_of
 from generator.model import GeneratorModel, build
 from generator.settings import sized
 
@@ -57,18 +58,26 @@ def first_generator(
 
 
 def with_its_generator(
-    settings: TrainSettings, model: str | None, size: str | None, flags: dict[str, Any]
+    settings: TrainSettings,
+    model: str | None,
+    size: str | None,
+    flags: dict[str, Any],
+    condition: str | None = None,
 ) -> TrainSettings:
     """The settings of a run that goes on from `settings.init`, with the generator's own in them.
 
     Args:
         settings: as chosen.
-        model, size, flags: what was asked for by flags; nothing of it can be had by asking.
+        model, size, flags, condition: what was asked for by flags; nothing of it can be had by
+            asking.
 
     Raises:
         UserError: something else was asked for than that generator is.
     """
-    own = settings_of(generator_of(settings.init))
+    folder = generator_of(settings.init)
+    own = settings_of(folder)
+    if condition:
+        _check_condition(settings.init, folder, condition)
     asked: dict[str, tuple[Any, str]] = {}
     if size:
         fields = sized(model or own.kind, size)
@@ -86,6 +95,21 @@ def with_its_generator(
                 "the flag out, or start without --init"
             )
     return settings.model_copy(update={"generator": own})
+
+
+def _check_condition(init: str, folder: Path, asked: str) -> None:
+    """Its condition tokens are part of a generator: none can be added, and none taken away.
+
+    Raises:
+        UserError: others were asked for.
+    """
+    kinds = {name.partition(":")[0] for name in conditions_in(folder)}
+    has = "artist" if "artist" in kinds else "label" if kinds else "none"
+    if has != asked:
+        raise UserError(
+            f"--condition {asked}: --init {init} was trained with --condition {has}, and its "
+            "tokens stay what they are; leave the flag out, or start without --init"
+        )
 
 
 def check_byte_pairs(settings: TrainSettings) -> None:

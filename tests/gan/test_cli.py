@@ -207,6 +207,8 @@ def test_a_term_on_what_has_learnt_nothing_is_remarked(
         (("--no-tie-embeddings",), "--no-tie-embeddings: .* of tie embeddings True,"),
         (("--model", "lstm"), "--model lstm: .* is a transformer of kind transformer"),
         (("--size", "small"), "--size small: "),
+        (("--condition", "artist"), "--condition artist: .* with --condition label,"),
+        (("--condition", "none"), "--condition none: .* with --condition label,"),
     ],
 )
 def test_what_goes_on_stays_what_it_is(
