@@ -153,8 +153,10 @@ class Run:
             write_text(self.checkpoints / "best", name)
         # Last: a run killed before this line takes the step again, one killed after it goes on.
         write_text(self.checkpoints / "latest", name)
-        kept = {(self.checkpoints / "best").read_text()} if (self.checkpoints / "best").is_file() \
-            else set()  # fmt: skip
+        # A run killed before its pointer moved may have left a later step than this one.
+        kept = {name}
+        if (self.checkpoints / "best").is_file():
+            kept.add((self.checkpoints / "best").read_text())
         by_step = sorted(self.checkpoints.glob("step-*"), key=lambda old: int(old.name[5:]))
         for old in by_step[:-keep]:
             if old.name not in kept:

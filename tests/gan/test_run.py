@@ -148,6 +148,9 @@ def test_killed_between_checkpoint_and_pointer(
             save(run, 6, best=True)
     run = Run(tmp_path / "run", SETTINGS, resume=True)
     assert run.latest() == first
+    # Stopped before that step comes again: what is pointed at is kept, not what is latest by name.
+    stopped = run.save(5, lambda folder: None, {"optimizer": {}}, keep=1, best=False)
+    assert Run(tmp_path / "run", SETTINGS, resume=True).latest() == stopped
     second = save(run, 6, best=True)
     assert run.latest() == second == checkpoint_of(run.folder, "best")
 
