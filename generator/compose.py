@@ -23,7 +23,7 @@ from generator.arrange import arrange
 from generator.degenerate import describe
 from generator.folder import load_folder, save_folder
 from generator.model import GeneratorModel
-from generator.request import ATTEMPTS, Request, request_of
+from generator.request import ATTEMPTS, Request, request_of, seconds_at
 from generator.sampling import seeded, stream
 from generator.steering import Steering
 
@@ -295,17 +295,16 @@ class Composer:
         return pieces
 
     def _seconds(self, music: np.ndarray) -> float:
-        """When the last of some music ids stands; at 120 to the minute on the beat."""
+        """When the last of some music ids stands."""
         music = music[music > EOS]
-        step = int(self.representation.times(music)[-1]) if len(music) else 0
-        return step * self.representation.grid_seconds
+        return float(seconds_at(self.representation, music)[-1]) if len(music) else 0.0
 
     def _kept(self, ids: np.ndarray, request: Request) -> np.ndarray:
         """The music ids of a piece, up to the seconds asked for."""
         if not request.seconds:
             return ids
         music = ids[ids > EOS]
-        late = self.representation.times(music) * self.representation.grid_seconds
+        late = seconds_at(self.representation, music)
         return music[: max(_given(request), int(np.searchsorted(late, request.seconds)))]
 
     def _piece(self, ids: np.ndarray, seed: int, request: Request) -> Piece | None:

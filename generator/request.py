@@ -91,12 +91,11 @@ def request_of(
         given = read_prompt(representation, prompt, prompt_length, prompt_bars, prompt_seconds)
         opening = given.ids
         music = np.array([index for index in opening if index > EOS])
-        last = float(representation.times(music)[-1]) * representation.grid_seconds
+        last = float(seconds_at(representation, music)[-1])
         if seconds is not None and seconds <= last:
-            rate = " (at 120 to the minute)" if representation.settings.time_base == "beat" else ""
             raise UserError(
                 f"seconds {seconds:g}: they count from the beginning of the piece, and the prompt "
-                f"alone has {last:.1f}{rate}; ask for more, or for less of the prompt"
+                f"alone has {last:.1f}; ask for more, or for less of the prompt"
             )
     elif tempo and representation.settings.time_base == "beat":
         opening = [*opening, *tempo_opening(representation, tempo)]
@@ -115,6 +114,14 @@ def request_of(
         choice=chosen,
         arrangement=Arrangement(story, tempo, whistle),
     )
+
+
+def seconds_at(representation: Representation, music: np.ndarray) -> np.ndarray:
+    """(T,) the second at which each of some music ids (T,) stands, by their own tempos."""
+    steps = representation.times(music)
+    if representation.settings.time_base == "clock":
+        return steps * representation.grid_seconds
+    return midi.seconds_of(representation.decode(music), steps)  # whose ticks are grid steps
 
 
 def _story(

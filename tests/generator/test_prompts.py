@@ -17,6 +17,7 @@ from data_tools.midi import Notes
 from data_tools.representation import EOS, Representation, RepresentationSettings, TokenType
 from generator import Composer
 from generator.arrange import WHISTLE, WHISTLE_PITCH, Arrangement, arrange
+from generator.compose import Piece
 from generator.grammar import Grammar
 from generator.hints import KEY_STRENGTH, key_bias, scale
 from generator.prompt import read_prompt
@@ -242,6 +243,26 @@ def test_pieces_end_after_the_seconds_asked_for(composer: Composer) -> None:
     (whole,) = composer.compose(1, length=400)
     (part,) = composer.compose(1, length=400, seconds=3.0)
     assert np.array_equal(part.ids, whole.ids[: len(part.ids)])
+
+
+@pytest.mark.parametrize("preset", ["duration", "performance", "remi", "raw"])
+@pytest.mark.parametrize("tempo", [45.0, 230.0])
+def test_seconds_on_the_beat_are_those_of_the_tempo(preset: str, tempo: float) -> None:
+    representation = Representation(RepresentationSettings(preset=preset, time_base="beat"))
+    composer = Composer(build(representation), representation)
+    (whole,) = composer.compose(1, length=400, tempo=tempo)
+
+    def onsets(piece: Piece) -> np.ndarray:
+        read = midi.read(piece.midi)
+        return np.sort(midi.seconds_of(read, midi.merged_notes(read).start))
+
+    most = onsets(whole)[len(onsets(whole)) // 2] + 0.01
+    (part,) = composer.compose(1, length=400, tempo=tempo, seconds=most)
+    assert np.array_equal(part.ids, whole.ids[: len(part.ids)])
+    within = onsets(whole)[onsets(whole) < most]
+    assert onsets(part) == pytest.approx(within, abs=0.002)
+    streamed = composer.stream(0, length=400, tempo=tempo, seconds=most)
+    assert len(list(streamed)) == len(within)
 
 
 def test_no_label_is_a_choice(composer: Composer) -> None:
