@@ -75,7 +75,7 @@ class SequenceDiscriminator(Discriminator):
         super().__init__()
         self.vocab_size, self.view_name = len(table), settings.view
         width = settings.width
-        self.view, self.embedding = view_of(settings.view, table, width, groups)
+        self.view, self.embedding = view_of(settings.view, table, width, groups, settings.bound)
         self.stem = Stem(width, settings.stride)
         self.norm = nn.LayerNorm(width)
         features = 3 * width + self.embedding.statistics

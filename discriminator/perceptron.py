@@ -28,7 +28,7 @@ class Perceptron(Discriminator):
         super().__init__()
         self.vocab_size, self.view_name = len(table), settings.view
         self.view = NoteView(table, settings.view)
-        self.statistics = Statistics(self.view.size, self.view.patterns)
+        self.statistics = Statistics(self.view.size, self.view.patterns, settings.bound)
         layers: list[nn.Module] = []
         width = self.statistics.size
         for _ in range(settings.layers):

@@ -28,6 +28,10 @@ class _ModelSettings(_Settings):
     stride: int = Field(2, ge=1, le=8, description="positions folded into one by the first layer")
     head: int = Field(128, ge=4, description="width of the head's hidden layer")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the layers and in the head")
+    bound: float = Field(
+        0.0, ge=0, description="the statistics of a piece are bent to within this many of their "
+        "deviations from the mean, so that no rare one outweighs the rest; 0 leaves them"
+    )  # fmt: skip
 
 
 class CNNSettings(_ModelSettings):
@@ -66,6 +70,10 @@ class StatisticsSettings(_Settings):
     width: int = Field(512, ge=4, description="width of the hidden layers")
     layers: int = Field(1, ge=1, le=8, description="hidden layers")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout before every layer")
+    bound: float = Field(
+        0.0, ge=0, description="the statistics of a piece are bent to within this many of their "
+        "deviations from the mean, so that no rare one outweighs the rest; 0 leaves them"
+    )  # fmt: skip
 
 
 OneModel = Annotated[

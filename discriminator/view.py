@@ -76,17 +76,21 @@ class Statistics(nn.Module):
     drowning among the common ones, and so does the scale: a rare interval varies a hundred times
     less than the register, and may say more.
 
+    On that scale a turn that the training music hardly knows, and another place's music is full of,
+    lies ten deviations out and drowns all else: a `bound` bends what lies far out.
+
     Args:
         features: F.
         patterns: E.
+        bound: see `CNNSettings`.
     """
 
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, features: int, patterns: int) -> None:
+    def __init__(self, features: int, patterns: int, bound: float = 0.0) -> None:
         super().__init__()
-        self.size = 2 * features + patterns
+        self.size, self.bound = 2 * features + patterns, bound
         self.register_buffer("centre", torch.zeros(self.size))
         self.register_buffer("spread", torch.ones(self.size))
 
@@ -106,7 +110,8 @@ class Statistics(nn.Module):
 
     def scaled(self, raw: Tensor) -> Tensor:
         """Unscaled statistics (B, 2F + E) on the scale of what was learnt from."""
-        return (raw - self.centre) / self.spread
+        scaled = (raw - self.centre) / self.spread
+        return self.bound * (scaled / self.bound).tanh() if self.bound else scaled
 
 
 def statistics_of(values: Tensor, real: Tensor, patterns: Tensor) -> Tensor:
@@ -124,12 +129,13 @@ class NoteEmbedding(nn.Module):
         features: F.
         patterns: E.
         width: C.
+        bound: of the statistics, see `Statistics`.
     """
 
-    def __init__(self, features: int, patterns: int, width: int) -> None:
+    def __init__(self, features: int, patterns: int, width: int, bound: float = 0.0) -> None:
         super().__init__()
         self.inner = nn.Linear(features, width)
-        self.summary = Statistics(features, patterns)
+        self.summary = Statistics(features, patterns, bound)
         self.statistics = self.summary.size
 
     def standardise(self, seen: Sequence[Seen]) -> None:
@@ -158,7 +164,7 @@ class TokensEmbedded(TokenEmbedding):
 
 
 def view_of(
-    view: View, table: TokenTable, width: int, groups: Sequence[int] | None
+    view: View, table: TokenTable, width: int, groups: Sequence[int] | None, bound: float = 0.0
 ) -> tuple[NoteView | TokenView, NoteEmbedding | TokensEmbedded]:
     """A view and the embedding of what it shows, (B, S, C).
 
@@ -170,4 +176,4 @@ def view_of(
     if groups is not None:
         raise ValueError(f"tokens can only be hidden in the view 'tokens', not in '{view}'")
     shown = NoteView(table, view)
-    return shown, NoteEmbedding(shown.size, shown.patterns, width)
+    return shown, NoteEmbedding(shown.size, shown.patterns, width, bound)

@@ -101,10 +101,25 @@ _FOUR = {
     "CNN on harmony": _network(_CNN, "one"),
 }
 RAGS = ", and rags"  # composed by `gan data practice --ragtime`
+BOUNDED = ", bounded"  # see `Statistics`
+_BOUND = 1.0
+
+
+def _bounded(model: Model) -> Model:
+    heard = model.settings.model.model_copy(update={"bound": _BOUND})
+    return replace(model, settings=model.settings.model_copy(update={"model": heard}))
+
+
+_NETWORKS = {name: model for name, model in _FOUR.items() if model.how != "features"}
 # One source at a time: the baseline and what is shipped. In folds: what is compared with it.
 MODELS = {
     **_FOUR,
     **{f"{name}{RAGS}": replace(model, also=True) for name, model in _FOUR.items()},
+    **{f"{name}{BOUNDED}": _bounded(model) for name, model in _NETWORKS.items()},
+    **{
+        f"{name}{BOUNDED}{RAGS}": replace(_bounded(model), also=True)
+        for name, model in _NETWORKS.items()
+    },
     "features + boosted trees (folds)": Model("features", "folds"),
     "statistics of harmony (folds)": _statistics(),
     "statistics of harmony, deep (folds)": _statistics(**_DEEP),
@@ -135,14 +150,14 @@ MODELS = {
 }
 _MEMBERS = ("statistics of harmony", "statistics of harmony, deep", "CNN on harmony")
 _TWO = ("statistics of harmony (folds)", "statistics of harmony, deep (folds)")
-PLAIN = "ensemble of three"
-SHIPPED = f"{PLAIN}{RAGS}"
-_RAGGED = tuple(f"{name}{RAGS}" for name in _MEMBERS)
+_THREE = "ensemble of three"
+SHIPPED = f"{_THREE}{BOUNDED}{RAGS}"
 ENSEMBLES = {
-    PLAIN: _MEMBERS,
-    SHIPPED: _RAGGED,
+    **{
+        f"{_THREE}{kind}": tuple(f"{name}{kind}" for name in _MEMBERS)
+        for kind in ("", RAGS, BOUNDED, BOUNDED + RAGS)
+    },
     "ensemble of three and boosted trees": (*_MEMBERS, "features + boosted trees"),
-    f"ensemble of three and boosted trees{RAGS}": (*_RAGGED, f"features + boosted trees{RAGS}"),
     "ensemble of three (folds)": tuple(f"{name} (folds)" for name in _MEMBERS),
     "ensemble of three, shown noise": tuple(f"{name}, shown noise" for name in _MEMBERS),
     "two perceptrons (folds)": _TWO,
