@@ -25,6 +25,7 @@ from discriminator.settings import (
     TransformerSettings,
     sized,
 )
+from discriminator.view import Statistics
 
 # PAD, BOS, EOS, two octaves, and a few velocities, lengths and time shifts in grid steps.
 FIRST, PITCHES = 3, 24
@@ -58,7 +59,9 @@ SIZES: dict[str, OneModel | EnsembleSettings] = {
     "conv-transformer": ATTENTION,
     "transformer, touch": ATTENTION.model_copy(update={"stride": 1, "view": "touch"}),
     "conv-transformer, harmony": ATTENTION.model_copy(update={"view": "harmony"}),
+    "cnn, harmony, bounded": CNN.model_copy(update={"view": "harmony", "bound": 1.0}),
     "statistics": BARE,
+    "statistics, bounded": BARE.model_copy(update={"bound": 1.0}),
     "statistics, touch": BARE.model_copy(update={"layers": 2, "view": "touch"}),
     "ensemble": EnsembleSettings(
         members=(CNN, BARE, ATTENTION.model_copy(update={"view": "harmony"}))
@@ -465,3 +468,33 @@ def test_every_field_is_described():
     )  # fmt: skip
     for group in groups:
         assert all(field.description for field in group.model_fields.values())
+
+
+def test_statistics_are_bent_to_within_their_bound() -> None:
+    raw = torch.linspace(-4, 9, 400)[:, None].expand(-1, 3).clone()
+    plain, bent = Statistics(1, 1), Statistics(1, 1, 2.0)
+    for one in (plain, bent):
+        one.set_scale(raw[:40])
+    far, near = plain.scaled(raw), bent.scaled(raw)
+    assert far.max() > 20
+    assert near.abs().max() <= 2
+    assert (near.diff(dim=0) >= 0).all(), "more is never less"
+    assert torch.equal(near.sign(), far.sign())
+    middle = far.abs() < 0.2
+    torch.testing.assert_close(near[middle], far[middle], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["cnn, harmony", "statistics"])
+def test_one_strange_statistic_outweighs_the_rest_only_unbounded(name: str) -> None:
+    # The scale is of music that hardly has a feature; of other music it is the first thing seen.
+    moved = []
+    for chosen in (SIZES[name], SIZES[f"{name}, bounded"]):
+        torch.manual_seed(0)
+        model = build(chosen, TABLE).eval()
+        summary = next(part for part in model.modules() if isinstance(part, Statistics))
+        summary.spread.fill_(1.0)
+        raw = torch.zeros(1, summary.size)
+        strange = raw.clone()
+        strange[0, 5] = 50.0
+        moved.append((summary.scaled(strange) - summary.scaled(raw)).abs().max().item())
+    assert moved == [50.0, pytest.approx(1.0)]
