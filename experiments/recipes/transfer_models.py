@@ -81,7 +81,7 @@ def _network(model: OneModel, protocol: Protocol = "folds", **changes: Any) -> M
 
 
 def _base(model: str, view: str) -> OneModel:
-    fields = sized(model, "base") | {"view": view}
+    fields = sized(model, "base") | {"view": view, "bound": 0.0}
     return TypeAdapter[OneModel](OneModel).validate_python(fields)
 
 
