@@ -30,7 +30,8 @@ class _ModelSettings(_Settings):
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the layers and in the head")
     bound: float = Field(
         0.0, ge=0, description="the statistics of a piece are bent to within this many of their "
-        "deviations from the mean, so that no rare one outweighs the rest; 0 leaves them"
+        "deviations from the mean, so that no rare one outweighs the rest; 0 leaves them, and the "
+        "view of tokens has none"
     )  # fmt: skip
 
 
@@ -72,7 +73,8 @@ class StatisticsSettings(_Settings):
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout before every layer")
     bound: float = Field(
         0.0, ge=0, description="the statistics of a piece are bent to within this many of their "
-        "deviations from the mean, so that no rare one outweighs the rest; 0 leaves them"
+        "deviations from the mean, so that no rare one outweighs the rest; 0 leaves them, and the "
+        "view of tokens has none"
     )  # fmt: skip
 
 

@@ -109,13 +109,13 @@ def _training(command: Any) -> Any:
     return command
 
 
-def _preset_for(kind: type[BaseModel], corpus: Path, preset: str) -> dict[str, Any]:
-    """A preset as it suits a corpus: of the sources it leaves out, those that are there."""
+def _preset_for(kind: type[BaseModel], corpora: list[Path], preset: str) -> dict[str, Any]:
+    """A preset as it suits corpora: of the sources it leaves out, those that are there."""
     from data_tools.corpus import Corpus
 
     layer = settings.preset_for(kind, preset)
     if "exclude_sources" in layer:
-        known = {row["source"] for row in Corpus(corpus).rows}
+        known = {row["source"] for corpus in corpora for row in Corpus(corpus).rows}
         layer["exclude_sources"] = [one for one in layer["exclude_sources"] if one in known]
     return layer
 
@@ -137,7 +137,8 @@ def pretrain_disc(
     from data_tools.corpus import Corpus, Enlarged
     from gan.pretrain import pretrain
 
-    layers = [_preset_for(settings.PretrainSettings, corpus, preset)] if preset else []
+    corpora = [corpus, also] if also else [corpus]
+    layers = [_preset_for(settings.PretrainSettings, corpora, preset)] if preset else []
     if model or size:
         # Another kind of model, or size, has other fields: the preset's do not carry over.
         for layer in layers:
@@ -148,7 +149,10 @@ def pretrain_disc(
     layers.append(options.given(settings.PretrainSettings, flags))
     named = options.names(settings.PretrainSettings)
     chosen = settings.build(settings.PretrainSettings, *layers, flags=named)
-    pretrain(Enlarged(corpus, also) if also else Corpus(corpus), out, chosen, resume, quiet)
+    music = Enlarged(corpus, also) if also else Corpus(corpus)
+    if isinstance(music, Enlarged) and not quiet:
+        click.echo(f"learns from {music.told()}")
+    pretrain(music, out, chosen, resume, quiet)
     if not quiet:
         click.echo(f"classifier: {out / 'classifier'}   report: {out / 'report.md'}")
 
@@ -178,7 +182,7 @@ def train(
     from gan.engine import engine
     from gan.ranks import joined
 
-    layers = [_preset_for(settings.TrainSettings, corpus, preset)] if preset else []
+    layers = [_preset_for(settings.TrainSettings, [corpus], preset)] if preset else []
     if model or size:
         # Another family, or size, has other fields: the preset's do not carry over.
         for layer in layers:

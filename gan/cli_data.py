@@ -111,7 +111,7 @@ def _echo_reasons(reasons: dict[str, int]) -> None:
               "'gan pretrain-disc --also', where the first has none.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def practice(out: Path, count: int, seed: int, ragtime: bool, quiet: bool) -> None:
-    """Compose the practice corpus: half jazz, half not, in the same ranges of everything else."""
+    """Compose the practice corpus: half jazz, half not, alike in all else; or --ragtime."""
     from data_tools.practice import write_practice
 
     with ProgressBar("composing", count, quiet=quiet) as bar:

@@ -103,7 +103,7 @@ def compose(seed: int, index: int, label: Label | None = None) -> Piece:
 
 
 def rag(seed: int, index: int) -> Piece:
-    """Compose one rag, every other one in strict time: as a score is, and as a roll is played.
+    """Compose one rag; in every other one what is written together is struck together.
 
     Args:
         seed, index: 0 or more, as for `compose`; there is no piece beside it with the same brief.
@@ -137,7 +137,7 @@ def write_practice(
     out: Path, count: int, seed: int = 0, progress: Callable[[int], None] | None = None,
     rags: bool = False,
 ) -> Path:  # fmt: skip
-    """Compose pieces 0..count-1 of `seed` into a folder, half of them jazz.
+    """Compose pieces 0..count-1 of `seed` into a folder, half of them jazz, or all of them rags.
 
     The folder appears under its name only when it is complete.
 
@@ -145,8 +145,8 @@ def write_practice(
         out: folder to make; `jazz/`, `not_jazz/` and `manifest.csv` go into it.
         count: number of pieces.
         seed: names the corpus.
-        rags: ragtime alone, all of it jazz.
         progress: called with the number of pieces written so far.
+        rags: ragtime alone, all of it jazz.
 
     Returns:
         The manifest's path.

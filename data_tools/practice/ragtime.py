@@ -4,6 +4,8 @@ Written from what textbooks say of classic rags (Berlin, "Ragtime: A Musical and
 1980), not from any score: strains of sixteen bars, the trio a fourth higher, secondary dominants
 in chains of fifths, diminished sevenths and the minor subdominant on the way home, and the rhythms
 that Berlin calls untied and tied syncopation. A bar of two beats is written here as one of four.
+It stands in for rags among what a classifier learns, and is no music to listen to: strains end on
+whatever the left hand strides to, and minor strains borrow from the major scale.
 """
 
 from collections.abc import Sequence
@@ -50,7 +52,7 @@ _LIKELY = (6, 4, 2, 2, 2, 2, 1, 1)
 
 
 def compose(rng: np.random.Generator, brief: Brief) -> Sketch:
-    """A rag in the brief's key, a minute or two long; of the brief it takes no more."""
+    """A rag in the brief's key, one and a half to four minutes long."""
     form = pick(rng, FORMS)
     strains = {letter: _strain(rng, letter, brief) for letter in sorted(set(form))}
     parts: dict[str, list[Note]] = {"melody": [], "chords": [], "bass": []}
@@ -153,7 +155,7 @@ def _run(
 def _right_hand(
     rng: np.random.Generator, chords: list[Chord], key: int, centre: float
 ) -> list[Note]:
-    """A syncopated tune: the short notes single, the long ones octaves, sixths or full chords."""
+    """A syncopated tune: the short notes single, the long ones octaves, thirds or full chords."""
     cells = [_rhythm(rng) for _ in range(3)]
     plan = pick(rng, ((0, 1, 0, 2), (0, 1, 0, 1), (0, 0, 1, 2), (0, 1, 2, 1)))
     thickness = weighted(rng, ("octaves", "full", "single", "thirds"), (4, 3, 2, 1.5))
@@ -213,7 +215,7 @@ def _moved(
         return step_in(tones, pitch, direction)
     if manner == "step":
         return step_in(key_scale(key, False, chord), pitch, direction)
-    if manner == "neighbour":  # a semitone below the chord tone to come
+    if manner == "neighbour":  # a semitone below a chord tone, which often comes next
         return step_in(tones, pitch, direction) - 1
     return pitch
 

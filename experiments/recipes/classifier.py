@@ -60,9 +60,9 @@ def main(
 
 def _train(corpus: Corpus, work: Path, transfer: Path | None, out: Path, only: str | None) -> None:
     for name in (only,) if only else MEMBERS:
-        if not (work / name / "report.json").is_file():
-            settings = build(PretrainSettings, read_preset(name))
-            pretrain(corpus, work / name, settings, resume=(work / name).is_dir())
+        # What is finished is not done again; of another corpus or preset it is refused.
+        settings = build(PretrainSettings, read_preset(name))
+        pretrain(corpus, work / name, settings, resume=(work / name).is_dir())
     if only:
         return
     if not (work / GATE / "report.json").is_file():

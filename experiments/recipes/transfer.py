@@ -46,7 +46,8 @@ class Task:
 @click.command(cls=PlainCommand)
 @click.option("--corpus", "folder", required=True, type=Path, help="From 'gan data build'.")
 @click.option("--also", type=click.Path(exists=True, path_type=Path),
-              help="A second corpus, of what 'gan data practice --ragtime' wrote.")  # fmt: skip
+              help="A second corpus, of what 'gan data practice --ragtime' wrote; the shipped "
+              "ensemble's line and the calibration need it.")  # fmt: skip
 @click.option("--work", required=True, type=Path, help="Where finished fits are kept.")
 @click.option("--out", type=Path, help="The table as JSON, and beside it as markdown.")
 @click.option("--keep", type=click.Path(exists=True, path_type=Path),
@@ -128,9 +129,13 @@ def run(tasks: list[Task], folder: Path, also: Path | None, work: Path, jobs: in
             click.echo(_line(task))
         return
     # The first of several would all compute what the first keeps for the others.
-    for view, task in {v: task for task in tasks if (v := _view(task))}.items():
-        fits.kept_statistics(_learnt(task, folder, also), view, STATISTICS, work / f"{view}.npz")
-    for task in [task for task in tasks if MODELS[task.name].how == "features"][-1:]:
+    for task in {(_view(task), MODELS[task.name].also): task for task in tasks}.values():
+        corpus = _learnt(task, folder, also)
+        if view := _view(task):
+            fits.kept_statistics(corpus, view, STATISTICS, work / f"{view}.npz")
+    for task in {
+        MODELS[t.name].also: t for t in tasks if MODELS[t.name].how == "features"
+    }.values():
         fits.kept_features(_learnt(task, folder, also), work / "features.npy")
     with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (jobs,)) as pool:
         running = {pool.submit(_fit_in_process, task, folder, also, work): task for task in tasks}

@@ -186,7 +186,8 @@ def parts(
 ) -> tuple[list[int], list[int], list[int]]:
     """Numbers of the pieces to train on, of left-out works and artists, of left-out sources.
 
-    What a second corpus adds is only trained on.
+    What a second corpus adds is only trained on; its works and artists should be in neither of the
+    others, as a program's are.
     Works do not recur between the first and the others. An artist of a left-out source may have
     other pieces in another source: Bach is in five, and leaving him out would leave nothing.
     """
@@ -196,7 +197,7 @@ def parts(
         if row["label"] not in ("jazz", "not_jazz"):
             continue
         if number >= own:
-            train.append(number)
+            train += [number] if row["source"] not in left else []
         elif row["source"] in left:
             sources.append(number)
         elif derived_seed("part", row["group"]) % PARTS == seed % PARTS:

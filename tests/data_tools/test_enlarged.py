@@ -1,5 +1,6 @@
 """Two corpora as one to train on: the first's numbers hold, and nothing kept apart is met."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,28 +65,62 @@ def test_its_own_pieces_keep_their_numbers_and_splits(make: Make) -> None:
     assert not set(groups[:30]) & set(groups[30:])
 
 
-@pytest.mark.parametrize("kind", ["artist", "work", "file"])
-@pytest.mark.parametrize("kept", [True, False])
-def test_what_shares_with_the_kept_apart_is_left_out(make: Make, kept: bool, kind: str) -> None:
+def written(corpus: Corpus, path: str, column: str, text: str) -> None:
+    """Edits a cell of a corpus's table, as a person may."""
+    manifest = corpus.folder / "manifest.csv"
+    rows = list(csv.DictReader(manifest.read_text(encoding="utf-8").splitlines()))
+    next(row for row in rows if row["path"] == path)[column] = text
+    with manifest.open("w", newline="", encoding="utf-8") as stream:
+        table = csv.DictWriter(stream, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mine", "theirs"),
+    [("file", "", ""), ("work_group", "Opus 1", "Opus 1"), ("artist", "Scott Joplin", "Joplin, S."),
+     ("artist", "Unknown", "Unknown"), ("work_group", "Opus 1", "Opus 2")],
+)  # fmt: skip
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_what_shares_with_the_kept_apart_is_left_out(
+    make: Make, split: str, kind: str, mine: str, theirs: str
+) -> None:
     first = make("first", range(30))
-    row = next(row for row in first.rows if (row["split"] == "test") == kept)
-    same = int(Path(row["path"]).stem)
-    if kind == "file":
-        second = make("second", range(same, same + 1))
-    else:
-        column = "work_group" if kind == "work" else "artist"
-        manifest = first.folder / "manifest.csv"
-        lines = manifest.read_text().splitlines()
-        head = lines[0].split(",")
-        for place, line in enumerate(lines[1:], 1):
-            if line.startswith(row["path"]):
-                cells = line.split(",")
-                cells[head.index(column)] = "Hers"
-                lines[place] = ",".join(cells)
-        manifest.write_text("\n".join(lines) + "\n")
-        second = make("second", range(100, 101), **{kind: "hers"})
+    path = next(row["path"] for row in first.rows if row["split"] == split)
+    same = int(Path(path).stem) if kind == "file" else 200
+    second = make("second", [same, 100, 101, 102])
+    if kind != "file":
+        written(first, path, kind, mine)
+        written(second, second.rows[0]["path"], kind, theirs)
+    shares = kind == "file" or (mine != "Unknown" and theirs != "Opus 2")
+    left_out = split != "train" and shares
     both = Enlarged(first.folder, second.folder)
-    assert len(both) == 30 + (not kept)
+    assert len(both) == 34 - left_out
+    assert both.told().startswith(f"{4 - left_out} of the 4 pieces of ")
+    added = [both.also.rows[number]["path"] for number in both.added]
+    assert [row["path"] for row in both.rows[30:]] == added
+    for place, number in enumerate(both.added):
+        assert np.array_equal(both.piece(30 + place), second.piece(number))
+
+
+def test_what_belongs_together_is_left_out_together(make: Make) -> None:
+    first = make("first", range(30))
+    path = next(row["path"] for row in first.rows if row["split"] == "test")
+    second = make("second", [int(Path(path).stem), 100, 101])
+    for number in (int(Path(path).stem), 100):  # a copy that only the second's build could find
+        row = next(row for row in second.rows if Path(row["path"]).stem == str(number))
+        written(second, row["path"], "group", "77")
+    both = Enlarged(first.folder, second.folder)
+    assert [Path(row["path"]).stem for row in both.rows[30:]] == ["101"]
+
+
+def test_nothing_left_or_nothing_new_is_said(make: Make) -> None:
+    first = make("first", range(30))
+    path = next(row["path"] for row in first.rows if row["split"] == "test")
+    with pytest.raises(UserError, match="nothing is left to train on"):
+        Enlarged(first.folder, make("second", [int(Path(path).stem)]).folder)
+    with pytest.raises(UserError, match="holds the same music"):
+        Enlarged(first.folder, first.folder)
 
 
 def test_other_tokens_are_refused(make: Make) -> None:

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from data_tools.corpus import Enlarged, build
+from data_tools.practice import write_practice
 from experiments.recipes import transfer
+from experiments.recipes import transfer_fits as fits
 from experiments.recipes import transfer_models as models
 from experiments.recipes.transfer_table import markdown, result_file, table
 
@@ -124,3 +127,54 @@ def test_a_fit_that_is_there_is_not_done_again(
     arguments += ["--models", name, "--seeds", "1"]
     assert CliRunner().invoke(transfer.main, arguments).exit_code == 0
     assert [task.left for task in done] == everything[1:]
+
+
+@pytest.fixture
+def enlarged(practice_corpus: Any, tmp_path: Path) -> Enlarged:
+    """The practice corpus, and five rags of which the second shares its artist with the test."""
+    write_practice(tmp_path / "rags", 5, rags=True)
+    rags, _ = build([tmp_path / "rags"], tmp_path / "second", workers=1)
+    both = Enlarged(practice_corpus.folder, rags.folder)
+    del both.added[1], both.rows[both.own + 1]
+    return both
+
+
+def test_the_second_corpus_is_only_learnt_from(practice_corpus: Any, enlarged: Enlarged) -> None:
+    left = (practice_corpus.rows[0]["source"],)
+    train, works, sources = models.parts(practice_corpus, left, 0)
+    own = len(practice_corpus)
+    assert models.parts(enlarged, left, 0) == (
+        train + list(range(own, own + 4)), works, sources
+    )  # fmt: skip
+    assert models.parts(enlarged, (*left, "practice-ragtime"), 0) == (train, works, sources)
+
+
+def test_statistics_of_both_corpora_are_joined_by_piece(enlarged: Enlarged) -> None:
+    def kept(pieces: int, windows: list[int], sign: int) -> fits.Kept:
+        """Every row says whose it is; pieces have different numbers of windows."""
+
+        def of(numbers: Any) -> np.ndarray:
+            return np.asarray(numbers, dtype=np.float16)[:, None] * sign
+
+        owner = np.repeat(np.arange(pieces), windows)
+        crops = np.repeat(np.arange(pieces), fits.CROPS)
+        spoilt = np.repeat(np.arange(pieces), fits.CORRUPTED)
+        return fits.Kept(of(crops), np.abs(crops) + 100, of(spoilt), of(owner), owner)
+
+    own = enlarged.own
+    both = fits._joined(kept(own, [2] * own, 1), kept(5, [1, 2, 1, 3, 1], -1), enlarged)
+    whose = [*range(own), 0, -2, -3, -4]  # the second corpus's piece 1 was left out
+    assert both.crops[:: fits.CROPS, 0].tolist() == whose
+    assert both.corrupted[:: fits.CORRUPTED, 0].tolist() == whose
+    assert both.lengths[own * fits.CROPS :: fits.CROPS].tolist() == [100, 102, 103, 104]
+    assert [whose[owner] for owner in both.owner] == both.windows[:, 0].tolist()
+    assert np.bincount(both.owner)[own:].tolist() == [1, 1, 3, 1]
+
+
+def test_a_line_that_needs_a_second_corpus_says_so(practice_corpus: Any, tmp_path: Path) -> None:
+    arguments = ["--corpus", str(practice_corpus.folder), "--work", str(tmp_path)]
+    result = CliRunner().invoke(
+        transfer.main, [*arguments, "--models", f"CNN on harmony{models.RAGS}"]
+    )
+    assert result.exit_code == 1
+    assert "needs a second corpus as --also" in result.output
