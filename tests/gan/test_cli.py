@@ -16,8 +16,9 @@ import yaml
 from click.testing import CliRunner, Result
 from miditoolkit import MidiFile
 
-from data_tools.corpus import Corpus
+from data_tools.corpus import Corpus, build
 from data_tools.errors import UserError
+from data_tools.practice import write_practice
 from data_tools.representation import Representation, RepresentationSettings
 from discriminator.classifier import PRETRAINED as CLASSIFIER
 from discriminator.classifier import Classifier
@@ -283,13 +284,18 @@ def test_a_preset_leaves_out_the_sources_that_are_there(
     """The shipped presets name sources of another corpus; a flag that does so is a mistake."""
     known = practice_corpus.rows[0]["source"]
     preset = tmp_path / "mine.yaml"
-    preset.write_text(f"exclude_sources: [nowhere, {known or 'elsewhere'}]\nsteps: 7\n")
-    layer = _preset_for(TrainSettings, practice_corpus.folder, str(preset))
+    preset.write_text(f"exclude_sources: [nowhere, mine, {known or 'elsewhere'}]\nsteps: 7\n")
+    layer = _preset_for(TrainSettings, [practice_corpus.folder], str(preset))
     assert layer["steps"] == 7
     assert layer["exclude_sources"] == ([known] if known else [])
+    write_practice(tmp_path / "rags", 2, rags=True)
+    second = build([tmp_path / "rags"], tmp_path / "second", workers=1)[0]
+    preset.write_text("exclude_sources: [nowhere, practice-ragtime]\n")
+    layer = _preset_for(TrainSettings, [practice_corpus.folder, second.folder], str(preset))
+    assert layer["exclude_sources"] == ["practice-ragtime"]
     plain = tmp_path / "plain.yaml"
     plain.write_text("steps: 3\n")
-    assert _preset_for(TrainSettings, tmp_path / "no corpus", str(plain)) == {"steps": 3}
+    assert _preset_for(TrainSettings, [tmp_path / "no corpus"], str(plain)) == {"steps": 3}
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
