@@ -62,12 +62,21 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path`, which takes its name if all goes well, and goes if not."""
+    """A temporary file beside `path`, which takes its name if all goes well, and goes if not.
+
+    It ends with the rights that a new file has: some libraries make theirs for the owner alone,
+    and a group that shares a folder could not read the weights in it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with naming(path):
+            temporary.touch()
+            rights = temporary.stat().st_mode
             yield temporary
+        if temporary.stat().st_mode != rights:
+            with suppress(OSError):  # a file system without rights
+                temporary.chmod(rights)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """The classifier as a whole: folders that round-trip or are refused, pieces scored in order."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,18 @@ def test_a_folder_gives_the_same_classifier_back(tmp_path, model):
         "model.safetensors",
         "representation.json",
     ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights are of another kind there")
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_who_may_read_a_folder_may_read_its_weights(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        make().save(tmp_path / "classifier")
+    finally:
+        os.umask(before)
+    rights = {path.stat().st_mode & 0o777 for path in (tmp_path / "classifier").iterdir()}
+    assert rights == {0o666 & ~mask}
 
 
 def test_half_precision_halves_the_file_and_loads_as_single(tmp_path):
