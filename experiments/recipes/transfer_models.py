@@ -158,6 +158,10 @@ ENSEMBLES = {
         for kind in ("", RAGS, BOUNDED, BOUNDED + RAGS)
     },
     "ensemble of three and boosted trees": (*_MEMBERS, "features + boosted trees"),
+    f"ensemble of three and boosted trees{BOUNDED}{RAGS}": (
+        *(f"{name}{BOUNDED}{RAGS}" for name in _MEMBERS),
+        f"features + boosted trees{RAGS}",
+    ),
     "ensemble of three (folds)": tuple(f"{name} (folds)" for name in _MEMBERS),
     "ensemble of three, shown noise": tuple(f"{name}, shown noise" for name in _MEMBERS),
     "two perceptrons (folds)": _TWO,
