@@ -97,7 +97,8 @@ def gpu(out: Path | None, rounds: int) -> None:
 
 
 @bench.command()
-@click.option("--archive", required=True, type=click.Path(exists=True, path_type=Path),
+@click.option("--archive", required=True,
+              type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="A folder of MIDI files.")  # fmt: skip
 @click.option("--counts", default="1000,7678", show_default=True, help="Files a build, by commas.")
 @click.option("--sample", default=300, show_default=True,
@@ -116,7 +117,8 @@ def corpus(
 
 
 @bench.command()
-@click.option("--archive", required=True, type=click.Path(exists=True, path_type=Path),
+@click.option("--archive", required=True,
+              type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="A folder of MIDI files.")  # fmt: skip
 @click.option("--counts", default="500,2000", show_default=True, help="Files, by commas.")
 @click.option("--workers", default="0,1,2", show_default=True, help="Reading processes.")
@@ -137,7 +139,8 @@ def score(
 
 
 @bench.command()
-@click.option("--archive", required=True, type=click.Path(exists=True, path_type=Path),
+@click.option("--archive", required=True,
+              type=click.Path(exists=True, file_okay=False, path_type=Path),
               help="A folder of MIDI files.")  # fmt: skip
 @click.option("--count", default=40, show_default=True, help="Files rendered.")
 @click.option("--soundfont", "fonts", multiple=True, type=Path,
