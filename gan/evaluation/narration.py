@@ -1,7 +1,7 @@
 """An evaluation put into words and tables."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gan.evaluation.comparison import BITS, BOTH, RATE, TOGETHER, Measured, judges_of
 from gan.evaluation.confidence import difference, point
@@ -218,19 +218,24 @@ def markdown(tables: Sequence[Table]) -> str:
     for each in tables:
         lines = [
             f"\n**{each.title}**\n",
-            "| " + " | ".join(each.columns) + " |",
+            _line(each.columns),
             "|---" * len(each.columns) + "|",
-            *("| " + " | ".join(str(value) for value in row) + " |" for row in each.rows),
+            *(_line(row) for row in each.rows),
         ]
         parts.append("\n".join(lines) + "\n" + (f"\n{each.note}\n" if each.note else ""))
     return "".join(parts)
+
+
+def _line(cells: Iterable[object]) -> str:
+    """A row of Markdown; a system may have any name."""
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def table(systems: Sequence[Measured], real: Measured) -> str:
     """Markdown: a row a figure, a column a system, real jazz last."""
     columns = [*systems, real]
     lines = [
-        "| figure | " + " | ".join(each.name for each in columns) + " |",
+        _line(["figure", *(each.name for each in columns)]),
         "|---|" + "---:|" * len(columns),
     ]
     for name, measure in MEASURES.items():
@@ -239,5 +244,5 @@ def table(systems: Sequence[Measured], real: Measured) -> str:
                 told(each.figures[name], _digits(measure)) if name in each.figures else ""
                 for each in columns
             ]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            lines.append(_line([name, *cells]))
     return "\n".join(lines) + f"\n\n{INTERVALS}\n"

@@ -401,6 +401,10 @@ def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
     assert [row[-1] for row in rates.rows] == ["yes", "no"]
     assert [row[-1] for row in others.rows] == ["yes", "yes"]
     assert narration.differences([one]) == []
+    piped = made("a|b", 0.8, 0.5, 9, 50)
+    text = narration.table([one, piped], real) + narration.markdown(narration.differences([one]))
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
 
 
 def test_few_pieces_are_no_finding() -> None:
