@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from data_tools.errors import UserError
 from discriminator.body import Discriminator
-from discriminator.settings import EnsembleSettings
-from discriminator.view import Seen
+from discriminator.settings import VIEWS, EnsembleSettings
+from discriminator.view import NoteView, Seen, TokenView
 
 MUSIC_ODDS = 100.0  # pieces of music to one of noise; on the validation split: see the results
 
@@ -90,12 +90,24 @@ class Ensemble(nn.Module):
         return logits if self.gate is None else both(logits, self._music(seen))
 
     def _seen(self, x: Tensor, mask: Tensor | None) -> dict[str, Seen]:
-        """What each view sees; views have no weights, so one look serves all who share it."""
-        seen: dict[str, Seen] = {}
+        """What each view sees; views have no weights, so one look serves all who share it.
+
+        A view of notes begins with what the poorer ones show, so the richest look serves them, too.
+        """
+        views: dict[str, NoteView | TokenView] = {}
         for member in (*self.members, *([self.gate] if self.gate is not None else [])):
             assert isinstance(member, Discriminator)
-            if member.view_name not in seen:
-                seen[member.view_name] = member.view(x, mask)
+            views.setdefault(member.view_name, member.view)
+        seen: dict[str, Seen] = {}
+        richest: Seen | None = None
+        for name in sorted(views, key=VIEWS.index, reverse=True):
+            view = views[name]
+            if richest is not None and isinstance(view, NoteView):
+                seen[name] = view.narrowed(richest)
+                continue
+            seen[name] = view(x, mask)
+            if isinstance(view, NoteView):
+                richest = seen[name]
         return seen
 
     def _judged(self, seen: dict[str, Seen]) -> Tensor:

@@ -133,6 +133,49 @@ def left_out_auc(
     )
 
 
+def left_out_differences(
+    found: Sequence[LeftOut], others: Sequence[LeftOut], seed: int = 0, resamples: int = RESAMPLES
+) -> dict[str, Interval]:
+    """By source, by how much one model's area exceeds another's on the very same pieces.
+
+    Mean over the seeds that both have; the interval draws seeds and groups, the same for both.
+
+    Raises:
+        ValueError: a source has one class only, or the two differ in its pieces.
+    """
+    rng = np.random.default_rng(seed)
+    against = {(one.source, one.seed): one for one in others}
+    result = {}
+    for source in sorted({one.source for one in found}):
+        pairs = [
+            (one, against[source, one.seed])
+            for one in found
+            if one.source == source and (source, one.seed) in against
+        ]
+        if not pairs:
+            continue
+        groups = pairs[0][0].groups
+        jazz, _ = _checked(pairs[0][0].labels, pairs[0][0].scores, groups)
+        for one in (one for pair in pairs for one in pair):
+            same = np.array_equal(one.groups, groups) and np.array_equal(one.labels, jazz)
+            if not same or jazz.all() or not jazz.any():
+                raise ValueError(f"{source}: other pieces, or pieces of one class only")
+        value = np.mean([auc(one.scores, jazz) - auc(other.scores, jazz) for one, other in pairs])
+        parts = []
+        for count in _parts(resamples):
+            weights = _drawn(jazz.astype(str), groups, count, rng)
+            gaps = np.stack(
+                [
+                    auc(one.scores, jazz, weights) - auc(other.scores, jazz, weights)
+                    for one, other in pairs
+                ]
+            )  # (seeds, D)
+            chosen = rng.integers(len(pairs), size=gaps.shape)
+            parts.append(np.take_along_axis(gaps, chosen, 0).mean(0))
+        result[source] = _interval(float(value), np.concatenate(parts))
+    return result
+
+
 def _checked(labels: object, scores: object, groups: object) -> tuple[np.ndarray, np.ndarray]:
     y, z, g = np.asarray(labels), np.asarray(scores, dtype=np.float64), np.asarray(groups)
     if y.ndim != 1 or not len(y) or not y.shape == z.shape == g.shape:

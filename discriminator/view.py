@@ -60,6 +60,14 @@ class NoteView(nn.Module):
             values = torch.cat(parts, -1) if len(parts) > 1 else harmony
             return Seen(values, notes.real, statistics_of(values, notes.real, patterns))
 
+    def narrowed(self, seen: Seen) -> Seen:
+        """What this view sees where a richer one has `seen` all of it and more."""
+        assert seen.statistics is not None
+        rich = seen.values.shape[-1]
+        mean, variance, patterns = seen.statistics.split([rich, rich, self.patterns], -1)
+        parts = [mean[:, : self.size], variance[:, : self.size], patterns]
+        return Seen(seen.values[..., : self.size], seen.real, torch.cat(parts, -1))
+
 
 class TokenView(nn.Module):
     """Leaves the tokens as they are, for a model that embeds them itself."""

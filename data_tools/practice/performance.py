@@ -145,6 +145,7 @@ def play(sketch: Sketch, brief: Brief, rng: np.random.Generator) -> miditoolkit.
     # Time wanders together (a slow walk, by the beat) and each note a little by itself.
     walk = np.cumsum(rng.normal(0, 0.0025, int(onset.max()) + 3))
     walk -= np.linspace(walk[0], walk[-1], len(walk))
+    walk *= brief.jitter > 0  # who does not waver keeps the beat, too
     seconds = np.interp(onset, np.arange(len(walk)), walk) + rng.normal(0, brief.jitter, len(onset))
     start = np.maximum(onset + seconds * brief.tempo / 60, 0.0)
     shortest = 0.045 * brief.tempo / 60

@@ -30,7 +30,13 @@ from data_tools.files import write_json, write_text
 from discriminator.settings import StatisticsSettings
 from experiments.recipes import transfer_fits as fits
 from experiments.recipes.transfer_models import ENSEMBLES, MODELS, SHIPPED, STATISTICS, parts, plan
-from experiments.recipes.transfer_table import calibration, markdown, result_file, table
+from experiments.recipes.transfer_table import (
+    against_baselines,
+    calibration,
+    markdown,
+    result_file,
+    table,
+)
 from gan.plain import PlainCommand
 
 
@@ -97,10 +103,12 @@ def main(
             facts = earlier | {"seeds": max(seeds, earlier["seeds"])}
         if any(row["model"] == SHIPPED for row in rows) and SHIPPED not in older:
             facts["calibration"] = calibration(corpus, work, ENSEMBLES[SHIPPED], seeds, error)
+            facts["against"] = against_baselines(corpus, work, ENSEMBLES[SHIPPED], seeds)
         facts["rows"] = rows
         write_json(out, facts)
-        write_text(out.with_suffix(".md"), markdown(rows))
-        click.echo(markdown(rows))
+        shown = markdown(rows, facts.get("against"))
+        write_text(out.with_suffix(".md"), shown)
+        click.echo(shown)
 
 
 def _claim(work: Path, corpus: Corpus, also: Corpus | None, names: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@ from discriminator.settings import (
     OneModel,
     StatisticsSettings,
     TransformerSettings,
+    View,
     sized,
 )
 from gan.engine import derived_seed
@@ -111,6 +112,18 @@ def _bounded(model: Model) -> Model:
 
 
 _NETWORKS = {name: model for name, model in _FOUR.items() if model.how != "features"}
+TIME = " and time"
+
+
+def _seeing(model: Model, view: View) -> Model:
+    sees = model.settings.model.model_copy(update={"view": view})
+    return replace(model, settings=model.settings.model_copy(update={"model": sees}))
+
+
+_TIMED = {
+    name.replace("harmony", f"harmony{TIME}"): _seeing(model, "rhythm")
+    for name, model in _NETWORKS.items()
+}
 # One source at a time: the baseline and what is shipped. In folds: what is compared with it.
 MODELS = {
     **_FOUR,
@@ -118,7 +131,7 @@ MODELS = {
     **{f"{name}{BOUNDED}": _bounded(model) for name, model in _NETWORKS.items()},
     **{
         f"{name}{BOUNDED}{RAGS}": replace(_bounded(model), also=True)
-        for name, model in _NETWORKS.items()
+        for name, model in (_NETWORKS | _TIMED).items()
     },
     "features + boosted trees (folds)": Model("features", "folds"),
     "statistics of harmony (folds)": _statistics(),
@@ -152,11 +165,13 @@ _MEMBERS = ("statistics of harmony", "statistics of harmony, deep", "CNN on harm
 _TWO = ("statistics of harmony (folds)", "statistics of harmony, deep (folds)")
 _THREE = "ensemble of three"
 SHIPPED = f"{_THREE}{BOUNDED}{RAGS}"
+BASELINES = ("features + boosted trees", f"features + boosted trees{RAGS}")
 ENSEMBLES = {
     **{
         f"{_THREE}{kind}": tuple(f"{name}{kind}" for name in _MEMBERS)
         for kind in ("", RAGS, BOUNDED, BOUNDED + RAGS)
     },
+    f"{_THREE} with time{BOUNDED}{RAGS}": tuple(f"{name}{BOUNDED}{RAGS}" for name in _TIMED),
     "ensemble of three and boosted trees": (*_MEMBERS, "features + boosted trees"),
     f"ensemble of three and boosted trees{BOUNDED}{RAGS}": (
         *(f"{name}{BOUNDED}{RAGS}" for name in _MEMBERS),

@@ -1,6 +1,7 @@
 """Rags: what makes ragtime is there, and what makes a march of it is not."""
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -126,3 +127,74 @@ def test_a_folder_of_rags(tmp_path: Path) -> None:
         write_practice(tmp_path / "rags", 3, 5)
     with pytest.raises(UserError, match="something other than 2 rags of seed 5"):
         write_practice(tmp_path / "rags", 2, 5, rags=True)
+
+
+def strains(sketch: Sketch) -> list[float]:
+    """Where each strain begins, in beats."""
+    end = max(change.beat + change.beats for change in sketch.changes)
+    return np.arange(end % STRAIN, end, STRAIN).tolist()
+
+
+def test_a_strain_ends_on_its_tonic_in_both_hands(sketches: list[tuple[Brief, Sketch]]) -> None:
+    for _, sketch in sketches:
+        for begin in strains(sketch):
+            at = begin + STRAIN - 2  # the last stroke; after it there is nothing
+            tonic = next(c.chord.root for c in sketch.changes if c.beat <= at < c.beat + c.beats)
+            melody = [n for n in sketch.parts["melody"] if at <= n.onset < at + 2]
+            bass = [n for n in sketch.parts["bass"] if at <= n.onset < at + 2]
+            assert {n.onset for n in melody + bass} == {at}
+            assert max(melody, key=lambda n: n.pitch).pitch % 12 == tonic
+            assert {n.pitch % 12 for n in bass} == {tonic}
+            assert not [n for n in sketch.parts["chords"] if at <= n.onset < at + 2]
+
+
+def test_a_minor_rag_begins_in_minor_and_has_its_trio_in_major(
+    sketches: list[tuple[Brief, Sketch]],
+) -> None:
+    modes = set()
+    for brief, sketch in sketches:
+        starts = strains(sketch)
+        homes = [
+            next(c.chord for c in sketch.changes if c.beat <= at < c.beat + c.beats)
+            for at in (starts[0] + STRAIN - 1, starts[-1] + STRAIN - 1)
+        ]
+        assert [home.minor for home in homes] == [brief.minor, False]
+        third = (brief.key + (4 if brief.minor else 3)) % 12  # the other mode's
+        first = [n for n in sketch.parts["melody"] if n.onset < starts[0] + STRAIN]
+        tonic = [
+            n for n in first
+            if any(
+                c.chord.root == brief.key and c.chord.quality in ("", "m")
+                for c in sketch.changes if c.beat <= n.onset < c.beat + c.beats
+            )
+        ]  # fmt: skip
+        strange = np.mean([n.pitch % 12 == third for n in tonic])
+        assert strange < 0.2, "but for neighbours, over the tonic the third is the mode's own"
+        modes.add(brief.minor)
+    assert modes == {True, False}
+
+
+def test_neighbours_come_home(sketches: list[tuple[Brief, Sketch]]) -> None:
+    """After a short note that is foreign to the chord the tune goes a step, most of the time."""
+    steps, leaps = 0, 0
+    for _, sketch in sketches:
+        tune: dict[float, int] = {}
+        for note in sketch.parts["melody"]:
+            tune[note.onset] = max(note.pitch, tune.get(note.onset, 0))
+        at = sorted(tune)
+        for one, following in pairwise(at):
+            chord = next(c.chord for c in sketch.changes if c.beat <= one < c.beat + c.beats)
+            if following - one < 1 and tune[one] % 12 not in chord.tones:
+                close = abs(tune[following] - tune[one]) <= 2
+                steps, leaps = steps + close, leaps + (not close)
+    assert steps > 3 * leaps
+
+
+def test_who_strikes_as_one_keeps_the_beat(rags: list[Piece]) -> None:
+    def off(piece: Piece) -> np.ndarray:
+        """How far each onset lies from a half beat, in beats."""
+        start = np.array([note.start for note in piece.score.instruments[0].notes]) / 480
+        return np.abs(start - (start * 2).round() / 2)
+
+    assert max(off(piece).max() for piece in rags[1::2]) < 0.003
+    assert min(off(piece).mean() for piece in rags[::2]) > 0.003

@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from discriminator.intervals import LeftOut, grouped_auc, left_out_auc
+from discriminator.intervals import (
+    LeftOut,
+    grouped_auc,
+    left_out_auc,
+    left_out_differences,
+)
 from discriminator.metrics import auc_interval
 
 
@@ -113,3 +118,34 @@ def test_seeds_judge_the_same_pieces():
 def test_nonsense_is_refused(labels, scores, groups, says):
     with pytest.raises(ValueError, match=says):
         grouped_auc(labels, scores, groups)
+
+
+def test_a_difference_is_drawn_of_pairs():
+    labels, scores, groups = pieces(60, 3)
+    noise = np.random.default_rng(5).normal(0, 0.05, len(labels))
+    ours = [LeftOut("bar", seed, labels, scores, groups) for seed in (0, 1)]
+    theirs = [
+        LeftOut("bar", seed, labels, scores - 0.3 * labels + noise, groups) for seed in (0, 1)
+    ]
+    gap = left_out_differences(ours, theirs)["bar"]
+    assert gap.value == pytest.approx(
+        roc_auc_score(labels, scores) - roc_auc_score(labels, theirs[0].scores)
+    )
+    assert 0 < gap.low < gap.value < gap.high, "each alone is far less sure"
+    alone = left_out_auc(ours).sources["bar"]
+    assert width(gap) < 0.7 * width(alone)
+    back = left_out_differences(theirs, ours)["bar"]
+    assert (back.value, back.low, back.high) == pytest.approx((-gap.value, -gap.high, -gap.low))
+    same = left_out_differences(ours, ours)["bar"]
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_a_difference_takes_seeds_that_both_have_and_the_same_pieces():
+    labels, scores, groups = pieces(20, 1)
+    ours = [LeftOut("bar", seed, labels, scores + seed, groups) for seed in range(3)]
+    better = LeftOut("bar", 1, labels, labels.astype(float), groups)
+    gap = left_out_differences(ours, [better])["bar"]
+    assert gap.value == pytest.approx(roc_auc_score(labels, scores) - 1)
+    assert left_out_differences(ours, [LeftOut("hall", 1, labels, scores, groups)]) == {}
+    with pytest.raises(ValueError, match="bar: other pieces"):
+        left_out_differences(ours, [LeftOut("bar", 1, labels, scores, groups[::-1])])

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from data_tools.representation import Representation, RepresentationSettings
 from discriminator.body import Discriminator
+from discriminator.ensemble import Ensemble
 from discriminator.models import Model, build, tied_tokens
 from discriminator.notes import TokenTable
 from discriminator.settings import (
@@ -66,8 +67,17 @@ SIZES: dict[str, OneModel | EnsembleSettings] = {
     "ensemble": EnsembleSettings(
         members=(CNN, BARE, ATTENTION.model_copy(update={"view": "harmony"}))
     ),
+    "ensemble of views": EnsembleSettings(
+        members=(
+            CNN.model_copy(update={"view": "harmony"}),
+            CNN,
+            BARE.model_copy(update={"view": "touch"}),
+            BARE.model_copy(update={"view": "rhythm", "bound": 1.0}),
+        ),
+        gate=BARE,
+    ),
 }
-SINGLE = [name for name in SIZES if name != "ensemble"]
+SINGLE = [name for name in SIZES if not name.startswith("ensemble")]
 NOTES = [name for name in SIZES if getattr(SIZES[name], "view", "") not in ("", "tokens")]
 ONE_A_FAMILY = ["cnn", "transformer", "cnn, harmony", "conv-transformer, harmony", "statistics"]
 
@@ -442,6 +452,23 @@ def test_a_telling_pattern_is_learnt(name):
     with torch.no_grad():
         accuracy = ((model.eval()(ids) > 0) == labels.bool()).float().mean()
     assert accuracy > 0.9
+
+
+def test_members_of_several_views_say_what_they_say_alone():
+    model = fresh("ensemble of views")
+    assert isinstance(model, Ensemble)
+    assert isinstance(model.gate, Discriminator)
+    ids = some_ids(4, 57)
+    ids[1, 20:] = 0
+    mask = torch.ones_like(ids, dtype=torch.bool)
+    mask[2, 31:] = False
+    for x in (ids, rows_of(ids)):
+        with torch.no_grad():
+            alone = torch.stack([member(x, mask) for member in model.members])
+            torch.testing.assert_close(model.member_logits(x, mask), alone, rtol=0, atol=1e-6)
+            torch.testing.assert_close(
+                model.music_logits(x, mask), model.gate(x, mask), rtol=0, atol=1e-6
+            )
 
 
 # ---- settings
