@@ -165,7 +165,8 @@ def fit(task: Task, corpus: Corpus, work: Path) -> None:
             corpus, train, settings, _kept(corpus, settings.model.view, work), model.least
         )
     elif model.how == "gate":
-        judge = fits.gate(corpus, train, works, settings, _kept(corpus, "harmony", work))
+        kept = _kept(corpus, settings.model.view, work)
+        judge = fits.gate(corpus, train, works, settings, kept)
     else:
         judge = fits.network(corpus, train, settings)
     numbers = np.array(works + sources)

@@ -88,7 +88,7 @@ def _base(model: str, view: str) -> OneModel:
 
 _CNN = CNNSettings(view="harmony", blocks=4)
 _DEEP: dict[str, Any] = {"width": 384, "layers": 2, "dropout": 0.4}
-GATE = "gate"
+GATE, GATE_OF_TIME = "gate", "gate, with time"
 _GATE = STATISTICS.model_copy(update={
     "model": StatisticsSettings(width=256, layers=2, dropout=0.2), "steps": 500,
     "learning_rate": 5e-4, "weight_decay": 0.3, "label_smoothing": 0.005,
@@ -139,6 +139,7 @@ MODELS = {
     "statistics of harmony, shown noise": _statistics(noise=NOISE),
     "statistics of harmony, deep, shown noise": _statistics(noise=NOISE, **_DEEP),
     GATE: Model("gate", "folds", _GATE),
+    GATE_OF_TIME: _seeing(Model("gate", "one", _GATE), "rhythm"),
     "statistics of harmony and time": _statistics("rhythm"),
     "statistics of harmony, time, velocity": _statistics("touch"),
     "statistics of harmony, crops from 96 tokens": _statistics(least=0),
@@ -164,14 +165,16 @@ MODELS = {
 _MEMBERS = ("statistics of harmony", "statistics of harmony, deep", "CNN on harmony")
 _TWO = ("statistics of harmony (folds)", "statistics of harmony, deep (folds)")
 _THREE = "ensemble of three"
-SHIPPED = f"{_THREE}{BOUNDED}{RAGS}"
+SHIPPED = f"{_THREE} with time{BOUNDED}{RAGS}"
+_SHIPPED = tuple(f"{name}{BOUNDED}{RAGS}" for name in _TIMED)
 BASELINES = ("features + boosted trees", f"features + boosted trees{RAGS}")
 ENSEMBLES = {
     **{
         f"{_THREE}{kind}": tuple(f"{name}{kind}" for name in _MEMBERS)
         for kind in ("", RAGS, BOUNDED, BOUNDED + RAGS)
     },
-    f"{_THREE} with time{BOUNDED}{RAGS}": tuple(f"{name}{BOUNDED}{RAGS}" for name in _TIMED),
+    SHIPPED: _SHIPPED,
+    f"{SHIPPED}, and a gate": (*_SHIPPED, GATE_OF_TIME),
     "ensemble of three and boosted trees": (*_MEMBERS, "features + boosted trees"),
     f"ensemble of three and boosted trees{BOUNDED}{RAGS}": (
         *(f"{name}{BOUNDED}{RAGS}" for name in _MEMBERS),
