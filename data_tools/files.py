@@ -12,7 +12,7 @@ from typing import Any
 
 from data_tools.errors import UserError
 
-MIDI_SUFFIXES = (".mid", ".midi", ".kar")
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 ARCHIVES = (".zip", *TARS)
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # a disk, or one's share of it

@@ -82,7 +82,7 @@ def read(music: Music) -> ScoreTick:
     if not isinstance(music, bytes | str | Path):
         return _in_order(music)
     try:
-        data = music if isinstance(music, bytes) else bytes_of(Path(music))
+        data = smf.unwrapped(music if isinstance(music, bytes) else bytes_of(Path(music)))
         if _breaks_off(data):
             raise MidiError(name, "not readable as MIDI (a track breaks off)")
         score = symusic.Score.from_midi(data, sanitize_data=True)
@@ -96,9 +96,7 @@ def read(music: Music) -> ScoreTick:
             words = "it breaks off"
         if words.startswith("Division type"):
             words = smf.FILM
-        if data.startswith(b"RIFF"):
-            words = "it is wrapped in RIFF"
-        if not data.startswith((b"MThd", b"RIFF")):
+        if not data.startswith(b"MThd"):
             words = "it begins as no MIDI file does" if data else "it is empty"
             if data.startswith((b"PK", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"\xfd7zXZ")):
                 words = "it is an archive; unpack it first"

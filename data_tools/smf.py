@@ -107,6 +107,19 @@ def key_name(sharps: int, minor: int) -> str:
     return (_MINOR if minor else _MAJOR).split()[sharps + 7] if -7 <= sharps <= 7 else "?"
 
 
+def unwrapped(data: bytes) -> bytes:
+    """The MIDI file within the bytes of an RMID file (RP-029); all others as they are."""
+    if data[:4] != b"RIFF" or data[8:12] != b"RMID":
+        return data
+    place = 12
+    while place + 8 <= len(data):
+        size = int.from_bytes(data[place + 4 : place + 8], "little")
+        if data[place : place + 4] == b"data":
+            return data[place + 8 : place + 8 + size]
+        place += 8 + size + size % 2
+    return data
+
+
 def scan(data: bytes, name: str = "music") -> Smf:
     """Reads a file's bytes.
 
@@ -121,19 +134,18 @@ def scan(data: bytes, name: str = "music") -> Smf:
         raise MidiError(name, "empty file")
     if len(data) > LARGEST:
         raise MidiError(name, f"larger than {LARGEST // 2**20} MiB")
-    wrapped = data[:4] == b"RIFF" and data[8:12] == b"RMID"
-    place = data.find(b"MThd", 0, 4096) if wrapped else 0
-    if data[place : place + 4] != b"MThd" or len(data) < place + 14 or place < 0:
+    wrapped, data = data, unwrapped(data)
+    if not data.startswith(b"MThd") or len(data) < 14:
         raise MidiError(name, "not readable as MIDI (no header)")
-    damage = ["wrapped in RIFF"] if wrapped else []
-    length, form, declared, division = struct.unpack_from(">IHHH", data, place + 4)
+    damage = [] if data is wrapped else ["wrapped in RIFF"]
+    length, form, declared, division = struct.unpack_from(">IHHH", data, 4)
     if form > 2:
         damage.append(f"unknown format {form}")
     if length != 6:
         damage.append(f"header of {length} bytes")
     frames = (256 - (division >> 8), division & 255) if division & 0x8000 else None
     reader = _Reader()
-    place += 8 + length
+    place = 8 + length
     while place + 8 <= len(data) and len(reader.tracks) < MOST_TRACKS:
         kind, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], "big")
         place += 8

@@ -262,7 +262,7 @@ def _heed_the_parent(_: int) -> None:
     A parent that stops may hang up in the middle of a batch, of which the thread that hands it over
     would print a traceback. Mistakes in loading come back with the batches, not this way.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     sys.excepthook = lambda *_: None
 

@@ -13,7 +13,8 @@ _WORDS = b"\nstopping when this step is done and saved; Ctrl-C once more stops a
 
 
 class Stop:
-    """What Ctrl-C or SIGTERM asked for: among the steps when one is saved, elsewhere at once.
+    """What was asked for by Ctrl-C, SIGTERM or a terminal that was closed: among the steps when one
+    is saved, elsewhere at once.
 
     Args:
         speaks: this process says that it heard.
@@ -23,6 +24,7 @@ class Stop:
     def __init__(self, speaks: bool = True, alone: bool = True) -> None:
         self._speaks, self._alone = speaks, alone
         self._asked = self._heeded = self._waits = self._ended = False
+        self._terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
 
     def steps(self, items: Iterable[Item]) -> Iterator[Item]:
         """Goes through the steps of a run.
@@ -56,13 +58,23 @@ class Stop:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """What a signal does."""
         # A scheduler's signal comes twice, from it and from torchrun; it loses patience by itself.
-        patient = number == signal.SIGTERM
+        # A closed terminal's comes from the shell and from the system.
+        patient = number in (signal.SIGTERM, signal.SIGHUP)
+        if number == signal.SIGHUP:
+            self._hush()
         if self._waits and (patient or not self._asked):
             if self._speaks and not self._asked:
                 os.write(2, _WORDS)  # Python's own streams may be in the middle of a line
             self._asked = True
         elif not (patient and self._ended):
             self._end()
+
+    def _hush(self) -> None:
+        """Has what is still said go nowhere: writing to a terminal that is gone is an error."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in self._terminals:
+            os.dup2(nowhere, descriptor)
+        os.close(nowhere)
 
     def _end(self) -> NoReturn:
         self._ended = True
@@ -71,7 +83,7 @@ class Stop:
 
 @contextmanager
 def heeding(speaks: bool = True, alone: bool = True) -> Iterator[Stop]:
-    """Heeds Ctrl-C and SIGTERM.
+    """Heeds Ctrl-C, SIGTERM, and SIGHUP where nothing has it ignored, as `nohup` does.
 
     Args:
         speaks, alone: see `Stop`.
@@ -84,6 +96,8 @@ def heeding(speaks: bool = True, alone: bool = True) -> Iterator[Stop]:
     # A shell's background jobs ignore Ctrl-C, and so should what they run.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         heeded.append(signal.SIGINT)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        heeded.append(signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield stop

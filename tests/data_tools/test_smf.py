@@ -244,6 +244,22 @@ def test_damage_is_told_and_the_rest_is_read(
     assert file.damage == damage
 
 
+@pytest.mark.parametrize("before", [b"", b"LIST\x03\x00\x00\x00abc\x00"])
+def test_a_wrapper_is_taken_off(before: bytes) -> None:
+    music = written(NOTE + END)
+    music += bytes(len(music) % 2)
+    data = before + b"data" + len(music).to_bytes(4, "little") + music + b"LIST\x02\x00\x00\x00ab"
+    wrapped = b"RIFF" + (len(data) + 4).to_bytes(4, "little") + b"RMID" + data
+    assert smf.unwrapped(wrapped) == music
+    assert smf.unwrapped(music) is music
+    assert midi.read(wrapped).note_num() == midi.read(music).note_num() == 1
+    picture = b"RIFF" + wrapped[4:8] + b"WAVE" + data
+    with pytest.raises(MidiError, match="begins as no MIDI file does"):
+        midi.read(picture)
+    with pytest.raises(MidiError, match=r"it is empty|begins as no"):
+        midi.read(b"RIFF\x04\x00\x00\x00RMID")
+
+
 def test_frames() -> None:
     assert smf.scan(written(END, division=0xE728)).frames == (25, 40)
     assert smf.scan(written(END)).frames is None

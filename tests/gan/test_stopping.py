@@ -1,7 +1,14 @@
 """Stopping between steps and within them."""
 
+import fcntl
+import os
+import pty
 import signal
+import subprocess
+import sys
+import termios
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -42,12 +49,14 @@ def stopped(
 @pytest.fixture(autouse=True)
 def heeded() -> Iterator[None]:
     """A shell's background jobs ignore Ctrl-C, and these tests may run in one."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    key = signal.signal(signal.SIGINT, signal.default_int_handler)
+    terminal = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, key)
+    signal.signal(signal.SIGHUP, terminal)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_step_is_finished_first(number: int, capfd: pytest.CaptureFixture[str]) -> None:
     assert stopped(before=(number,)) == ([0, 1, 2, 3], [3])
     assert "stopping when this step is done" in capfd.readouterr().err
@@ -113,6 +122,46 @@ def test_a_key_is_heeded_unless_it_is_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # in a shell's background
     with heeding():
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_nohup_is_heeded() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with heeding():
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+RUN = """
+import sys, time
+from pathlib import Path
+from gan.stopping import heeding
+with heeding() as stop:
+    for step in stop.steps(range(10_000)):
+        print(step, flush=True)
+        time.sleep(0.01)
+        print(step, flush=True)
+        print(step, file=sys.stderr, flush=True)
+        if stop.now():
+            Path(sys.argv[1]).write_text(f"{step} saved")
+"""
+
+
+def test_a_closed_terminal_ends_a_run_that_is_saved(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+
+    def take_terminal() -> None:
+        fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+    saved = tmp_path / "saved"
+    run = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(saved)], stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True, preexec_fn=take_terminal,
+    )  # fmt: skip
+    os.close(theirs)
+    assert os.read(ours, 1) == b"0"
+    os.close(ours)  # and the terminal is gone
+    run.wait(60)
+    assert saved.read_text().endswith(" saved")
 
 
 def test_nothing_waits_that_was_not_asked() -> None:
