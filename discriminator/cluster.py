@@ -26,7 +26,7 @@ from data_tools.parallel import cores
 from data_tools.representation import Representation
 from discriminator.parts import Listing, Parts, pieces_of, read_listing, write_listing
 from discriminator.reading import Piece, Reading, read_many
-from discriminator.scores import Score, classifier_digest
+from discriminator.scores import DIGITS, Score, classifier_digest
 
 STORE = 256 * 2**20  # bytes of shared memory for blocks on this machine; a laptop has them
 BLOCK = 2**20  # bytes of tokens in a block: some seventy pieces
@@ -283,7 +283,7 @@ def _complete(tables: Iterator[Any], listing: Listing) -> Iterator[tuple[int, li
 
 def _score(path: str, found: dict[str, Any]) -> Score:
     p = found["p_jazz"]
-    p = None if p is None else round(p, 6)
+    p = None if p is None else round(p, DIGITS)
     return Score(path, p, found["verdict"], found["windows"], found["error"])
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 VERDICTS = ("jazz", "not_jazz", "unsure")
 FORMATS = ("csv", "jsonl", "parquet")
 LATER = frozenset({"precision"})  # what the cards of earlier versions do not say
+DIGITS = 4  # of p(jazz) in a row, on which `gan curate` decides
 _SYNC_SECONDS = 2.0  # what a power cut may cost; a kill costs nothing that was written
 
 
@@ -51,8 +52,8 @@ PARQUET = dict(zip(COLUMNS, _TYPES, strict=True))  # its columns and their types
 
 
 def score_of(verdict: "Verdict") -> Score:
-    """A verdict as a row; the probability with four digits, which `gan curate` decides on."""
-    p = None if verdict.p_jazz is None else round(verdict.p_jazz, 4)
+    """A verdict as a row."""
+    p = None if verdict.p_jazz is None else round(verdict.p_jazz, DIGITS)
     return Score(verdict.path, p, verdict.verdict, verdict.windows, verdict.error)
 
 

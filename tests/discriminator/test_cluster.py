@@ -83,7 +83,7 @@ def check(out: Path, model: Path, paths: list[Path]) -> None:
     assert [row.path for row in scored] == [str(p) for p in paths if not wanted[str(p)].error]
     for row in scored:
         verdict = wanted[row.path]
-        assert row.p_jazz == pytest.approx(verdict.p_jazz, abs=1e-5)
+        assert row.p_jazz == pytest.approx(verdict.p_jazz, abs=6e-5)
         assert (row.verdict, row.windows, row.error) == (verdict.verdict, verdict.windows, "")
     assert {row.path: row.error for row in failed} == {
         path: verdict.error for path, verdict in wanted.items() if verdict.error
@@ -113,7 +113,7 @@ class TestOnTwoNodes:
         from discriminator.classifier import Classifier
 
         for verdict in Classifier.load().score_many(paths):
-            assert found[verdict.path].p_jazz == pytest.approx(verdict.p_jazz, abs=1e-5)
+            assert found[verdict.path].p_jazz == pytest.approx(verdict.p_jazz, abs=6e-5)
             assert found[verdict.path].windows == verdict.windows
             assert found[verdict.path].verdict == verdict.verdict
 
@@ -147,7 +147,7 @@ class TestOnTwoNodes:
         named = {Path(path).name: verdict for path, verdict in wanted.items()}
         for row in read_parts(out / "scores"):
             verdict = named[Path(row.path.split(":")[-1]).name]
-            assert row.p_jazz == pytest.approx(verdict.p_jazz, abs=1e-5)
+            assert row.p_jazz == pytest.approx(verdict.p_jazz, abs=6e-5)
 
     def test_a_killed_run_goes_on_and_leaves_finished_parts_alone(
         self, cluster, practice_music, tiny_discriminator, tmp_path
