@@ -27,6 +27,7 @@ import numpy as np
 from data_tools.corpus import Corpus, Enlarged
 from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
+from discriminator.features import PITCH
 from discriminator.settings import StatisticsSettings
 from experiments.recipes import transfer_fits as fits
 from experiments.recipes.transfer_models import ENSEMBLES, MODELS, SHIPPED, STATISTICS, parts, plan
@@ -141,10 +142,9 @@ def run(tasks: list[Task], folder: Path, also: Path | None, work: Path, jobs: in
         corpus = _learnt(task, folder, also)
         if view := _view(task):
             fits.kept_statistics(corpus, view, STATISTICS, work / f"{view}.npz")
-    for task in {
-        MODELS[t.name].also: t for t in tasks if MODELS[t.name].how == "features"
-    }.values():
-        fits.kept_features(_learnt(task, folder, also), work / "features.npy")
+    judges = [task for task in tasks if MODELS[task.name].how == "features"]
+    for task in {(MODELS[t.name].groups, MODELS[t.name].also): t for t in judges}.values():
+        _features(task, _learnt(task, folder, also), work)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (jobs,)) as pool:
         running = {pool.submit(_fit_in_process, task, folder, also, work): task for task in tasks}
         for done in _as_they_end(running):
@@ -157,8 +157,8 @@ def fit(task: Task, corpus: Corpus, work: Path) -> None:
     train, works, sources = parts(corpus, task.left, task.seed)
     settings = model.settings.model_copy(update={"seed": task.seed})
     if model.how == "features":
-        rows = fits.kept_features(corpus, work / "features.npy")
-        judge = fits.boosted(corpus, train, rows, task.seed)
+        rows = _features(task, corpus, work)
+        judge = fits.boosted(corpus, train, rows, task.seed, model.groups)
     elif model.how == "statistics":
         assert isinstance(settings.model, StatisticsSettings)
         judge = fits.perceptron(
@@ -184,6 +184,12 @@ def _kept(corpus: Corpus, view: str, work: Path) -> fits.Kept:
         _open.clear()  # one at a time: each is a quarter of a gigabyte
         _open[key] = fits.kept_statistics(corpus, view, STATISTICS, work / f"{view}.npz")
     return _open[key]
+
+
+def _features(task: Task, corpus: Corpus, work: Path) -> np.ndarray:
+    groups = MODELS[task.name].groups
+    name = "-".join(["features", *(group for group in groups if group not in PITCH)])
+    return fits.kept_features(corpus, work / f"{name}.npy", groups)
 
 
 def _learnt(task: Task, folder: Path, also: Path | None) -> Corpus:

@@ -26,7 +26,7 @@ from discriminator import features
 from discriminator.body import Discriminator
 from discriminator.calibration import calibrate
 from discriminator.classifier import Classifier
-from discriminator.feature_judge import FeatureJudge
+from discriminator.feature_judge import FeatureJudge, JudgeSettings
 from discriminator.models import build_one
 from discriminator.notes import TokenTable
 from discriminator.perceptron import Perceptron
@@ -264,25 +264,28 @@ def gate(
     return judge
 
 
-def kept_features(corpus: Corpus, file: Path) -> np.ndarray:
+def kept_features(corpus: Corpus, file: Path, groups: tuple[str, ...]) -> np.ndarray:
     """The symbolic features (N, F) of every whole piece, from `file` or computed and written."""
     if isinstance(corpus, Enlarged):
-        second = kept_features(corpus.also, _second(file))[corpus.added]
-        return np.concatenate([kept_features(Corpus(corpus.folder), file), second])
+        second = kept_features(corpus.also, _second(file), groups)[corpus.added]
+        return np.concatenate([kept_features(Corpus(corpus.folder), file, groups), second])
     if not file.is_file():
         pieces = (corpus.piece(number) for number in range(len(corpus)))
-        rows = features.of_pieces(pieces, corpus.representation)
+        rows = features.of_pieces(pieces, corpus.representation, groups)
         temporary = file.with_suffix(f".{os.getpid()}.tmp.npy")
         np.save(temporary, rows)
         temporary.replace(file)
     return np.load(file)
 
 
-def boosted(corpus: Corpus, numbers: list[int], rows: np.ndarray, seed: int) -> Judge:
+def boosted(
+    corpus: Corpus, numbers: list[int], rows: np.ndarray, seed: int, groups: tuple[str, ...]
+) -> Judge:
     """Boosted trees over symbolic features."""
     labels = [corpus.rows[number]["label"] == "jazz" for number in numbers]
     sources = [corpus.rows[number]["source"] for number in numbers]
-    forest = FeatureJudge.fit(rows[numbers], np.array(labels), sources, seed)
+    settings = JudgeSettings(groups=groups)
+    forest = FeatureJudge.fit(rows[numbers], np.array(labels), sources, seed, settings)
     return lambda chosen: forest.logits(rows[np.asarray(chosen)])
 
 

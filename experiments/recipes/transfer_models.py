@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from data_tools.corpus import Corpus, Enlarged
 from data_tools.settings import NeutraliseSettings
+from discriminator.features import PITCH
 from discriminator.settings import (
     CNNSettings,
     OneModel,
@@ -60,6 +61,7 @@ class Model:
         settings: of training, where it has any.
         least: tokens of the shortest crop a perceptron learns from.
         also: learns from the pieces of a second corpus as well, see `Enlarged`.
+        groups: of features that boosted trees see.
     """
 
     how: Literal["features", "statistics", "network", "gate"]
@@ -67,6 +69,7 @@ class Model:
     settings: PretrainSettings = STATISTICS
     least: int = 0
     also: bool = False
+    groups: tuple[str, ...] = PITCH
 
 
 def _statistics(
@@ -133,6 +136,9 @@ MODELS = {
         f"{name}{BOUNDED}{RAGS}": replace(_bounded(model), also=True)
         for name, model in (_NETWORKS | _TIMED).items()
     },
+    f"features with rhythm + boosted trees{RAGS}": Model(
+        "features", "one", also=True, groups=(*PITCH, "rhythm")
+    ),
     "features + boosted trees (folds)": Model("features", "folds"),
     "statistics of harmony (folds)": _statistics(),
     "statistics of harmony, deep (folds)": _statistics(**_DEEP),
@@ -167,7 +173,11 @@ _TWO = ("statistics of harmony (folds)", "statistics of harmony, deep (folds)")
 _THREE = "ensemble of three"
 SHIPPED = f"{_THREE} with time{BOUNDED}{RAGS}"
 _SHIPPED = tuple(f"{name}{BOUNDED}{RAGS}" for name in _TIMED)
-BASELINES = ("features + boosted trees", f"features + boosted trees{RAGS}")
+BASELINES = (
+    "features + boosted trees",
+    f"features + boosted trees{RAGS}",
+    f"features with rhythm + boosted trees{RAGS}",
+)
 ENSEMBLES = {
     **{
         f"{_THREE}{kind}": tuple(f"{name}{kind}" for name in _MEMBERS)
