@@ -115,7 +115,8 @@ def unwrapped(data: bytes) -> bytes:
     while place + 8 <= len(data):
         size = int.from_bytes(data[place + 4 : place + 8], "little")
         if data[place : place + 4] == b"data":
-            return data[place + 8 : place + 8 + size]
+            # Some writers leave the size for later and forget it.
+            return data[place + 8 : place + 8 + size if size > 14 else len(data)]
         place += 8 + size + size % 2
     return data
 

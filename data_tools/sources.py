@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from data_tools import smf
 from data_tools.errors import UserError
 from data_tools.files import ARCHIVES, MIDI_SUFFIXES, TARS, file_digest
 from data_tools.midi import MAX_BYTES
@@ -125,7 +126,7 @@ class Source:
             if path.name.lower().endswith((*MIDI_SUFFIXES, *ARCHIVES)) or not _there(path):
                 continue
             with suppress(OSError), path.open("rb") as stream:
-                if stream.read(4) == b"MThd":
+                if smf.unwrapped(stream.read(4096)).startswith(b"MThd"):
                     found.append(path.relative_to(self.root).as_posix())
         return sorted(found)
 

@@ -93,7 +93,7 @@ class Run:
             alone: this is the run's only process.
 
         Raises:
-            KeyboardInterrupt: with those words, on Ctrl-C or SIGTERM.
+            KeyboardInterrupt: with those words, on Ctrl-C, SIGTERM or SIGHUP.
             SystemExit: without them, in the other processes of a run.
             UserError: with those words too, where the disk is full.
         """

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ class Stop:
     def __init__(self, speaks: bool = True, alone: bool = True) -> None:
         self._speaks, self._alone = speaks, alone
         self._asked = self._heeded = self._waits = self._ended = False
-        self._terminals = [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+        self._terminals = [descriptor for descriptor in (1, 2) if _may_go(descriptor)]
 
     def steps(self, items: Iterable[Item]) -> Iterator[Item]:
         """Goes through the steps of a run.
@@ -79,6 +80,14 @@ class Stop:
     def _end(self) -> NoReturn:
         self._ended = True
         raise KeyboardInterrupt
+
+
+def _may_go(descriptor: int) -> bool:
+    """Whether what is written there goes to a terminal, or through a pipe to one that ends too."""
+    try:
+        return os.isatty(descriptor) or stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except OSError:  # closed
+        return False
 
 
 @contextmanager

@@ -5,6 +5,8 @@ ensemble is the mean of calibrated logits.
 """
 
 from dataclasses import asdict
+from functools import reduce
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -135,39 +137,38 @@ def _logits(
 def against_baselines(
     corpus: Corpus, work: Path, members: tuple[str, ...], seeds: int
 ) -> list[dict[str, Any]]:
-    """By how much an ensemble's areas exceed the baselines', on sources that hold both labels."""
+    """By how much an ensemble's areas exceed the baselines', on sources that hold both labels.
+
+    Over the pieces that both judge, and the seeds whose fits are there.
+    """
     labels = np.array([row["label"] == "jazz" for row in corpus.rows], dtype=np.int64)
     source = np.array([row["source"] for row in corpus.rows])
     group = np.array([row["group"] for row in corpus.rows])
-
-    def found(names: tuple[str, ...]) -> list[LeftOut]:
-        ranked = []
-        for left in plan(corpus, "one"):
-            here = source == left[0]
-            if labels[here].min() == labels[here].max():
-                continue
-            for seed in range(seeds):
-                if not all(result_file(work, one, seed, left).is_file() for one in names):
-                    break
-                numbers, logits = _logits(work, names, seed, left, labels, source)
-                mine = source[numbers] == left[0]
-                order = np.argsort(numbers[mine])
-                chosen = numbers[mine][order]
-                ranked.append(
-                    LeftOut(left[0], seed, labels[chosen], logits[mine][order], group[chosen])
-                )
-        return ranked
-
-    ours = found(members)
     rows = []
-    for name in BASELINES:
-        theirs = found((name,))
-        for place, gap in left_out_differences(ours, theirs).items():
-            pair = len({one.seed for one in theirs if one.source == place})
-            rows.append({
-                "source": place, "baseline": name, "seeds": min(pair, seeds),
-                "pieces": int((source == place).sum()), "jazz": int(labels[source == place].sum()),
-            } | asdict(gap))  # fmt: skip
+    for name, left in product(BASELINES, plan(corpus, "one")):
+        said = []  # (numbers, logits) of the ensemble and of the baseline, seed by seed
+        for seed in range(seeds):
+            if not all(result_file(work, one, seed, left).is_file() for one in (*members, name)):
+                break
+            said += [_logits(work, each, seed, left, labels, source) for each in (members, (name,))]
+        if not said:
+            continue
+        common = reduce(np.intersect1d, (numbers for numbers, _ in said))
+        common = common[source[common] == left[0]]
+        ranked = [
+            LeftOut(
+                left[0], place // 2, labels[common],
+                logits[np.intersect1d(common, numbers, return_indices=True)[2]], group[common],
+            )
+            for place, (numbers, logits) in enumerate(said)
+        ]  # fmt: skip
+        if len(set(labels[common])) < 2:
+            continue
+        (gap,) = left_out_differences(ranked[::2], ranked[1::2]).values()
+        rows.append({
+            "source": left[0], "baseline": name, "seeds": len(ranked) // 2,
+            "pieces": len(common), "jazz": int(labels[common].sum()),
+        } | asdict(gap))  # fmt: skip
     return rows
 
 

@@ -159,7 +159,10 @@ def test_a_minor_rag_begins_in_minor_and_has_its_trio_in_major(
             for at in (starts[0] + STRAIN - 1, starts[-1] + STRAIN - 1)
         ]
         assert [home.minor for home in homes] == [brief.minor, False]
-        third = (brief.key + (4 if brief.minor else 3)) % 12  # the other mode's
+        modes.add(brief.minor)
+        if not brief.minor:
+            continue
+        third = (brief.key + 4) % 12  # the other mode's
         first = [n for n in sketch.parts["melody"] if n.onset < starts[0] + STRAIN]
         tonic = [
             n for n in first
@@ -169,8 +172,7 @@ def test_a_minor_rag_begins_in_minor_and_has_its_trio_in_major(
             )
         ]  # fmt: skip
         strange = np.mean([n.pitch % 12 == third for n in tonic])
-        assert strange < 0.2, "but for neighbours, over the tonic the third is the mode's own"
-        modes.add(brief.minor)
+        assert strange < 0.02
     assert modes == {True, False}
 
 
@@ -187,7 +189,7 @@ def test_neighbours_come_home(sketches: list[tuple[Brief, Sketch]]) -> None:
             if following - one < 1 and tune[one] % 12 not in chord.tones:
                 close = abs(tune[following] - tune[one]) <= 2
                 steps, leaps = steps + close, leaps + (not close)
-    assert steps > 3 * leaps
+    assert steps > 7 * leaps
 
 
 def test_who_strikes_as_one_keeps_the_beat(rags: list[Piece]) -> None:

@@ -253,6 +253,9 @@ def test_a_wrapper_is_taken_off(before: bytes) -> None:
     assert smf.unwrapped(wrapped) == music
     assert smf.unwrapped(music) is music
     assert midi.read(wrapped).note_num() == midi.read(music).note_num() == 1
+    for size in (b"\0\0\0\0", b"\xff\xff\xff\xff"):
+        odd = b"RIFF" + size + b"RMIDdata" + size + music
+        assert smf.unwrapped(odd) == music
     picture = b"RIFF" + wrapped[4:8] + b"WAVE" + data
     with pytest.raises(MidiError, match="begins as no MIDI file does"):
         midi.read(picture)

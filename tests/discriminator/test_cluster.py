@@ -16,6 +16,7 @@ import pytest
 from data_tools.errors import UserError
 from discriminator.cluster import Summary, score_cluster
 from discriminator.parts import read_parts
+from discriminator.scores import DIGITS
 
 ray_only = [
     pytest.mark.slow,
@@ -84,6 +85,7 @@ def check(out: Path, model: Path, paths: list[Path]) -> None:
     for row in scored:
         verdict = wanted[row.path]
         assert row.p_jazz == pytest.approx(verdict.p_jazz, abs=6e-5)
+        assert row.p_jazz == round(row.p_jazz, DIGITS)
         assert (row.verdict, row.windows, row.error) == (verdict.verdict, verdict.windows, "")
     assert {row.path: row.error for row in failed} == {
         path: verdict.error for path, verdict in wanted.items() if verdict.error

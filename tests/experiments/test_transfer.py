@@ -12,7 +12,7 @@ from data_tools.practice import write_practice
 from experiments.recipes import transfer
 from experiments.recipes import transfer_fits as fits
 from experiments.recipes import transfer_models as models
-from experiments.recipes.transfer_table import markdown, result_file, table
+from experiments.recipes.transfer_table import against_baselines, markdown, result_file, table
 
 SOURCES = {"club": "jazz", "bar": "jazz", "hall": "not_jazz", "radio": "not_jazz"}
 
@@ -94,6 +94,37 @@ def test_the_table_is_of_the_logits(corpus: Any, tmp_path: Path) -> None:
     assert "CNN on tokens" not in rows, "a model without fits has no row"
     shown = markdown(list(rows.values()))
     assert all(f"| {name} |" in shown for name in (*SOURCES, *rows))
+
+
+def test_baselines_are_met_on_sources_of_both_labels_in_pairs(corpus: Any, tmp_path: Path) -> None:
+    shipped = models.ENSEMBLES[models.SHIPPED]
+    for name in shipped:
+        kept(corpus, tmp_path, name, 0, 0.05)
+        kept(corpus, tmp_path, name, 1, 0.05)
+    trees, rags = models.BASELINES[:2]
+    kept(corpus, tmp_path, trees, 0, 1.5)
+    kept(corpus, tmp_path, rags, 0, 0.05)
+    kept(corpus, tmp_path, rags, 1, 0.05)
+    file = result_file(tmp_path, shipped[0], 0, ("bar",))
+    with np.load(file) as found:
+        numbers, logits = found["numbers"], found["logits"]
+    place = next(p for p, n in enumerate(numbers) if corpus.rows[n]["source"] == "bar")
+    logits[place] = np.nan  # too short for one of them
+    np.savez(file, numbers=numbers[::-1], logits=logits[::-1])
+    for row in corpus.rows:
+        if row["source"] == "hall":
+            row["label"] = "" if row["group"].endswith("7") else "not_jazz"
+    rows = {row["baseline"]: row for row in against_baselines(corpus, tmp_path, shipped, 1)}
+    assert set(rows) == {trees, rags}
+    assert {row["source"] for row in rows.values()} == {"bar"}
+    assert [rows[name]["pieces"] for name in (trees, rags)] == [39, 39]
+    assert rows[rags]["value"] == pytest.approx(0)
+    assert 0 < rows[trees]["low"] < rows[trees]["value"] < rows[trees]["high"]
+    both = {
+        row["baseline"]: row["seeds"] for row in against_baselines(corpus, tmp_path, shipped, 1)
+    }
+    assert both == {trees: 1, rags: 1}
+    assert "| bar | 39 (" in markdown(table(corpus, tmp_path, 1), list(rows.values()))
 
 
 def test_an_unknown_model_is_named(practice_corpus: Any, tmp_path: Path) -> None:

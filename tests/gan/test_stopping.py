@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,7 +146,8 @@ with heeding() as stop:
 """
 
 
-def test_a_closed_terminal_ends_a_run_that_is_saved(tmp_path: Path) -> None:
+@pytest.mark.parametrize("through", ["", " | cat", " 2>&1 | cat"])
+def test_a_closed_terminal_ends_a_run_that_is_saved(through: str, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
 
     def take_terminal() -> None:
@@ -153,15 +155,21 @@ def test_a_closed_terminal_ends_a_run_that_is_saved(tmp_path: Path) -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     saved = tmp_path / "saved"
+    shell = f'"$0" -c "$1" "$2"{through}; true'
     run = subprocess.Popen(
-        [sys.executable, "-c", RUN, str(saved)], stdin=theirs, stdout=theirs, stderr=theirs,
+        ["bash", "-c", shell, sys.executable, RUN, str(saved)],
+        stdin=theirs, stdout=theirs, stderr=theirs,
         start_new_session=True, preexec_fn=take_terminal,
     )  # fmt: skip
     os.close(theirs)
     assert os.read(ours, 1) == b"0"
     os.close(ours)  # and the terminal is gone
     run.wait(60)
-    assert saved.read_text().endswith(" saved")
+    for _ in range(600):  # the shell may be gone first
+        if saved.is_file() and saved.read_text().endswith(" saved"):
+            return
+        time.sleep(0.1)
+    pytest.fail("nothing was saved")
 
 
 def test_nothing_waits_that_was_not_asked() -> None:
