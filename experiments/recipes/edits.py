@@ -106,6 +106,17 @@ def one_chord(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
     return with_notes(score, replace(heads, pitch=np.tile(keys, len(first))))
 
 
+def shuffled_time(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
+    """The times between chords in another order: what is played stays, and its rhythm goes."""
+    notes = _folded(score)
+    chord = chords_of(score, notes)
+    head = notes.start[np.flatnonzero(np.diff(chord, prepend=-1))]
+    moved = head[0] + np.concatenate([[0], rng.permutation(np.diff(head)).cumsum()])
+    start = notes.start + (moved - head)[chord]
+    notes = replace(notes, start=start, end=start + notes.end - notes.start)
+    return with_notes(score, notes.take(np.lexsort((notes.pitch, start))), np.zeros((0, 2)))
+
+
 def noise(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
     """As many notes in the piece's register and time, each anywhere in both."""
     notes = midi.notes_of(score.tracks[0])
@@ -192,6 +203,7 @@ EDITS: dict[str, Edit] = {
     "pitches shuffled within chord sizes": shuffled_by_size,
     "backwards": backwards,
     "one chord repeated": one_chord,
+    "times between chords shuffled": shuffled_time,
     "random notes of the same register": noise,
     "on a sixteenth grid": on_sixteenths,
     "on a transcriber's 32 ms grid": on_transcriber_grid,

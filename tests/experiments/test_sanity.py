@@ -101,6 +101,24 @@ def test_backwards_twice_is_the_piece_from_its_first_note():
     assert columns(found) == [[t - first for t in start], [t - first for t in end], pitch, velocity]
 
 
+def test_shuffled_times_keep_what_is_struck_and_the_times_between():
+    score = comping()
+    score.tracks[0].pedals = symusic.Pedal.from_numpy(*np.zeros((2, 0), np.int32))
+    found = edits.shuffled_time(score, random())
+
+    def chords(one: midi.ScoreTick) -> tuple[list[list[int]], list[int]]:
+        """The pitches of each chord, and the times between them."""
+        number = edits.chords_of(one, notes(one))
+        first = np.flatnonzero(np.diff(number, prepend=-1))
+        struck = np.split(notes(one).pitch, first[1:])
+        return [sorted(each.tolist()) for each in struck], np.diff(notes(one).start[first]).tolist()
+
+    (before, gaps), (after, others) = chords(score), chords(found)
+    assert after == before
+    assert sorted(others) == sorted(gaps)
+    assert others != gaps
+
+
 def test_one_chord_has_the_onsets_of_all():
     score = comping()
     found = notes(edits.one_chord(score, random()))
