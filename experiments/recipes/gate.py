@@ -15,15 +15,15 @@ import click
 import numpy as np
 
 from data_tools.corpus import Corpus
-from data_tools.corrupt import Corruptor
+from data_tools.corrupt import OF_PITCH, Corruptor
 from gan import options, settings
 from gan.engine import numpy_generator
 from gan.plain import PlainCommand
 
-# A small perceptron over the statistics of harmony and rhythm, which a classifier's members count
-# anyway: about three minutes on one core.
+# A small perceptron over the statistics of harmony, which a classifier's members count anyway:
+# about three minutes on one core.
 SETTINGS: dict[str, Any] = {
-    "model": {"kind": "statistics", "view": "rhythm", "width": 256, "layers": 2, "dropout": 0.2},
+    "model": {"kind": "statistics", "width": 256, "layers": 2, "dropout": 0.2},
     "steps": 600, "batch": 128, "shortest": 96, "window": 2048, "learning_rate": 5e-4,
     "weight_decay": 0.3, "warmup": 50, "average": 0.99, "label_smoothing": 0.005,
     "corrupt_share": 0.0, "evaluate_every": 200, "neutralise": {"neutral_share": 0.4},
@@ -42,7 +42,7 @@ class MusicAndNoise(Corpus):
     def __init__(self, folder: Path, seed: int = 0) -> None:
         super().__init__(folder)
         self._seed = seed
-        self._corrupt = Corruptor(self.representation)
+        self._corrupt = Corruptor(self.representation, tuple(OF_PITCH))
         self._music = len(self.rows)
         self.rows = [row | {"label": "jazz"} for row in self.rows] + [
             row | {"label": "not_jazz", "path": f"{row['path']} (corrupted)"} for row in self.rows

@@ -91,7 +91,7 @@ def _base(model: str, view: str) -> OneModel:
 
 _CNN = CNNSettings(view="harmony", blocks=4)
 _DEEP: dict[str, Any] = {"width": 384, "layers": 2, "dropout": 0.4}
-GATE, GATE_OF_TIME = "gate", "gate, with time"
+GATE = "gate"
 _GATE = STATISTICS.model_copy(update={
     "model": StatisticsSettings(width=256, layers=2, dropout=0.2), "steps": 500,
     "learning_rate": 5e-4, "weight_decay": 0.3, "label_smoothing": 0.005,
@@ -145,7 +145,6 @@ MODELS = {
     "statistics of harmony, shown noise": _statistics(noise=NOISE),
     "statistics of harmony, deep, shown noise": _statistics(noise=NOISE, **_DEEP),
     GATE: Model("gate", "folds", _GATE),
-    GATE_OF_TIME: _seeing(Model("gate", "one", _GATE), "rhythm"),
     "statistics of harmony and time": _statistics("rhythm"),
     "statistics of harmony, time, velocity": _statistics("touch"),
     "statistics of harmony, crops from 96 tokens": _statistics(least=0),
@@ -184,7 +183,6 @@ ENSEMBLES = {
         for kind in ("", RAGS, BOUNDED, BOUNDED + RAGS)
     },
     SHIPPED: _SHIPPED,
-    f"{SHIPPED}, and a gate": (*_SHIPPED, GATE_OF_TIME),
     "ensemble of three and boosted trees": (*_MEMBERS, "features + boosted trees"),
     f"ensemble of three and boosted trees{BOUNDED}{RAGS}": (
         *(f"{name}{BOUNDED}{RAGS}" for name in _MEMBERS),
