@@ -77,6 +77,7 @@ def calibrate(
     logits: Sequence[float] | np.ndarray,
     labels: Sequence[int] | np.ndarray,
     sources: Sequence[str] | np.ndarray | None = None,
+    few: int = 0,
 ) -> tuple[float, float]:
     """The (scale, bias) of Platt scaling, p = sigmoid(scale * logit + bias), fitted by likelihood.
 
@@ -88,6 +89,8 @@ def calibrate(
         logits: (N,) mean logits of the pieces' windows.
         labels: (N,) 1 for jazz, 0 for not.
         sources: (N,) where the pieces are from; a class's sources then weigh the same too.
+        few: with fewer pieces than that of a class, p goes no nearer to 0 and 1 than so few pieces
+            can tell: Platt's targets (1999), (n + 1) / (n + 2) and 1 / (n + 2).
 
     Raises:
         ValueError: a class is missing, or higher logits do not mean more jazz.
@@ -95,7 +98,13 @@ def calibrate(
     z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
     names = np.zeros(len(y), dtype=str) if sources is None else sources
     # A trace of regularisation keeps separable sets finite.
-    fit = LogisticRegression(C=1e3).fit(z[:, None], y, even_weights(y, names))
+    weight = even_weights(y, names)
+    sizes = np.bincount(y.astype(np.int64), minlength=2)
+    if 0 < sizes.min() < few:
+        doubt = 1 / (sizes[y.astype(np.int64)] + 2)
+        z, y = np.concatenate([z, z]), np.concatenate([y, 1 - y])
+        weight = np.concatenate([weight * (1 - doubt), weight * doubt])
+    fit = LogisticRegression(C=1e3).fit(z[:, None], y, weight)
     scale, bias = float(fit.coef_[0, 0]), float(fit.intercept_[0])
     if scale <= 0:
         raise ValueError("higher logits do not mean more jazz here; calibration would flip them")

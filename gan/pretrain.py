@@ -43,6 +43,7 @@ from gan.settings import PretrainSettings
 from gan.spotting import spot_replaced
 
 COMPARED = ("validation/auc", "validation/loss", "validation/ece")
+FEW = 50  # pieces of a label; see `calibrate`
 SCALE_BATCHES = 32  # drawn before the first step, to learn the scale of what a view shows
 VALIDATION_TOKENS = 2048  # of each piece while training; the last report reads everything
 HIDEABLE = {
@@ -293,7 +294,7 @@ def _middle(ids: np.ndarray, most: int) -> np.ndarray:
 def _calibration(logits: np.ndarray, labels: np.ndarray, sources: list[str]) -> tuple[float, float]:
     """Platt scaling, or none where validation cannot carry it."""
     try:
-        return calibrate(logits, labels, sources)
+        return calibrate(logits, labels, sources, FEW)
     except ValueError:
         return 1.0, 0.0
 
@@ -337,6 +338,7 @@ def _finish(
     classifier = Classifier.load(best, device)
     logits, labels, sources = _logits(classifier, corpus, splits["validation"], step)
     scale, bias = _calibration(logits, labels, sources)
+    fewest = int(np.bincount(labels, minlength=2).min())
     card = classifier.settings.model_copy(update={"scale": scale, "bias": bias})
     classifier = Classifier(classifier.model, classifier.representation, card, device)
     classifier.save(out / "classifier")
@@ -346,6 +348,11 @@ def _finish(
     write_text(out / "report.md", result.table() + "\n")
     write_json(out / "report.json", result.as_dict() | {"checkpoint": best.name})
     log.say("\n".join(["", tables.plain(result.rows(), HEAD), *result.remarks()]))
+    if fewest < FEW:
+        log.say(
+            f"note: calibrated on {len(labels)} validation pieces, of one label {fewest}: p(jazz) "
+            "ranks well enough and is a rough probability"
+        )
     log.text("test", result.table(), step + 1)  # see `gan.logbook` for why behind the last step
     vectors, rows = embeddings(classifier, corpus, splits["validation"])
     log.embedding("validation", vectors, rows, step + 1)

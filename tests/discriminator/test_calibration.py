@@ -66,6 +66,20 @@ def test_calibration_does_not_learn_the_size_of_a_source():
     assert calibrate(*many[:2]) != pytest.approx(calibrate(logits, labels), abs=1e-2)
 
 
+def test_a_few_pieces_do_not_make_it_sure():
+    """Five of either label that lie apart: six of seven is what they can tell."""
+    z, y = np.repeat([3.0, -3.0], 5), np.repeat([1, 0], 5)
+    scale, bias = calibrate(z, y, few=50)
+    assert 1 / (1 + np.exp(-(scale * z[0] + bias))) == pytest.approx(6 / 7, abs=0.01)
+    assert 1 / (1 + np.exp(-(scale * z[-1] + bias))) == pytest.approx(1 / 7, abs=0.01)
+    sure, _ = calibrate(z, y)
+    assert sure > 3 * scale
+    rng = np.random.default_rng(0)
+    y = np.repeat([1, 0], 60)
+    z = rng.normal(2.0 * y - 1)
+    assert calibrate(z, y, few=50) == calibrate(z, y)
+
+
 def test_calibration_refuses_reversed_logits():
     with pytest.raises(ValueError, match="flip"):
         calibrate([-1.0, -2.0, 1.0, 2.0], [1, 1, 0, 0])
