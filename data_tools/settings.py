@@ -122,4 +122,18 @@ class NeutraliseSettings(BaseModel):
     )
 
 
+class ThinningSettings(BaseModel):
+    """How often parts of a window's texture are left out; see `data_tools.thinning`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    thin_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of windows that lose their bass, their melody or their lines, as a "
+        "band's piano lacks them; 0 is none.",
+    )
+
+
 NEUTRAL = NeutraliseSettings(neutral_share=1.0)

@@ -22,7 +22,8 @@ from data_tools.corrupt import Corruptor
 from data_tools.errors import UserError
 from data_tools.neutralise import Neutraliser, reach
 from data_tools.representation import BOS, EOS, PAD, Representation
-from data_tools.settings import AugmentSettings, NeutraliseSettings
+from data_tools.settings import AugmentSettings, NeutraliseSettings, ThinningSettings
+from data_tools.thinning import Thinner
 from gan.engine import numpy_generator
 from gan.ranks import Ranks
 
@@ -344,10 +345,11 @@ class DiscriminatorWindows:
         neutralise: how crops lose the marks of their making, before they are augmented.
         corrupt_share: share of the not-jazz crops that are corrupted music of either label.
         corruptions: names of what may be done to them; see `data_tools.corrupt`.
+        thinning: how often crops lose parts of their texture, before all else.
 
     Raises:
         UserError: one of the labels is missing, the time base cannot be neutralised, or the preset
-            cannot be corrupted.
+            cannot be corrupted or thinned.
     """
 
     def __init__(
@@ -362,12 +364,14 @@ class DiscriminatorWindows:
         neutralise: NeutraliseSettings | None = None,
         corrupt_share: float = 0.0,
         corruptions: Sequence[str] = (),
+        thinning: ThinningSettings | None = None,
     ) -> None:
         self.corpus, self.batch, self.seed = corpus, batch, seed
         self.shortest, self.longest = shortest, longest
         self._augment = Augmenter(corpus.representation, augment)
         self._neutral = neutralise or NeutraliseSettings()
         self._neutralise = Neutraliser(corpus.representation, self._neutral)
+        self._thin = Thinner(corpus.representation, thinning or ThinningSettings())
         self._corrupt_share = corrupt_share
         self._corrupt = Corruptor(corpus.representation, corruptions) if corrupt_share else None
         self._pieces: list[list[np.ndarray]] = []
@@ -411,11 +415,11 @@ class DiscriminatorWindows:
         return round(float(np.exp(generator.uniform(low, high))))
 
     def crop(self, number: int, length: int, generator: np.random.Generator) -> np.ndarray:
-        """At most `length` ids from somewhere in a piece, neutralised and augmented."""
+        """At most `length` ids from somewhere in a piece, thinned, neutralised and augmented."""
         piece = self.corpus.piece(number)
         start = int(generator.integers(max(1, len(piece) - length + 1)))
-        crop = piece[start : start + reach(length, self._neutral)].astype(np.int64)
+        crop = self._thin(piece[start:], reach(length, self._neutral), generator).astype(np.int64)
         if self._neutral.neutral_share:
             timing = self.corpus.rows[number]["timing"]
-            crop = self._neutralise(crop, generator, timing)[:length]
-        return self._augment(crop, generator)
+            crop = self._neutralise(crop, generator, timing)
+        return self._augment(crop[:length], generator)

@@ -224,7 +224,7 @@ def windows_of(
         corpus, _of_folds(corpus, numbers, settings), settings.batch, settings.shortest,
         settings.window, settings.augment, settings.seed, settings.neutralise,
         0.0 if several else settings.corrupt_share,
-        tuple(heard_by(settings.model.view, settings.hide)),
+        tuple(heard_by(settings.model.view, settings.hide)), settings.thinning,
     )  # fmt: skip
 
 

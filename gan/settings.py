@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_tools.errors import UserError
-from data_tools.settings import AugmentSettings, NeutraliseSettings
+from data_tools.settings import AugmentSettings, NeutraliseSettings, ThinningSettings
 from discriminator.settings import CNNSettings, OneModel
 from generator.settings import MODELS, ModelSettings, TransformerSettings
 
@@ -73,6 +73,7 @@ class PretrainSettings(Settings):
     )
     augment: AugmentSettings = AugmentSettings(stretch=0.25, jitter=0.3, loudness=4, transpose=6)
     neutralise: NeutraliseSettings = NeutraliseSettings()
+    thinning: ThinningSettings = ThinningSettings()
     evaluate_every: int = Field(250, ge=1, description="Steps between validations.")
     patience: int = Field(4, ge=1, description="Validations without a better one before stopping.")
 

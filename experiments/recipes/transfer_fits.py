@@ -22,6 +22,7 @@ from data_tools.corpus import Corpus, Enlarged
 from data_tools.corrupt import Corruptor, heard_by
 from data_tools.neutralise import Neutraliser, reach
 from data_tools.settings import NeutraliseSettings
+from data_tools.thinning import Thinner
 from discriminator import features
 from discriminator.body import Discriminator
 from discriminator.calibration import calibrate
@@ -136,6 +137,7 @@ def _statistics(corpus: Corpus, view: str, settings: PretrainSettings) -> Kept:
     augment = Augmenter(corpus.representation, settings.augment)
     neutral: NeutraliseSettings = settings.neutralise
     neutralise = Neutraliser(corpus.representation, neutral)
+    thin = Thinner(corpus.representation, settings.thinning)
     corrupt = Corruptor(corpus.representation, tuple(heard_by(view)))
     crops, lengths, corrupted, windows, owner = [], [], [], [], []
     for number in range(len(corpus)):
@@ -146,9 +148,10 @@ def _statistics(corpus: Corpus, view: str, settings: PretrainSettings) -> Kept:
         for low, high in pairwise(ends):
             length = round(float(np.exp(generator.uniform(low, high))))
             start = int(generator.integers(max(1, len(piece) - length + 1)))
-            crop = piece[start : start + reach(length, neutral)]
+            crop = thin(piece[start:], reach(length, neutral), generator)
             if neutral.neutral_share:
-                crop = neutralise(crop, generator, corpus.rows[number]["timing"])[:length]
+                crop = neutralise(crop, generator, corpus.rows[number]["timing"])
+            crop = crop[:length]
             mine.append(augment(crop, generator))
             lengths.append(len(crop))
         for place in generator.choice(CROPS, CORRUPTED, replace=False):

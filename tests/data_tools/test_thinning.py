@@ -1,0 +1,129 @@
+"""Thinned windows: fewer of the same notes, a function of the generator; what each way drops."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from data_tools import midi
+from data_tools.errors import UserError
+from data_tools.midi import Notes
+from data_tools.representation import Events, Representation
+from data_tools.settings import RepresentationSettings, ThinningSettings
+from data_tools.thinning import REACH, THINNINGS, Thinner
+
+seeds = st.integers(0, 2**32 - 1)
+ALWAYS = ThinningSettings(thin_share=1.0)
+
+
+def solo(seed: int = 0, strokes: int = 60) -> Notes:
+    """A bass note, three notes of a chord and a melody note to every stroke, 0.4 s apart."""
+    rng = np.random.default_rng(seed)
+    start = np.repeat(np.arange(strokes) * 20, 5)
+    pitch = np.stack(
+        [
+            rng.integers(30, 42, strokes), rng.integers(58, 60, strokes),
+            rng.integers(61, 64, strokes), rng.integers(65, 68, strokes),
+            rng.integers(76, 90, strokes),
+        ],
+        axis=1,
+    ).ravel()  # fmt: skip
+    notes = Notes(start, start + 15, pitch, rng.integers(1, 128, len(pitch)))
+    return midi.clean(notes.take(np.lexsort((notes.pitch, start))))
+
+
+def encoded(notes: Notes, representation: Representation) -> np.ndarray:
+    return representation.encode_events(Events(notes)).astype(np.int64)
+
+
+@pytest.fixture(scope="module", params=["duration", "performance", "remi"])
+def representation(request: pytest.FixtureRequest) -> Representation:
+    return Representation(RepresentationSettings(preset=request.param))
+
+
+@hypothesis_settings(max_examples=60)
+@given(seeds, st.integers(1, 80), st.sampled_from(list(THINNINGS)))
+def test_what_is_left_are_some_of_the_notes_as_they_were(
+    representation: Representation, seed: int, strokes: int, name: str
+) -> None:
+    ids = encoded(solo(seed, strokes), representation)
+    before = ids.copy()
+    thin = Thinner(representation, ALWAYS)
+    left = thin.thinned(ids, name, np.random.default_rng(seed))
+    assert ids.tolist() == before.tolist(), "the window itself is left alone"
+    if left is None:
+        return
+    again = thin.thinned(ids, name, np.random.default_rng(seed))
+    assert again is not None
+    assert left.tolist() == again.tolist()
+    whole, fewer = representation.events(ids).notes, representation.events(left).notes
+    assert 24 <= len(fewer) <= len(whole)
+    gaps = np.unique(np.diff(np.unique(fewer.start)) % 20)
+    assert gaps.tolist() in ([0], []), "onsets keep their distance"
+    assert set(zip(fewer.pitch, fewer.end - fewer.start, strict=True)) <= set(
+        zip(whole.pitch, whole.end - whole.start, strict=True)
+    )
+
+
+def test_each_way_drops_what_it_says() -> None:
+    representation = Representation()
+    ids = encoded(solo(), representation)
+    thin = Thinner(representation, ALWAYS)
+
+    def pitches(name: str, seed: int) -> np.ndarray:
+        left = thin.thinned(ids, name, np.random.default_rng(seed))
+        assert left is not None
+        return representation.events(left).notes.pitch
+
+    for seed in range(20):
+        assert pitches("without bass", seed).min() >= 45
+        assert pitches("without melody", seed).max() < 76
+        assert pitches("inner", seed).min() >= 45
+        assert pitches("inner", seed).max() < 76
+        assert len(pitches("chords", seed)) == 300, "every stroke has five notes"
+        assert pitches("middle chords", seed).min() >= 45
+        assert pitches("middle chords", seed).max() <= 82
+
+
+def test_a_line_has_no_chords() -> None:
+    representation = Representation()
+    line = solo().take(np.arange(4, 300, 5))
+    thin = Thinner(representation, ALWAYS)
+    rng = np.random.default_rng(0)
+    assert thin.thinned(encoded(line, representation), "chords", rng) is None
+    spread = solo()
+    spread = Notes(
+        spread.start + np.tile(np.arange(5) // 2, 60), spread.end + 3, spread.pitch, spread.velocity
+    )
+    left = thin.thinned(encoded(spread, representation), "chords", rng)
+    assert left is not None, "struck within 50 ms is struck as one"
+    assert len(representation.events(left).notes) == 300
+
+
+@given(seeds)
+def test_a_window_is_filled_from_what_follows(seed: int) -> None:
+    representation = Representation()
+    ids = encoded(solo(seed, 200), representation)
+    window = Thinner(representation, ALWAYS)(ids, 400, np.random.default_rng(seed))
+    assert 72 <= len(window) <= REACH * 400
+    drawn = np.random.default_rng(seed)
+    assert Thinner(representation, ThinningSettings())(ids, 400, drawn).tolist() == (
+        ids[:400].tolist()
+    )
+    assert drawn.random() == np.random.default_rng(seed).random(), "nothing drawn where it is off"
+
+
+def test_too_few_notes_stay_as_they_are() -> None:
+    representation = Representation()
+    ids = encoded(solo(strokes=4), representation)
+    for seed in range(10):
+        left = Thinner(representation, ALWAYS)(ids, 400, np.random.default_rng(seed))
+        assert left.tolist() == ids.tolist()
+
+
+def test_several_instruments_are_refused() -> None:
+    raw = Representation(RepresentationSettings(preset="raw"))
+    Thinner(raw, ThinningSettings())
+    with pytest.raises(UserError, match="--thin-share at 0"):
+        Thinner(raw, ALWAYS)
