@@ -68,6 +68,7 @@ class Summary:
         self.kinds: Counter[tuple[bool, str]] = Counter()
         self.folders: Counter[tuple[str, bool]] = Counter()
         self.histogram = np.zeros((BINS, 2), dtype=np.int64)  # (bins, dropped and kept)
+        self.note = ""  # what of the source could not be taken along
 
     def add(self, inner: str, p: float | None, fate: Fate) -> None:
         """Counts a file."""
@@ -290,7 +291,10 @@ def _choose(source: Path, out: Path, choice: Choice, scores: Scores) -> Summary:
     if choice.mode == "list":
         _write_list(partial, out / "kept.txt")
     else:
-        _write_manifest(source, root, set(kept), partial)
+        try:
+            _write_manifest(source, root, set(kept), partial)
+        except UserError as error:  # a damaged archive, or its table: the music is there
+            summary.note = f"no manifest.csv was taken along ({error})"
     partial.replace(out / "curation.csv")
     return summary
 
@@ -403,9 +407,7 @@ def _manifest(source: Path) -> Iterator[list[str]]:
             with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as rows:
                 yield from csv.reader(rows)
         return
-    archived: list[dict[str, str]] = []
-    with suppress(UserError):  # a damaged archive has its row already
-        archived = Source(source).rows or []
+    archived = Source(source).rows
     if archived:
         head = [name for name in archived[0] if name]  # a row too long has cells of no name
         yield head

@@ -84,7 +84,7 @@ main.add_command(render)
 PRETRAIN_SECTIONS = {
     "corpus": "Run", "model": "Model", "seed": "Device and data", "steps": "Training",
     "transpose": "Augmentation", "neutral_share": "Neutralised timing",
-    "evaluate_every": "Validation",
+    "thin_share": "Texture", "evaluate_every": "Validation",
 }  # fmt: skip
 TRAIN_SECTIONS = {
     "corpus": "Run", "layers": "Generator", "init": "Beginning and conditions",
@@ -199,10 +199,15 @@ def train(
 
         rehearse(Corpus(corpus), out, chosen, resume, check)
         return
+    fields = list(settings.TrainSettings.model_fields)
+    idle = [name for name in fields[fields.index("adv_weight") + 1 :] if name in given]
     early = chosen.adversarial and not chosen.init and chosen.adv_start <= chosen.warmup
     early &= not (resume and (out / "checkpoints" / "latest").is_file())
     with joined(engine(chosen.device, chosen.precision).device) as ranks:
         trainer = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks)
+        if idle and not chosen.adversarial and not quiet and ranks.main:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+            click.echo(f"note: {flags} change nothing without --adv-weight or --reward-weight")
         if early and not quiet and ranks.main:
             click.echo(
                 "note: the adversarial term begins with a generator that has learnt nothing; "

@@ -83,6 +83,8 @@ def curate(
             write_text(out / "report.md", report(summary, source, choice, facts))
     place = "" if dry_run else f": {out}"
     if not quiet:
+        if summary.note:
+            click.echo(f"note: {summary.note}", err=True)
         click.echo(f"kept {summary.kept:,} of {summary.files:,} files{place}", err=True)
     if not summary.histogram.any():
         raise UserError(f"none of {summary.files:,} files has a score; the reasons are counted")
@@ -116,6 +118,7 @@ def report(summary: "Summary", source: Path, choice: "Choice", facts: dict[str, 
         "# Curation",
         "",
         f"{summary.kept:,} of {summary.files:,} files kept.",
+        *([f"Note: {summary.note}."] if summary.note else []),
         "",
         *_table(("setting", "value"), [(key, f"`{value}`") for key, value in settings.items()]),
         "",
@@ -148,6 +151,7 @@ def report(summary: "Summary", source: Path, choice: "Choice", facts: dict[str, 
 
 def _table(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
     def line(cells: Iterable[Any]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+        shown = (" ".join(str(cell).splitlines()).replace("|", "\\|") for cell in cells)
+        return "| " + " | ".join(shown) + " |"
 
     return [line(head), line("---" for _ in head), *(line(row) for row in rows)]

@@ -314,9 +314,13 @@ def _stream(composer: "Composer", seed: int, more: bool, choices: dict[str, Any]
             "--count, --batch, --best-of, --jazz-guidance and --whistle"
         )
     choices.pop("batch")
+    silent = True
     for onset, length, pitch, velocity in composer.stream(seed, **choices):
+        silent = False
         note = {"time": round(onset, 4), "length": round(length, 4)}
         click.echo(json.dumps(note | {"pitch": pitch, "velocity": velocity}))
+    if silent:
+        click.echo(f"note: the piece of seed {seed} has no note; try another", err=True)
 
 
 def _report(pieces: "list[Piece]") -> None:

@@ -16,6 +16,7 @@ from data_tools.errors import UserError
 from data_tools.files import FULL
 from gan import tables
 from gan.bars import ProgressBar
+from gan.stopping import heeding
 
 if TYPE_CHECKING:
     from discriminator.classifier import Classifier
@@ -114,9 +115,11 @@ def score(
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Says where work goes on that is stopped, or for which the disk has no room."""
+    """Says where work goes on that is stopped by a key, a scheduler or a closed terminal, or for
+    which the disk has no room."""
     try:
-        yield
+        with heeding():
+            yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on from there with --resume") from None
     except OSError as error:

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from data_tools.cards import refuse_others
@@ -33,7 +33,7 @@ from generator.folder import SHIPPED
 
 # How a run is carried out, not what comes of it (but for rounding, and what `generator/README.md`
 # says each rank draws for itself): other machines may take it over with other values.
-FREE = frozenset({"accumulate", "workers", "keep", "compile"})
+FREE = frozenset({"accumulate", "workers", "keep", "compile", "device"})
 
 
 class Run:
@@ -65,7 +65,7 @@ class Run:
         if record.is_file():
             if not resume:
                 raise UserError(f"{folder}: a run lies here already; use --resume or another --out")
-            recorded = yaml.safe_load(record.read_text(encoding="utf-8"))
+            recorded = _as_now(settings, yaml.safe_load(record.read_text(encoding="utf-8")))
             compared = (wanted | recorded).keys() - FREE
             changed = sorted(k for k in compared if wanted.get(k) != recorded.get(k))
             if changed:
@@ -170,6 +170,15 @@ class Run:
             lines = path.read_text().splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
             write_text(path, "".join(kept))
+
+
+def _as_now(settings: BaseModel, recorded: dict[str, Any]) -> dict[str, Any]:
+    """What a run recorded, with the defaults of settings there were none of then."""
+    try:
+        old = {key: value for key, value in recorded.items() if key != "inputs"}
+        return recorded | type(settings).model_validate(old).model_dump(mode="json")
+    except ValidationError:
+        return recorded  # it will differ, and say in what
 
 
 def _step_of(line: str) -> float:

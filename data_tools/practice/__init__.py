@@ -185,14 +185,13 @@ def write_practice(
 
 
 def _write(folder: Path, pieces: Iterable[Piece], progress: Callable[[int], None] | None) -> None:
-    for label in ("jazz", "not_jazz"):
-        (folder / label).mkdir()
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         rows.writeheader()
         for index, piece in enumerate(pieces):
             key = piece.key.replace(" ", "-")
             path = f"{piece.label}/{index:05d}-{piece.form}-{key}.mid"
+            (folder / piece.label).mkdir(exist_ok=True)
             _dump(piece.score, folder / path)
             rows.writerow({
                 "path": path, "label": piece.label, "source": f"practice-{piece.form}",

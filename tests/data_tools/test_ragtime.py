@@ -121,6 +121,7 @@ def test_a_folder_of_rags(tmp_path: Path) -> None:
     assert {row["source"] for row in rows} == {"practice-ragtime"}
     assert [row["work_group"] for row in rows] == [f"rag-5-0000{n}" for n in range(3)]
     assert all((tmp_path / "rags" / row["path"]).is_file() for row in rows)
+    assert {path.name for path in manifest.parent.iterdir()} == {"jazz", "manifest.csv"}
     before = manifest.stat().st_mtime_ns
     assert write_practice(tmp_path / "rags", 3, 5, rags=True).stat().st_mtime_ns == before
     with pytest.raises(UserError, match="something other than 3 practice pieces of seed 5"):

@@ -395,6 +395,18 @@ def test_a_manifest_goes_along(source: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out/music/manifest.csv").read_text() == "\n".join(lines[:2]) + f"\n{rest}"
 
 
+def test_a_manifest_that_cannot_go_along_is_told(source: Path, tmp_path: Path) -> None:
+    assert run(source, tmp_path / "none").note == ""
+    archive = tmp_path / "music.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.write(source / "d.mid", "d.mid")
+        opened.writestr("manifest.csv", b"path,artist\nd.mid,\xff\n")
+    summary = run(archive, tmp_path / "out")
+    assert "no manifest.csv was taken along" in summary.note
+    assert "no UTF-8 table" in summary.note
+    assert list(files(tmp_path / "out")) == ["d.mid"]
+
+
 def test_an_archive_is_unpacked_within_the_results(source: Path, tmp_path: Path) -> None:
     archive = tmp_path / "music.zip"
     with zipfile.ZipFile(archive, "w") as opened:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data_tools.errors import UserError
@@ -52,12 +53,27 @@ def test_resuming_with_other_settings_or_inputs_is_refused(tmp_path: Path) -> No
 def test_what_changes_no_outcome_may_change(tmp_path: Path) -> None:
     """So that fewer GPUs, or another machine, can take a run over."""
     Run(tmp_path / "run", SETTINGS, inputs=INPUTS)
-    changes = {"accumulate": 4, "workers": 2, "keep": 5, "compile": True}
+    changes = {"accumulate": 4, "workers": 2, "keep": 5, "compile": True, "device": "cuda"}
     other = SETTINGS.model_copy(update=changes)
     assert set(changes) == FREE <= set(TrainSettings.model_fields)
     Run(tmp_path / "run", other, resume=True, inputs=INPUTS)
     with pytest.raises(UserError, match=r"differs in seed;"):
         Run(tmp_path / "run", other.model_copy(update={"seed": 4}), resume=True, inputs=INPUTS)
+
+
+def test_a_run_of_before_a_setting_was_there_goes_on(tmp_path: Path) -> None:
+    Run(tmp_path / "run", SETTINGS, inputs=INPUTS)
+    record = tmp_path / "run" / "settings.yaml"
+    old = yaml.safe_load(record.read_text())
+    del old["entropy_weight"], old["augment"]["jitter"]
+    record.write_text(yaml.safe_dump(old))
+    Run(tmp_path / "run", SETTINGS, resume=True, inputs=INPUTS)
+    with pytest.raises(UserError, match=r"differs in entropy_weight;"):
+        other = SETTINGS.model_copy(update={"entropy_weight": 0.5})
+        Run(tmp_path / "run", other, resume=True, inputs=INPUTS)
+    record.write_text(yaml.safe_dump(old | {"batch": -1, "strange": 3}))
+    with pytest.raises(UserError, match=r"differs in .*batch,.* strange"):
+        Run(tmp_path / "run", SETTINGS, resume=True, inputs=INPUTS)
 
 
 def test_resuming_what_was_never_begun_begins_it(tmp_path: Path) -> None:

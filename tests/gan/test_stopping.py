@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from gan.cli_score import resumable
 from gan.stopping import Stop, heeding
 
 
@@ -55,6 +56,12 @@ def heeded() -> Iterator[None]:
     yield
     signal.signal(signal.SIGINT, key)
     signal.signal(signal.SIGHUP, terminal)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_scoring_says_how_it_goes_on(number: int) -> None:
+    with pytest.raises(KeyboardInterrupt, match="goes on from there with --resume"), resumable():
+        ask(number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
