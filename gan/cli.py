@@ -206,8 +206,8 @@ def train(
     with joined(engine(chosen.device, chosen.precision).device) as ranks:
         trainer = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks)
         if idle and not chosen.adversarial and not quiet and ranks.main:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-            click.echo(f"note: {flags} change nothing without --adv-weight or --reward-weight")
+            told = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+            click.echo(f"note: {told} change nothing without --adv-weight or --reward-weight")
         if early and not quiet and ranks.main:
             click.echo(
                 "note: the adversarial term begins with a generator that has learnt nothing; "

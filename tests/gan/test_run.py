@@ -68,8 +68,8 @@ def test_a_run_of_before_a_setting_was_there_goes_on(tmp_path: Path) -> None:
     del old["entropy_weight"], old["augment"]["jitter"]
     record.write_text(yaml.safe_dump(old))
     Run(tmp_path / "run", SETTINGS, resume=True, inputs=INPUTS)
+    other = SETTINGS.model_copy(update={"entropy_weight": 0.5})
     with pytest.raises(UserError, match=r"differs in entropy_weight;"):
-        other = SETTINGS.model_copy(update={"entropy_weight": 0.5})
         Run(tmp_path / "run", other, resume=True, inputs=INPUTS)
     record.write_text(yaml.safe_dump(old | {"batch": -1, "strange": 3}))
     with pytest.raises(UserError, match=r"differs in .*batch,.* strange"):
