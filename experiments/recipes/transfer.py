@@ -141,10 +141,9 @@ def run(tasks: list[Task], folder: Path, also: Path | None, work: Path, jobs: in
             click.echo(_line(task))
         return
     # The first of several would all compute what the first keeps for the others.
-    for task in {(_view(task), MODELS[task.name].also): task for task in tasks}.values():
-        corpus = _learnt(task, folder, also)
-        if view := _view(task):
-            fits.kept_statistics(corpus, view, STATISTICS, work / f"{view}.npz")
+    counted = [task for task in tasks if MODELS[task.name].how in ("statistics", "gate")]
+    for task in {(_crops(task), MODELS[task.name].also): task for task in counted}.values():
+        _read(task, _learnt(task, folder, also), work)
     judges = [task for task in tasks if MODELS[task.name].how == "features"]
     for task in {(MODELS[t.name].groups, MODELS[t.name].also): t for t in judges}.values():
         _features(task, _learnt(task, folder, also), work)
@@ -164,12 +163,9 @@ def fit(task: Task, corpus: Corpus, work: Path) -> None:
         judge = fits.boosted(corpus, train, rows, task.seed, model.groups)
     elif model.how == "statistics":
         assert isinstance(settings.model, StatisticsSettings)
-        judge = fits.perceptron(
-            corpus, train, settings, _kept(corpus, settings.model.view, work), model.least
-        )
+        judge = fits.perceptron(corpus, train, settings, _kept(task, corpus, work), model.least)
     elif model.how == "gate":
-        kept = _kept(corpus, settings.model.view, work)
-        judge = fits.gate(corpus, train, works, settings, kept)
+        judge = fits.gate(corpus, train, works, settings, _kept(task, corpus, work))
     else:
         judge = fits.network(corpus, train, settings)
     numbers = np.array(works + sources)
@@ -178,15 +174,27 @@ def fit(task: Task, corpus: Corpus, work: Path) -> None:
     temporary.replace(file)
 
 
-_open: dict[tuple[str, int], fits.Kept] = {}
+_open: dict[tuple[str, int], fits.Kept] = {}  # by their name and the corpus's size
 
 
-def _kept(corpus: Corpus, view: str, work: Path) -> fits.Kept:
-    key = view, len(corpus)
+def _kept(task: Task, corpus: Corpus, work: Path) -> fits.Kept:
+    key = _crops(task), len(corpus)
     if key not in _open:
         _open.clear()  # one at a time: each is a quarter of a gigabyte
-        _open[key] = fits.kept_statistics(corpus, view, STATISTICS, work / f"{view}.npz")
+        _open[key] = _read(task, corpus, work)
     return _open[key]
+
+
+def _read(task: Task, corpus: Corpus, work: Path) -> fits.Kept:
+    settings = MODELS[task.name].settings
+    crops = STATISTICS.model_copy(update={"thinning": settings.thinning})
+    return fits.kept_statistics(corpus, settings.model.view, crops, work / f"{_crops(task)}.npz")
+
+
+def _crops(task: Task) -> str:
+    """What names the crops that a perceptron learns from."""
+    settings = MODELS[task.name].settings
+    return settings.model.view + ("-thinned" if settings.thinning.thin_share else "")
 
 
 def _features(task: Task, corpus: Corpus, work: Path) -> np.ndarray:
@@ -201,11 +209,6 @@ def _learnt(task: Task, folder: Path, also: Path | None) -> Corpus:
         return Corpus(folder)
     assert also
     return Enlarged(folder, also)
-
-
-def _view(task: Task) -> str:
-    model = MODELS[task.name]
-    return model.settings.model.view if model.how in ("statistics", "gate") else ""
 
 
 def _start(jobs: int) -> None:
