@@ -194,7 +194,8 @@ def _read(task: Task, corpus: Corpus, work: Path) -> fits.Kept:
 def _crops(task: Task) -> str:
     """What names the crops that a perceptron learns from."""
     settings = MODELS[task.name].settings
-    return settings.model.view + ("-thinned" if settings.thinning.thin_share else "")
+    share = settings.thinning.thin_share
+    return settings.model.view + (f"-thinned-{share:g}" if share else "")
 
 
 def _features(task: Task, corpus: Corpus, work: Path) -> np.ndarray:
