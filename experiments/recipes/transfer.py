@@ -145,7 +145,7 @@ def run(tasks: list[Task], folder: Path, also: Path | None, work: Path, jobs: in
     for task in {(_crops(task), MODELS[task.name].also): task for task in counted}.values():
         _read(task, _learnt(task, folder, also), work)
     judges = [task for task in tasks if MODELS[task.name].how == "features"]
-    for task in {(MODELS[t.name].groups, MODELS[t.name].also): t for t in judges}.values():
+    for task in {(_table(task), MODELS[task.name].also): task for task in judges}.values():
         _features(task, _learnt(task, folder, also), work)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _start, (jobs,)) as pool:
         running = {pool.submit(_fit_in_process, task, folder, also, work): task for task in tasks}
@@ -199,9 +199,15 @@ def _crops(task: Task) -> str:
 
 
 def _features(task: Task, corpus: Corpus, work: Path) -> np.ndarray:
-    groups = MODELS[task.name].groups
-    name = "-".join(["features", *(group for group in groups if group not in PITCH)])
-    return fits.kept_features(corpus, work / f"{name}.npy", groups)
+    model = MODELS[task.name]
+    return fits.kept_features(corpus, work / f"{_table(task)}.npy", model.groups, model.thinned)
+
+
+def _table(task: Task) -> str:
+    """What names the features that trees learn from."""
+    model = MODELS[task.name]
+    name = "-".join(["features", *(group for group in model.groups if group not in PITCH)])
+    return name + (f"-thinned-{model.thinned}" if model.thinned else "")
 
 
 def _learnt(task: Task, folder: Path, also: Path | None) -> Corpus:

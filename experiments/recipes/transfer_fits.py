@@ -21,7 +21,7 @@ from data_tools.augment import Augmenter
 from data_tools.corpus import Corpus, Enlarged
 from data_tools.corrupt import Corruptor, heard_by
 from data_tools.neutralise import Neutraliser, reach
-from data_tools.settings import NeutraliseSettings
+from data_tools.settings import NeutraliseSettings, ThinningSettings
 from data_tools.thinning import Thinner
 from discriminator import features
 from discriminator.body import Discriminator
@@ -267,29 +267,49 @@ def gate(
     return judge
 
 
-def kept_features(corpus: Corpus, file: Path, groups: tuple[str, ...]) -> np.ndarray:
-    """The symbolic features (N, F) of every whole piece, from `file` or computed and written."""
+def kept_features(
+    corpus: Corpus, file: Path, groups: tuple[str, ...], thinned: int = 0
+) -> np.ndarray:
+    """The symbolic features (1 + thinned, N, F) of every whole piece, and of it thinned so often.
+
+    From `file`, or computed and written.
+    """
     if isinstance(corpus, Enlarged):
-        second = kept_features(corpus.also, _second(file), groups)[corpus.added]
-        return np.concatenate([kept_features(Corpus(corpus.folder), file, groups), second])
+        second = kept_features(corpus.also, _second(file), groups, thinned)[:, corpus.added]
+        first = kept_features(Corpus(corpus.folder), file, groups, thinned)
+        return np.concatenate([first, second], axis=1)
     if not file.is_file():
-        pieces = (corpus.piece(number) for number in range(len(corpus)))
-        rows = features.of_pieces(pieces, corpus.representation, groups)
+        thin = Thinner(corpus.representation, ThinningSettings(thin_share=1.0))
+
+        def piece(number: int, copy: int) -> np.ndarray:
+            whole = corpus.piece(number)
+            chance = numpy_generator(0, "thinned piece", copy, number)
+            return thin(whole, len(whole), chance) if copy else whole
+
+        rows = np.stack([
+            features.of_pieces(
+                (piece(number, copy) for number in range(len(corpus))),
+                corpus.representation, groups,
+            )
+            for copy in range(1 + thinned)
+        ])  # fmt: skip
         temporary = file.with_suffix(f".{os.getpid()}.tmp.npy")
         np.save(temporary, rows)
         temporary.replace(file)
-    return np.load(file)
+    kept: np.ndarray = np.load(file)
+    return kept if kept.ndim == 3 else kept[None]  # as earlier ones are
 
 
 def boosted(
     corpus: Corpus, numbers: list[int], rows: np.ndarray, seed: int, groups: tuple[str, ...]
 ) -> Judge:
-    """Boosted trees over symbolic features."""
-    labels = [corpus.rows[number]["label"] == "jazz" for number in numbers]
-    sources = [corpus.rows[number]["source"] for number in numbers]
+    """Boosted trees over symbolic features of pieces, and of the pieces thinned (copies, N, F)."""
+    labels = [corpus.rows[number]["label"] == "jazz" for number in numbers] * len(rows)
+    sources = [corpus.rows[number]["source"] for number in numbers] * len(rows)
     settings = JudgeSettings(groups=groups)
-    forest = FeatureJudge.fit(rows[numbers], np.array(labels), sources, seed, settings)
-    return lambda chosen: forest.logits(rows[np.asarray(chosen)])
+    shown = rows[:, numbers].reshape(len(labels), -1)
+    forest = FeatureJudge.fit(shown, np.array(labels), sources, seed, settings)
+    return lambda chosen: forest.logits(rows[0, np.asarray(chosen)])
 
 
 class _OnStatistics(nn.Module):

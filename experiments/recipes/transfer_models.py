@@ -62,6 +62,7 @@ class Model:
         least: tokens of the shortest crop a perceptron learns from.
         also: learns from the pieces of a second corpus as well, see `Enlarged`.
         groups: of features that boosted trees see.
+        thinned: thinned copies of every piece from which boosted trees learn, too.
     """
 
     how: Literal["features", "statistics", "network", "gate"]
@@ -70,6 +71,7 @@ class Model:
     least: int = 0
     also: bool = False
     groups: tuple[str, ...] = PITCH
+    thinned: int = 0
 
 
 def _statistics(
@@ -154,6 +156,7 @@ MODELS = {
     f"features with rhythm + boosted trees{RAGS}": Model(
         "features", "one", also=True, groups=(*PITCH, "rhythm")
     ),
+    f"features + boosted trees{THINNED}{RAGS}": Model("features", "one", also=True, thinned=2),
     "features + boosted trees (folds)": Model("features", "folds"),
     "statistics of harmony (folds)": _statistics(),
     "statistics of harmony, deep (folds)": _statistics(**_DEEP),
@@ -196,6 +199,7 @@ BASELINES = (
     "features + boosted trees",
     f"features + boosted trees{RAGS}",
     f"features with rhythm + boosted trees{RAGS}",
+    f"features + boosted trees{THINNED}{RAGS}",
 )
 ENSEMBLES = {
     **{
