@@ -17,11 +17,12 @@ from symusic.core import ScoreTick, TrackTick
 
 from data_tools import parts, smf
 from data_tools.errors import MidiError
-from data_tools.files import write_bytes
+from data_tools.files import ARCHIVES, write_bytes
 
 Music: TypeAlias = str | Path | bytes | miditoolkit.MidiFile | ScoreTick
 
 PIANO_PROGRAMS = range(8)  # General MIDI's piano family, clavinet and harpsichord included
+PACKED = "an archive; unpack it first"
 MAX_BYTES = smf.LARGEST  # one bound for all who read: what check refuses is not built upon
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108  # the 88 keys
 PIANO_PITCHES, ALL_PITCHES = (LOWEST_PITCH, HIGHEST_PITCH), (0, 127)
@@ -99,7 +100,7 @@ def read(music: Music) -> ScoreTick:
         if not data.startswith(b"MThd"):
             words = "it begins as no MIDI file does" if data else "it is empty"
             if data.startswith((b"PK", b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf", b"\xfd7zXZ")):
-                words = "it is an archive; unpack it first"
+                words = f"it is {PACKED}"
         raise MidiError(name, f"not readable as MIDI ({words})") from None
     if score.ticks_per_quarter <= 0 or (score.tempos.numpy()["mspq"] <= 0).any():
         raise MidiError(name, "no usable timing (a resolution or tempo of zero)")
@@ -156,7 +157,9 @@ def to_bytes(music: ScoreTick | miditoolkit.MidiFile, name: str | Path = "music"
 
 
 def bytes_of(path: Path) -> bytes:
-    """A file's content, unless it is too large or empty."""
+    """A file's content, unless it is too large, empty or an archive."""
+    if path.name.lower().endswith(ARCHIVES):
+        raise MidiError(path, PACKED)
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise MidiError(path, f"larger than {MAX_BYTES // 2**20} MiB")

@@ -18,6 +18,7 @@ import numpy as np
 
 from data_tools import midi
 from data_tools.errors import MidiError
+from data_tools.files import ARCHIVES
 from data_tools.midi import Music, name_of
 from data_tools.parallel import SECONDS, ordered_map
 from data_tools.representation import Representation
@@ -108,6 +109,8 @@ def _check_size(path: str, music: Music) -> None:
         size = len(music)
     elif isinstance(music, str | Path):
         size = os.stat(music).st_size
+        if os.fspath(music).lower().endswith(ARCHIVES):
+            raise MidiError(path, midi.PACKED)
     if size > LARGEST:
         raise MidiError(path, too_large(size))
 

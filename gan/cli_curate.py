@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data_tools.errors import UserError
-from gan.cli_score import Tally, load, readers, resumable, scoring_options
+from gan.cli_score import Tally, counted, load, readers, resumable, scoring_options
 
 if TYPE_CHECKING:
     from discriminator.curate import Choice, Summary
@@ -85,9 +85,9 @@ def curate(
     if not quiet:
         if summary.note:
             click.echo(f"note: {summary.note}", err=True)
-        click.echo(f"kept {summary.kept:,} of {summary.files:,} files{place}", err=True)
+        click.echo(f"kept {summary.kept:,} of {counted(summary.files)}{place}", err=True)
     if not summary.histogram.any():
-        raise UserError(f"none of {summary.files:,} files has a score; the reasons are counted")
+        raise UserError(f"none of {counted(summary.files)} has a score; the reasons are counted")
 
 
 def _scorer(
@@ -117,7 +117,7 @@ def report(summary: "Summary", source: Path, choice: "Choice", facts: dict[str, 
     lines = [
         "# Curation",
         "",
-        f"{summary.kept:,} of {summary.files:,} files kept.",
+        f"{summary.kept:,} of {counted(summary.files)} kept.",
         *([f"Note: {summary.note}."] if summary.note else []),
         "",
         *_table(("setting", "value"), [(key, f"`{value}`") for key, value in settings.items()]),

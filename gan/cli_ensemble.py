@@ -74,3 +74,8 @@ def ensemble(
         whole = gated(whole, Classifier.load(classifier_folder(gate)), music_odds or MUSIC_ODDS)
     whole.save(out, half)
     click.echo(f"classifier: {out}")
+    if settings.low == settings.high:
+        click.echo(
+            f"note: no verdict is 'unsure', p_jazz from {settings.low:g} on is jazz; a range comes "
+            "with --calibration"
+        )

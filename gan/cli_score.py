@@ -113,6 +113,11 @@ def score(
     tally.finish()
 
 
+def counted(files: int) -> str:
+    """Such as "1 file" or "7,678 files"."""
+    return f"{files:,} file{'s' * (files != 1)}"
+
+
 @contextmanager
 def resumable() -> Iterator[None]:
     """Says where work goes on that is stopped by a key, a scheduler or a closed terminal, or for
@@ -189,8 +194,8 @@ class Tally:
             self.counts[name] for name in ("jazz", "not_jazz", "unsure", "error")
         )
         return (
-            f"{self.counts.total():,} files: {jazz:,} jazz, {other:,} not jazz, {unsure:,} unsure, "
-            f"{errors:,} errors; {rate:.0f} files/s"
+            f"{counted(self.counts.total())}: {jazz:,} jazz, {other:,} not jazz, "
+            f"{unsure:,} unsure, {errors:,} error{'s' * (errors != 1)}; {rate:.0f} files/s"
         )
 
     def finish(self) -> None:
@@ -203,7 +208,7 @@ class Tally:
             click.echo(self.line(), err=True)
         if self.counts.total() == self.counts["error"]:
             raise UserError(
-                f"none of {self.counts.total():,} files could be scored; the rows say why"
+                f"none of {counted(self.counts.total())} could be scored; the rows say why"
             )
 
 

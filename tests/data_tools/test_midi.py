@@ -133,6 +133,13 @@ def test_a_file_too_large_is_not_even_read(tmp_path: Path, monkeypatch: pytest.M
         midi.read(path)
 
 
+def test_an_archive_is_called_one(tmp_path: Path) -> None:
+    for name in ("music.zip", "MUSIC.TAR.XZ"):
+        (tmp_path / name).write_bytes(b"anything")
+        with pytest.raises(MidiError, match="an archive; unpack it first"):
+            midi.read(tmp_path / name)
+
+
 def test_an_error_without_words_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         @staticmethod

@@ -94,7 +94,7 @@ def test_where_nothing_can_be_scored_the_work_failed(
     result = run("curate", files / "text.mid", "--keep", "jazz", "--out", tmp_path / "out",
                  "--model", tiny_discriminator, "--device", "cpu")  # fmt: skip
     assert result.exit_code == 1
-    assert "none of 1 files has a score" in result.stderr
+    assert "none of 1 file has a score" in result.stderr
     assert len(by_path(tmp_path / "out" / "curation.csv")) == 1
 
 

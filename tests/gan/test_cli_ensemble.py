@@ -20,6 +20,7 @@ def test_members_become_one(tiny_discriminator: Path, tmp_path: Path) -> None:
     result = join(tmp_path / "whole", tiny_discriminator, tiny_discriminator, "--window", 64,
                   "--most", 3, "--calibration", tmp_path / "table.json")  # fmt: skip
     assert result.exit_code == 0, result.output
+    assert "unsure" not in result.output
     settings = Classifier.load(tmp_path / "whole").settings
     assert settings.model.kind == "ensemble"
     assert len(settings.model.members) == 2
@@ -28,7 +29,9 @@ def test_members_become_one(tiny_discriminator: Path, tmp_path: Path) -> None:
 
 
 def test_a_classifier_is_not_replaced_unasked(tiny_discriminator: Path, tmp_path: Path) -> None:
-    assert join(tmp_path / "one", tiny_discriminator).exit_code == 0
+    first = join(tmp_path / "one", tiny_discriminator)
+    assert first.exit_code == 0
+    assert "no verdict is 'unsure', p_jazz from 0.5 on is jazz" in first.output
     before = (tmp_path / "one" / "model.safetensors").read_bytes()
     refused = join(tmp_path / "one", tiny_discriminator, tiny_discriminator)
     assert refused.exit_code == 1
