@@ -4,7 +4,6 @@ A pianist alone plays everything: bass, chords and melody. In a band the bass an
 other people's, a lead sheet has chords and melody, a beginner's piece no more than two notes at a
 time. A classifier that learnt from solo piano takes the fuller texture for jazz; so windows of
 either label are shown to it without their bass, without their melody, or without their lines.
-Dropping what another process would not have written keeps the harmony and its turns.
 
 Letters: T tokens, N notes.
 """
@@ -15,13 +14,12 @@ from dataclasses import replace
 import numpy as np
 
 from data_tools.errors import UserError
-from data_tools.midi import Notes
 from data_tools.representation import CLOCK_STEP_SECONDS, Representation
 from data_tools.settings import ThinningSettings
 
 Kept = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
-REACH = 3  # times a window's tokens are read, so that what is left of them fills it
+REACH = 4  # times a window's tokens are read, so that what is left nearly always fills it
 _STROKE = 0.05  # seconds within which notes are struck as one
 _LEAST = 24  # notes that must be left, else the window stays whole
 # MIDI pitches between which a threshold is drawn.
@@ -91,11 +89,10 @@ class Thinner:
                 "duration, or leave --thin-share at 0"
             )
         self.representation, self.share = representation, settings.thin_share
-        clock = representation.settings.time_base == "clock"
-        self._apart = _STROKE / CLOCK_STEP_SECONDS if clock else 0.0  # grid steps
+        self._clock = representation.settings.time_base == "clock"
 
     def __call__(self, ids: np.ndarray, length: int, generator: np.random.Generator) -> np.ndarray:
-        """The first `length` ids, or what is left of up to `REACH` times as many, thinned.
+        """At most `length` ids: the first ones, or what is left of `REACH` times as many, thinned.
 
         A window of which too little would be left stays whole.
 
@@ -108,19 +105,39 @@ class Thinner:
             return ids[:length]
         name = tuple(THINNINGS)[int(generator.integers(len(THINNINGS)))]
         left = self.thinned(ids[: REACH * length], name, generator)
-        return ids[:length] if left is None else left[: REACH * length]
+        return (ids if left is None else left)[:length]
 
     def thinned(
         self, ids: np.ndarray, name: str, generator: np.random.Generator
     ) -> np.ndarray | None:
-        """What one of `THINNINGS` leaves of music ids (T,); None of too few notes."""
+        """What one of `THINNINGS` leaves of music ids (T,); None of too few notes.
+
+        On the clock it begins when the window did: a rest in front would tell that notes are gone.
+        """
         events = self.representation.events(ids)
-        notes: Notes = events.notes
+        notes = events.notes
         if len(notes) < _LEAST:
             return None
-        new = np.diff(notes.start, prepend=notes.start[0]) > self._apart
-        kept = THINNINGS[name](notes.pitch.astype(np.int64), np.cumsum(new), generator)
-        if kept.sum() < _LEAST:
+        pitch, stroke = notes.pitch.astype(np.int64), self._strokes(notes.start)
+        kept = np.flatnonzero(THINNINGS[name](pitch, stroke, generator))
+        if len(kept) < _LEAST:
             return None
-        fewer = replace(events, notes=notes.take(np.flatnonzero(kept)))
-        return self.representation.encode_events(fewer)
+        rest = int(notes.start[kept[0]] - notes.start[0]) if self._clock else 0
+        notes = notes.take(kept)
+        notes = replace(notes, start=notes.start - rest, end=notes.end - rest)
+        pedals = np.maximum(events.pedals - rest, 0)
+        pedals = pedals[pedals[:, 1] > pedals[:, 0]]
+        return self.representation.encode_events(replace(events, notes=notes, pedals=pedals))
+
+    def _strokes(self, start: np.ndarray) -> np.ndarray:
+        """(N,) the stroke each note belongs to: what begins within 50 ms of its first note.
+
+        On the beat, where steps are no times, what begins together.
+        """
+        apart = _STROKE / CLOCK_STEP_SECONDS if self._clock else 0.0
+        stroke, number, first = np.empty(len(start), dtype=np.int64), -1, -np.inf
+        for place, onset in enumerate(start.tolist()):
+            if onset - first > apart:
+                number, first = number + 1, onset
+            stroke[place] = number
+        return stroke

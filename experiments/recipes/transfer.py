@@ -123,7 +123,7 @@ def _claim(work: Path, corpus: Corpus, also: Corpus | None, names: tuple[str, ..
     """
     card = work / "of.json"
     known = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
-    mine = {"corpus": corpus.digest} | {name: repr(MODELS[name]) for name in names}
+    mine = {"corpus": corpus.digest} | {name: MODELS[name].told() for name in names}
     if also:
         mine["second corpus"] = also.digest
     for key, value in mine.items():

@@ -51,7 +51,7 @@ class Kept:
 
     Attributes:
         crops: (C, D) float16, CROPS of each piece in order, changed as training changes them.
-        lengths: (C,) tokens of each.
+        lengths: (C,) tokens of each, before it was changed.
         corrupted: (N * CORRUPTED, D) float16, crops of each piece in order, corrupted.
         windows: (W, D) float16, of the windows in which pieces are judged.
         owner: (W,) the piece of each.
@@ -153,7 +153,7 @@ def _statistics(corpus: Corpus, view: str, settings: PretrainSettings) -> Kept:
                 crop = neutralise(crop, generator, corpus.rows[number]["timing"])
             crop = crop[:length]
             mine.append(augment(crop, generator))
-            lengths.append(len(crop))
+            lengths.append(min(length, len(piece) - start))  # before it was thinned
         for place in generator.choice(CROPS, CORRUPTED, replace=False):
             spoilt = corrupt(mine[place], generator)
             mine.append(np.zeros(0, np.int64) if spoilt is None else spoilt[: settings.window])

@@ -5,7 +5,8 @@ instead of twenty-one, and stricter). Beside them a fifth of the works and artis
 sources is left out, to calibrate on and to rank against.
 """
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
@@ -73,6 +74,16 @@ class Model:
     groups: tuple[str, ...] = PITCH
     thinned: int = 0
 
+    def told(self) -> str:
+        """All of it but what is as by default: settings to come leave it as it is."""
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        own["settings"] = self.settings.model_dump(mode="json", exclude_defaults=True)
+        own["settings"]["model"]["kind"] = self.settings.model.kind
+        kept = {
+            each.name: own[each.name] for each in fields(self) if own[each.name] != each.default
+        }
+        return json.dumps(kept, sort_keys=True, default=str)
+
 
 def _statistics(
     view: Any = "harmony", protocol: Protocol = "folds", least: int = 384, noise: float = 0.0,
@@ -132,7 +143,7 @@ _TIMED = {
 THINNED = ", thinned"  # see `data_tools.thinning`
 # Shares of the windows; of 0.25, 0.5 and 0.8 the more, the better on bands' files and the worse on
 # solo piano. Members of one ensemble take different ones.
-_SHARES = (0.8, 0.5, 0.5)  # of `_NETWORKS`, in their order
+_SHARES = (0.8, 0.5, 0.5)  # of `_TIMED`, in their order
 
 
 def _thinned(model: Model, share: float) -> Model:
