@@ -294,7 +294,8 @@ def _choose(source: Path, out: Path, choice: Choice, scores: Scores) -> Summary:
         try:
             _write_manifest(source, root, set(kept), partial)
         except UserError as error:  # a damaged archive, or its table: the music is there
-            summary.note = f"no manifest.csv was taken along ({error})"
+            (root / ".manifest.csv.tmp").unlink(missing_ok=True)
+            summary.note = " ".join(f"no manifest.csv was taken along ({error})".splitlines())
     partial.replace(out / "curation.csv")
     return summary
 
@@ -405,7 +406,10 @@ def _manifest(source: Path) -> Iterator[list[str]]:
         table = source / MANIFEST if source.is_dir() else source
         if table.is_file():
             with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as rows:
-                yield from csv.reader(rows)
+                try:
+                    yield from csv.reader(rows)
+                except csv.Error as error:
+                    raise UserError(f"{table}: no table ({error})") from None
         return
     archived = Source(source).rows
     if archived:

@@ -138,7 +138,8 @@ def pretrain_disc(
     from gan.pretrain import pretrain
 
     corpora = [corpus, also] if also else [corpus]
-    layers = [_preset_for(settings.PretrainSettings, corpora, preset)] if preset else []
+    plain: dict[str, Any] = {"model": {"kind": "cnn"}}
+    layers = [_preset_for(settings.PretrainSettings, corpora, preset) if preset else plain]
     if model or size:
         # Another kind of model, or size, has other fields: the preset's do not carry over.
         for layer in layers:
@@ -200,14 +201,14 @@ def train(
         rehearse(Corpus(corpus), out, chosen, resume, check)
         return
     fields = list(settings.TrainSettings.model_fields)
-    idle = [name for name in fields[fields.index("adv_weight") + 1 :] if name in given]
+    idle = [name for name in fields[fields.index("adv_weight") + 1 :] if given.get(name)]
     early = chosen.adversarial and not chosen.init and chosen.adv_start <= chosen.warmup
     early &= not (resume and (out / "checkpoints" / "latest").is_file())
     with joined(engine(chosen.device, chosen.precision).device) as ranks:
         trainer = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks)
         if idle and not chosen.adversarial and not quiet and ranks.main:
             told = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
-            click.echo(f"note: {told} change nothing without --adv-weight or --reward-weight")
+            click.echo(f"note: nothing comes of {told} without --adv-weight or --reward-weight")
         if early and not quiet and ranks.main:
             click.echo(
                 "note: the adversarial term begins with a generator that has learnt nothing; "

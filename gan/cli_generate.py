@@ -224,7 +224,7 @@ def generate(
     if stream:
         more = best_of > 1 or jazz_guidance > 0 or out is not None or force
         more |= given("batch") == click.core.ParameterSource.COMMANDLINE
-        _stream(composer, seed, more or (count or 1) > 1, choices)
+        _stream(composer, seed, more or (count or 1) > 1, quiet, choices)
         return
     assert out is not None
     count = count or usual
@@ -306,7 +306,9 @@ def _pieces(
     return selection.best_of(composer, classifier, tries, count, seed, **choices)
 
 
-def _stream(composer: "Composer", seed: int, more: bool, choices: dict[str, Any]) -> None:
+def _stream(
+    composer: "Composer", seed: int, more: bool, quiet: bool, choices: dict[str, Any]
+) -> None:
     """Notes to standard output, a line each."""
     if more or choices.pop("whistle"):
         raise UserError(
@@ -319,8 +321,8 @@ def _stream(composer: "Composer", seed: int, more: bool, choices: dict[str, Any]
         silent = False
         note = {"time": round(onset, 4), "length": round(length, 4)}
         click.echo(json.dumps(note | {"pitch": pitch, "velocity": velocity}))
-    if silent:
-        click.echo(f"note: the piece of seed {seed} has no note; try another", err=True)
+    if silent and not quiet:
+        click.echo(f"note: the piece of seed {seed} has no note", err=True)
 
 
 def _report(pieces: "list[Piece]") -> None:

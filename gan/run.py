@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from torch import nn
 
 from data_tools.cards import refuse_others
@@ -32,8 +32,11 @@ from gan.stopping import Stop, heeding
 from generator.folder import SHIPPED
 
 # How a run is carried out, not what comes of it (but for rounding, and what `generator/README.md`
-# says each rank draws for itself): other machines may take it over with other values.
+# says each rank, and each kind of device, draws for itself): other machines may take it over.
 FREE = frozenset({"accumulate", "workers", "keep", "compile", "device"})
+
+# What runs did that recorded nothing of a setting, because there was none.
+LATER: dict[str, Any] = {"thinning": {"thin_share": 0.0}}
 
 
 class Run:
@@ -65,7 +68,8 @@ class Run:
         if record.is_file():
             if not resume:
                 raise UserError(f"{folder}: a run lies here already; use --resume or another --out")
-            recorded = _as_now(settings, yaml.safe_load(record.read_text(encoding="utf-8")))
+            recorded = yaml.safe_load(record.read_text(encoding="utf-8"))
+            recorded = {key: LATER[key] for key in LATER & wanted.keys()} | recorded
             compared = (wanted | recorded).keys() - FREE
             changed = sorted(k for k in compared if wanted.get(k) != recorded.get(k))
             if changed:
@@ -170,15 +174,6 @@ class Run:
             lines = path.read_text().splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
             write_text(path, "".join(kept))
-
-
-def _as_now(settings: BaseModel, recorded: dict[str, Any]) -> dict[str, Any]:
-    """What a run recorded, with the defaults of settings there were none of then."""
-    try:
-        old = {key: value for key, value in recorded.items() if key != "inputs"}
-        return recorded | type(settings).model_validate(old).model_dump(mode="json")
-    except ValidationError:
-        return recorded  # it will differ, and say in what
 
 
 def _step_of(line: str) -> float:

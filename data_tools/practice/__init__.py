@@ -142,7 +142,7 @@ def write_practice(
     The folder appears under its name only when it is complete.
 
     Args:
-        out: folder to make; `jazz/`, `not_jazz/` and `manifest.csv` go into it.
+        out: folder to make, for `jazz/`, `manifest.csv` and, but of rags, `not_jazz/`.
         count: number of pieces.
         seed: names the corpus.
         progress: called with the number of pieces written so far.

@@ -78,7 +78,7 @@ class Model:
         """All of it but what is as by default: settings to come leave it as it is."""
         own = {each.name: getattr(self, each.name) for each in fields(self)}
         own["settings"] = self.settings.model_dump(mode="json", exclude_defaults=True)
-        own["settings"]["model"]["kind"] = self.settings.model.kind
+        own["settings"]["kind"] = self.settings.model.kind
         kept = {
             each.name: own[each.name] for each in fields(self) if own[each.name] != each.default
         }

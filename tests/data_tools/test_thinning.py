@@ -11,7 +11,7 @@ from data_tools.errors import UserError
 from data_tools.midi import Notes
 from data_tools.representation import Events, Representation
 from data_tools.settings import RepresentationSettings, ThinningSettings
-from data_tools.thinning import REACH, THINNINGS, Thinner
+from data_tools.thinning import THINNINGS, Thinner
 
 seeds = st.integers(0, 2**32 - 1)
 ALWAYS = ThinningSettings(thin_share=1.0)
@@ -79,6 +79,8 @@ def test_each_way_drops_what_it_says() -> None:
     for seed in range(20):
         assert pitches("without bass", seed).min() >= 45
         assert pitches("without melody", seed).max() < 76
+        assert pitches("without melody", seed).min() < 42
+        assert pitches("without bass", seed).max() >= 76
         assert pitches("inner", seed).min() >= 45
         assert pitches("inner", seed).max() < 76
         assert len(pitches("chords", seed)) == 300, "every stroke has five notes"
@@ -88,10 +90,11 @@ def test_each_way_drops_what_it_says() -> None:
 
 def test_a_line_has_no_chords() -> None:
     representation = Representation()
-    line = solo().take(np.arange(4, 300, 5))
+    line = solo().take(np.arange(3, 300, 5))
     thin = Thinner(representation, ALWAYS)
     rng = np.random.default_rng(0)
-    assert thin.thinned(encoded(line, representation), "chords", rng) is None
+    for name in ("chords", "middle chords"):
+        assert thin.thinned(encoded(line, representation), name, rng) is None
     spread = solo()
     spread = Notes(
         spread.start + np.tile(np.arange(5) // 2, 60), spread.end + 3, spread.pitch, spread.velocity
@@ -101,17 +104,61 @@ def test_a_line_has_no_chords() -> None:
     assert len(representation.events(left).notes) == 300
 
 
-@given(seeds)
-def test_a_window_is_filled_from_what_follows(seed: int) -> None:
+def test_a_run_is_no_chord() -> None:
     representation = Representation()
-    ids = encoded(solo(seed, 200), representation)
-    window = Thinner(representation, ALWAYS)(ids, 400, np.random.default_rng(seed))
-    assert 72 <= len(window) <= REACH * 400
+    start = np.arange(60) * 2  # 40 ms apart
+    run = Notes(start, start + 2, 60 + np.arange(60) % 12, np.full(60, 64))
+    thin = Thinner(representation, ALWAYS)
+    ids = encoded(run, representation)
+    for seed in range(10):
+        left = thin.thinned(ids, "chords", np.random.default_rng(seed))
+        if left is not None:  # two notes lie within 50 ms, three do not
+            assert len(representation.events(left).notes) == 60
+
+
+@pytest.mark.parametrize("time_base", ["clock", "beat"])
+def test_a_window_is_filled_from_what_follows_and_begins_at_once(time_base: str) -> None:
+    representation = Representation(RepresentationSettings(preset="duration", time_base=time_base))
+    ids = encoded(solo(0, 300), representation)
+    thin, names = Thinner(representation, ALWAYS), set()
+    for seed in range(60):
+        window = thin(ids, 400, np.random.default_rng(seed))
+        assert len(window) == 400
+        assert window.tolist() == thin(ids, 400, np.random.default_rng(seed)).tolist()
+        found = representation.events(window).notes
+        if time_base == "clock":
+            assert found.start[0] == 0
+        names.add(tuple(np.unique(found.pitch // 12)))
+    assert len(names) > 4, "all ways are taken"
+
+
+def test_a_rest_in_front_is_taken_away_with_the_pedal() -> None:
+    representation = Representation(RepresentationSettings(preset="performance", pedal="tokens"))
+    music = solo(0, 60)
+    start = np.concatenate([[0], music.start + 100])  # one low note, and then chords
+    joined = Notes(start, start + 15, np.append(30, music.pitch), np.append(64, music.velocity))
+    pedals = np.array([[10, 60], [90, 130], [200, 240]])
+    ids = representation.encode_events(Events(joined, pedals)).astype(np.int64)
+    assert representation.events(ids).pedals.tolist() == pedals.tolist()
+    left = Thinner(representation, ALWAYS).thinned(ids, "chords", np.random.default_rng(0))
+    assert left is not None
+    events = representation.events(left)
+    assert events.notes.start[0] == 0
+    assert len(events.notes) == 300
+    assert events.pedals.tolist() == [[0, 30], [100, 140]]
+
+
+@given(seeds)
+def test_the_share_is_that_of_windows(seed: int) -> None:
+    representation = Representation()
+    ids = encoded(solo(0, 100), representation)
     drawn = np.random.default_rng(seed)
-    assert Thinner(representation, ThinningSettings())(ids, 400, drawn).tolist() == (
-        ids[:400].tolist()
-    )
+    off = Thinner(representation, ThinningSettings())
+    assert off(ids, 400, drawn).tolist() == ids[:400].tolist()
     assert drawn.random() == np.random.default_rng(seed).random(), "nothing drawn where it is off"
+    half, rng = Thinner(representation, ThinningSettings(thin_share=0.5)), np.random.default_rng(1)
+    whole = [half(ids, 400, rng).tolist() == ids[:400].tolist() for _ in range(40)]
+    assert 10 < sum(whole) < 32
 
 
 def test_too_few_notes_stay_as_they_are() -> None:

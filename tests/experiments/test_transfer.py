@@ -1,5 +1,6 @@
 """The transfer table: what is left out stays out, and the figures are those of the logits kept."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from data_tools.corpus import Enlarged, build
+from data_tools.errors import UserError
 from data_tools.practice import write_practice
+from data_tools.settings import ThinningSettings
+from discriminator.features import PITCH
 from experiments.recipes import transfer
 from experiments.recipes import transfer_fits as fits
 from experiments.recipes import transfer_models as models
@@ -209,3 +213,69 @@ def test_a_line_that_needs_a_second_corpus_says_so(practice_corpus: Any, tmp_pat
     )
     assert result.exit_code == 1
     assert "needs a second corpus as --also" in result.output
+
+
+def test_thinned_crops_are_others_and_what_is_judged_is_not(
+    enlarged: Enlarged, tmp_path: Path
+) -> None:
+    rags = enlarged.also
+    plain, thinned = (
+        fits.kept_statistics(
+            rags, "harmony", models.STATISTICS.model_copy(update={"thinning": thinning}), file
+        )
+        for thinning, file in (
+            (ThinningSettings(), tmp_path / "plain.npz"),
+            (ThinningSettings(thin_share=1.0), tmp_path / "thinned.npz"),
+        )
+    )
+    assert (plain.crops != thinned.crops).any(1).mean() > 0.9
+    assert np.array_equal(plain.windows, thinned.windows)
+    assert len(thinned.lengths) == len(plain.lengths)
+    name = f"statistics of harmony and time{models.BOUNDED}"
+    crops = {
+        transfer._crops(transfer.Task(f"{name}{kind}{models.RAGS}", 0, ()))
+        for kind in ("", models.THINNED)
+    }
+    assert crops == {"rhythm", "rhythm-thinned-0.8"}
+
+
+def test_trees_learn_from_thinned_copies_too(
+    enlarged: Enlarged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rags = enlarged.also
+    plain = fits.kept_features(rags, tmp_path / "plain.npy", PITCH)
+    rows = fits.kept_features(rags, tmp_path / "thinned.npy", PITCH, 2)
+    assert plain.shape == (1, 5, rows.shape[2])
+    assert np.array_equal(plain[0], rows[0], equal_nan=True)
+    assert not np.array_equal(rows[0], rows[1], equal_nan=True)
+    assert not np.array_equal(rows[1], rows[2], equal_nan=True)
+    np.save(tmp_path / "old.npy", plain[0])
+    assert np.array_equal(fits.kept_features(rags, tmp_path / "old.npy", PITCH), plain)
+    seen: list[Any] = []
+    monkeypatch.setattr(fits.FeatureJudge, "fit", lambda *arguments: seen.extend(arguments))
+    fits.boosted(rags, [1, 3], rows, 0, PITCH)
+    shown, labels, sources = seen[:3]
+    expected = [rows[copy, number] for copy in range(3) for number in (1, 3)]
+    assert np.array_equal(shown, expected, equal_nan=True)
+    assert labels.tolist() == [True] * 6
+    assert len(sources) == 6
+
+
+def test_what_a_fit_is_of_says_what_is_not_as_by_default() -> None:
+    told = {name: model.told() for name, model in models.MODELS.items()}
+    assert len(set(told.values())) == len(told)
+    plain = models.Model("network", "folds")
+    assert "thin" not in plain.told()
+    settings = plain.settings.model_copy(update={"thinning": ThinningSettings(thin_share=0.5)})
+    assert replace(plain, settings=settings).told() != plain.told()
+    assert replace(plain, least=7).told() != plain.told()
+
+
+def test_fits_of_other_settings_are_not_taken(practice_corpus: Any, tmp_path: Path) -> None:
+    name = "statistics of harmony"
+    transfer._claim(tmp_path, practice_corpus, None, (name,))
+    transfer._claim(tmp_path, practice_corpus, None, (name,))
+    card = tmp_path / "of.json"
+    card.write_text(card.read_text().replace('steps\\": 750', 'steps\\": 751'))
+    with pytest.raises(UserError, match=f"holds fits of another {name};"):
+        transfer._claim(tmp_path, practice_corpus, None, (name,))

@@ -195,6 +195,12 @@ def test_a_term_on_what_has_learnt_nothing_is_remarked(
     result = run(*train, "--out", tmp_path / "on", "--init", tmp_path / "new")
     assert result.exit_code == 0, result.stderr
     assert "has learnt nothing" not in result.stdout
+    assert "nothing comes of" not in result.stdout
+    idle = (*train[:9], "--samples", 0, "--validation-windows", 2, "--kl-weight", 0.1,
+            "--no-guard-hollow", "--init", tmp_path / "new")  # fmt: skip
+    result = run(*idle, "--out", tmp_path / "idle")
+    assert result.exit_code == 0, result.stderr
+    assert "nothing comes of --kl-weight without --adv-weight or --reward-weight" in result.stdout
     # The run says what it is made of, and not what it is not.
     settings = yaml.safe_load((tmp_path / "on" / "settings.yaml").read_text())["generator"]
     assert (settings["kind"], settings["layers"], settings["width"]) == ("transformer", 1, 32)
@@ -431,13 +437,17 @@ def test_an_empty_piece_costs_no_other(
     assert "of 2 degenerate" in result.stderr
 
 
-def test_a_stream_is_one_piece(generator: Path) -> None:
+def test_a_stream_is_one_piece(generator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu", "--stream")
     assert "--count" in refused(run(*stream, "--count", 2))
     assert "--force" in refused(run(*stream, "--force"))
     assert "--batch" in refused(run(*stream, "--batch", 2))
     assert run(*stream, "--count", 1).stdout == run(*stream).stdout != ""
     assert "seed 18446744073709551616" in refused(run(*stream, "--seed", 2**64))
+    monkeypatch.setattr(Composer, "stream", lambda *_, **__: iter(()))
+    silent = run(*stream)
+    assert (silent.stdout, silent.stderr) == ("", "note: the piece of seed 0 has no note\n")
+    assert run(*stream, "--quiet").stderr == ""
 
 
 def test_generate_goes_on_from_a_prompt(tmp_path: Path, generator: Path, files: Path) -> None:

@@ -14,7 +14,8 @@ from data_tools.corpus import Corpus
 from data_tools.corrupt import Corruptor
 from data_tools.errors import UserError
 from data_tools.representation import BOS, EOS, PAD, Representation, TokenType
-from data_tools.settings import NEUTRAL, AugmentSettings, NeutraliseSettings
+from data_tools.settings import NEUTRAL, AugmentSettings, NeutraliseSettings, ThinningSettings
+from data_tools.thinning import Thinner
 from gan.adversarial.setup import first_generator
 from gan.data import (
     DiscriminatorWindows,
@@ -25,7 +26,8 @@ from gan.data import (
     shifts_of,
     validation_windows,
 )
-from gan.settings import TrainSettings
+from gan.pretrain import windows_of
+from gan.settings import PretrainSettings, TrainSettings
 
 LENGTH = 64
 STILL = AugmentSettings(transpose=0, stretch=0, jitter=0, loudness=0)
@@ -364,6 +366,41 @@ def test_neutralised_crops_are_full_and_a_function_of_seed_and_step(
         assert set(types[ids[:, 0]].tolist()) <= {TokenType.PITCH, TokenType.TIME_SHIFT}
         full += int((ids[:, -1] != PAD).sum())
     assert full > 0.9 * 6 * 8, "short only where a piece ends"
+
+
+def test_thinned_crops_are_a_function_of_seed_and_step(
+    practice_corpus: Corpus, train: list[int]
+) -> None:
+    def draw(share: float | None, step: int) -> torch.Tensor:
+        thinning = None if share is None else ThinningSettings(thin_share=share)
+        loader = DiscriminatorWindows(
+            practice_corpus, train, 8, 200, 400, STILL, 0, thinning=thinning
+        )
+        return loader(step)[0]
+
+    strikes = torch.from_numpy(practice_corpus.representation.strikes > 0)
+    for step in range(3):
+        plain, thinned, half = draw(None, step), draw(1.0, step), draw(0.5, step)
+        assert torch.equal(plain, draw(0.0, step)), "off is off"
+        assert torch.equal(thinned, draw(1.0, step))
+        assert strikes[thinned[:, :2]].any(1).all(), "no rest in front"
+        several = [(crops != plain).any(1).sum() for crops in (thinned, half)]
+        assert several[0] >= 6
+        assert several[1] > 0
+
+
+def test_the_settings_thin_the_batches_of_pretraining(
+    practice_corpus: Corpus, train: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+
+    def spy(self: object, representation: object, settings: ThinningSettings) -> None:
+        shares.append(settings.thin_share)
+
+    monkeypatch.setattr(Thinner, "__init__", spy)
+    thinning = ThinningSettings(thin_share=0.3)
+    windows_of(practice_corpus, train, PretrainSettings(thinning=thinning))
+    assert shares == [0.3]
 
 
 def test_the_loader_tells_how_a_piece_was_timed(

@@ -13,9 +13,10 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data_tools.errors import UserError
+from data_tools.settings import ThinningSettings
 from gan.logbook import Logbook
-from gan.run import FREE, Run, checkpoint_of, load_state
-from gan.settings import TrainSettings
+from gan.run import FREE, LATER, Run, checkpoint_of, load_state
+from gan.settings import PretrainSettings, TrainSettings
 
 SETTINGS = TrainSettings(exclude_sources=("a", "b"), learning_rate=1e-5)
 INPUTS = {"corpus": "abc"}
@@ -61,19 +62,20 @@ def test_what_changes_no_outcome_may_change(tmp_path: Path) -> None:
         Run(tmp_path / "run", other.model_copy(update={"seed": 4}), resume=True, inputs=INPUTS)
 
 
-def test_a_run_of_before_a_setting_was_there_goes_on(tmp_path: Path) -> None:
-    Run(tmp_path / "run", SETTINGS, inputs=INPUTS)
+def test_a_run_of_before_thinning_goes_on_without(tmp_path: Path) -> None:
+    Run(tmp_path / "run", PretrainSettings())
     record = tmp_path / "run" / "settings.yaml"
     old = yaml.safe_load(record.read_text())
-    del old["entropy_weight"], old["augment"]["jitter"]
+    assert old.pop("thinning") == LATER["thinning"]
     record.write_text(yaml.safe_dump(old))
-    Run(tmp_path / "run", SETTINGS, resume=True, inputs=INPUTS)
-    other = SETTINGS.model_copy(update={"entropy_weight": 0.5})
-    with pytest.raises(UserError, match=r"differs in entropy_weight;"):
-        Run(tmp_path / "run", other, resume=True, inputs=INPUTS)
-    record.write_text(yaml.safe_dump(old | {"batch": -1, "strange": 3}))
-    with pytest.raises(UserError, match=r"differs in .*batch,.* strange"):
-        Run(tmp_path / "run", SETTINGS, resume=True, inputs=INPUTS)
+    Run(tmp_path / "run", PretrainSettings(), resume=True)
+    thins = PretrainSettings(thinning=ThinningSettings(thin_share=0.5))
+    with pytest.raises(UserError, match=r"differs in thinning;"):
+        Run(tmp_path / "run", thins, resume=True)
+    del old["corrupt_share"]  # nobody knows what it was
+    record.write_text(yaml.safe_dump(old))
+    with pytest.raises(UserError, match=r"differs in corrupt_share;"):
+        Run(tmp_path / "run", PretrainSettings(), resume=True)
 
 
 def test_resuming_what_was_never_begun_begins_it(tmp_path: Path) -> None:

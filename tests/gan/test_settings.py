@@ -216,6 +216,12 @@ def test_neutralising_is_off_until_one_flag_turns_it_on() -> None:
     assert build(PretrainSettings, flags).neutralise == wanted
 
 
+def test_thinning_is_off_until_one_flag_turns_it_on() -> None:
+    assert PretrainSettings().thinning.thin_share == 0
+    flags = parsed(PretrainSettings, "--thin-share", "0.5")
+    assert build(PretrainSettings, flags).thinning.thin_share == 0.5
+
+
 @pytest.mark.parametrize("kind", [TrainSettings, PretrainSettings])
 def test_settings_cannot_change_under_a_run(kind: type[BaseModel]) -> None:
     with pytest.raises(ValueError, match="frozen"):
