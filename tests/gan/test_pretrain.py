@@ -112,6 +112,15 @@ def test_a_second_corpus_is_learnt_and_not_reported_on(
     assert "differs in inputs" in told.output
 
 
+def test_a_view_by_itself_is_a_cnn_s(practice_corpus: Corpus, tmp_path: Path) -> None:
+    words = ["pretrain-disc", "--corpus", str(practice_corpus.folder), "--out", str(tmp_path / "a")]
+    words += ["--view", "harmony", "--thin-share", "0.5", "--steps", "1", "--batch", "2"]
+    told = CliRunner().invoke(main, [*words, "--device", "cpu", "--quiet"])
+    assert told.exit_code == 0, told.output
+    model = Classifier.load(tmp_path / "a" / "classifier").settings.model
+    assert (model.kind, model.view) == ("cnn", "harmony")
+
+
 def test_hidden_token_types_cannot_be_seen(practice_corpus: Corpus, tmp_path: Path) -> None:
     chosen = settings(hide=["velocity"], steps=1, evaluate_every=1)
     pretrain(practice_corpus, tmp_path / "run", chosen, quiet=True)
