@@ -405,6 +405,11 @@ def test_a_manifest_that_cannot_go_along_is_told(source: Path, tmp_path: Path) -
     assert "no manifest.csv was taken along" in summary.note
     assert "no UTF-8 table" in summary.note
     assert list(files(tmp_path / "out")) == ["d.mid"]
+    (source / "manifest.csv").write_text(f"path,artist\nd.mid,{'a' * 140_000}\n")
+    summary = run(source, tmp_path / "folder")
+    assert "manifest.csv: no table (field larger than" in summary.note
+    assert set(files(tmp_path / "folder")) == {"d.mid", "jazz/a.mid"}
+    assert (tmp_path / "folder" / "curation.csv").is_file()
 
 
 def test_an_archive_is_unpacked_within_the_results(source: Path, tmp_path: Path) -> None:
