@@ -26,6 +26,7 @@ from gan.cli_explain import explain
 from gan.cli_generate import generate
 from gan.cli_render import render
 from gan.cli_score import score
+from gan.stopping import terminable
 from generator.settings import MODELS as GENERATORS
 from generator.settings import SIZES as GENERATOR_SIZES
 from generator.settings import sized as sized_generator
@@ -36,7 +37,8 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with terminable():
+                return super().invoke(ctx)
         except UserError as error:
             if ctx.params.get("debug"):
                 raise
@@ -138,9 +140,8 @@ def pretrain_disc(
     from gan.pretrain import pretrain
 
     corpora = [corpus, also] if also else [corpus]
-    plain: dict[str, Any] = {"model": {"kind": "cnn"}}
-    layers = [_preset_for(settings.PretrainSettings, corpora, preset) if preset else plain]
-    if model or size:
+    layers = [_preset_for(settings.PretrainSettings, corpora, preset)] if preset else []
+    if model or size or not preset:
         # Another kind of model, or size, has other fields: the preset's do not carry over.
         for layer in layers:
             layer.pop("model", None)
@@ -203,12 +204,18 @@ def train(
     fields = list(settings.TrainSettings.model_fields)
     idle = [name for name in fields[fields.index("adv_weight") + 1 :] if given.get(name)]
     early = chosen.adversarial and not chosen.init and chosen.adv_start <= chosen.warmup
+    early &= not chosen.adv_start or chosen.adv_start < chosen.steps // 2
     early &= not (resume and (out / "checkpoints" / "latest").is_file())
     with joined(engine(chosen.device, chosen.precision).device) as ranks:
         trainer = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks)
         if idle and not chosen.adversarial and not quiet and ranks.main:
             told = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
             click.echo(f"note: nothing comes of {told} without --adv-weight or --reward-weight")
+        if chosen.adversarial and chosen.adv_start >= chosen.steps and not quiet and ranks.main:
+            click.echo(
+                f"note: no adversarial term: --adv-start {chosen.adv_start:,} comes after the last "
+                f"of {chosen.steps:,} steps"
+            )
         if early and not quiet and ranks.main:
             click.echo(
                 "note: the adversarial term begins with a generator that has learnt nothing; "

@@ -30,7 +30,8 @@ _BAR = 40  # characters of the longest bar
 @click.option("--mode", type=click.Choice(["copy", "link", "list"]), default="copy",
               show_default=True, help="copy; link: hard links, symbolic ones where the disk has "
               "none (archives are copied); list: only names, in kept.txt.")  # fmt: skip
-@click.option("--drop-unsure", is_flag=True, help="Drop what the classifier calls unsure.")
+@click.option("--drop-unsure", is_flag=True, help="Also drop what the classifier calls unsure; "
+              "a high --min-prob has done so.")  # fmt: skip
 @click.option("--min-notes", type=click.IntRange(0), default=0, help="Drop files of fewer notes.")
 @click.option("--from-scores", "scores", type=click.Path(exists=True, path_type=Path),
               help="Use what 'gan score --out' wrote of these files, score none.")  # fmt: skip
@@ -73,6 +74,8 @@ def curate(
     if not scores:
         score = _scorer(source, model, device, precision, readers(workers), quiet, facts)
     if dry_run:
+        if scores:
+            library.scored(source, scores)  # refuses scores of other files
         rows = score(pieces([source])) if score else read_rows(scores or source)
         summary = library.preview(source, choice, rows)
         click.echo(report(summary, source, choice, facts), nl=False)

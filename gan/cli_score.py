@@ -30,7 +30,8 @@ def scoring_options(command: Any) -> Any:
     """What `gan score` and `gan curate` share."""
     for option in reversed(
         [
-            click.option("--model", type=Path, help="A classifier's folder or pretrain-disc run."),
+            click.option("--model", type=Path, help="A classifier's folder or pretrain-disc run.  "
+                         "[the shipped one]"),
             click.option(
                 "--workers", type=click.IntRange(0),
                 help="Processes that read, each file bounded in time and memory. 0: this process "

@@ -350,8 +350,8 @@ def _finish(
     log.say("\n".join(["", tables.plain(result.rows(), HEAD), *result.remarks()]))
     if fewest < FEW:
         log.say(
-            f"note: calibrated on {len(labels)} validation pieces, of one label {fewest}: p(jazz) "
-            "ranks well enough and is a rough probability"
+            f"note: p(jazz) is a rough probability: only {fewest} of the {len(labels)} validation "
+            "pieces it is calibrated on have the rarer label"
         )
     log.text("test", result.table(), step + 1)  # see `gan.logbook` for why behind the last step
     vectors, rows = embeddings(classifier, corpus, splits["validation"])

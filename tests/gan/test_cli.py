@@ -196,6 +196,8 @@ def test_a_term_on_what_has_learnt_nothing_is_remarked(
     assert result.exit_code == 0, result.stderr
     assert "has learnt nothing" not in result.stdout
     assert "nothing comes of" not in result.stdout
+    result = run(*train, "--out", tmp_path / "late", "--adv-start", 1, "--init", tmp_path / "new")
+    assert "no adversarial term: --adv-start 1 comes after the last of 1 steps" in result.stdout
     idle = (*train[:9], "--samples", 0, "--validation-windows", 2, "--kl-weight", 0.1,
             "--no-guard-hollow", "--init", tmp_path / "new")  # fmt: skip
     result = run(*idle, "--out", tmp_path / "idle")

@@ -15,6 +15,7 @@ from data_tools.practice import write_practice
 from data_tools.representation import TokenType
 from discriminator.classifier import Classifier
 from discriminator.metrics import Report
+from discriminator.settings import CNNSettings, sized
 from gan import pretrain as module
 from gan.cli import main
 from gan.pretrain import pretrain
@@ -118,7 +119,7 @@ def test_a_view_by_itself_is_a_cnn_s(practice_corpus: Corpus, tmp_path: Path) ->
     told = CliRunner().invoke(main, [*words, "--device", "cpu", "--quiet"])
     assert told.exit_code == 0, told.output
     model = Classifier.load(tmp_path / "a" / "classifier").settings.model
-    assert (model.kind, model.view) == ("cnn", "harmony")
+    assert model == CNNSettings.model_validate(sized("cnn", "small") | {"view": "harmony"})
 
 
 def test_hidden_token_types_cannot_be_seen(practice_corpus: Corpus, tmp_path: Path) -> None:

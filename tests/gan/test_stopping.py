@@ -1,6 +1,8 @@
 """Stopping between steps and within them."""
 
+import errno
 import fcntl
+import io
 import os
 import pty
 import signal
@@ -8,13 +10,13 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gan.cli_score import resumable
-from gan.stopping import Stop, heeding
+from gan.stopping import Stop, heeding, terminable
 
 
 def ask(number: int = signal.SIGTERM) -> None:
@@ -182,3 +184,70 @@ def test_a_closed_terminal_ends_a_run_that_is_saved(through: str, tmp_path: Path
 def test_nothing_waits_that_was_not_asked() -> None:
     stop = Stop()
     assert [stop.now() for _ in stop.steps(range(3))] == [False] * 3
+
+
+def test_a_scheduler_ends_any_command_with_a_word() -> None:
+    with pytest.raises(KeyboardInterrupt), terminable():
+        ask(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with terminable():
+        outer = signal.getsignal(signal.SIGTERM)
+        with heeding() as stop:
+            assert signal.getsignal(signal.SIGTERM) is stop
+        assert signal.getsignal(signal.SIGTERM) is outer
+
+
+class Gone(io.StringIO):
+    """A stream whose reader went away; a few letters go through before that."""
+
+    def __init__(self, number: int, descriptor: int) -> None:
+        super().__init__()
+        self.number, self.descriptor, self.left = number, descriptor, 3
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def write(self, text: str) -> int:
+        if self.left == 0:
+            raise OSError(self.number, "gone")
+        self.left -= 1
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EPIPE, errno.ENOSPC])
+def test_a_stream_that_nobody_reads_breaks_no_step(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = os.pipe()
+    stream, done = Gone(number, theirs), []
+
+    def run() -> None:
+        with heeding(speaks=False) as stop:
+            for step in stop.steps(range(9)):
+                print("a")
+                done.append(step)
+                stop.now()
+
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setattr(Stop, "__init__", with_terminals([theirs]))
+    expected = OSError if number == errno.ENOSPC else KeyboardInterrupt
+    with pytest.raises(expected):
+        run()
+    assert done == ([0] if number == errno.ENOSPC else [0, 1])
+    assert sys.stdout is stream
+    os.close(ours)
+    os.close(theirs)
+
+
+def with_terminals(descriptors: list[int]) -> Callable[..., None]:
+    """A `Stop.__init__` after which these are what may go."""
+    before = Stop.__init__
+
+    def init(self: Stop, speaks: bool = True, alone: bool = True) -> None:
+        before(self, speaks, alone)
+        self.terminals = descriptors
+
+    return init
