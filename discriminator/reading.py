@@ -27,6 +27,7 @@ LARGEST = midi.MAX_BYTES  # bytes of a file that is read; real piano stays under
 MOST_NOTES = 250_000  # of a piece that is read, all tracks together; hours of the densest piano
 _BATCH = 16  # pieces a process is given at a time: sending costs less, and it never waits for long
 _AHEAD = 256  # readings that wait for whoever uses them
+_LONGEST = 200  # letters of a reason
 
 
 class Piece(NamedTuple):
@@ -129,7 +130,10 @@ def _read(music: Music | Piece) -> Reading:
 
 
 def _failed(path: str, reason: str) -> Reading:
-    return Reading(path, np.zeros(0, dtype=np.uint16), " ".join(reason.split())[:200])
+    reason = " ".join(reason.split())
+    if len(reason) > _LONGEST:
+        reason = f"{reason[: _LONGEST - 4]} ..."
+    return Reading(path, np.zeros(0, dtype=np.uint16), reason)
 
 
 def _name(music: Music | Piece) -> str:

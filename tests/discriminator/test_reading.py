@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_tools import midi
-from data_tools.errors import UserError
+from data_tools.errors import MidiError, UserError
 from data_tools.parallel import ordered_map
 from data_tools.representation import Representation
 from data_tools.settings import RepresentationSettings
@@ -389,3 +389,14 @@ def test_windows_cover_a_piece_or_an_even_choice_of_it(tokens: int, length: int,
         assert np.array_equal(cut[-1], whole[-1])
     starts = reading.starts(tokens, length, most)
     assert all(np.array_equal(ids[s : s + length], w) for s, w in zip(starts, cut, strict=True))
+
+
+def test_a_long_reason_is_cut_where_one_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(piece: Piece, representation: Representation) -> None:
+        raise MidiError(piece.path, "word\n" * int(piece.path))
+
+    monkeypatch.setattr("discriminator.reading._encoded", refuse)
+    short, long = (read_piece(Piece(count, None), Representation()) for count in ("40", "41"))
+    assert short.error == " ".join(["word"] * 40)
+    assert len(long.error) == 200
+    assert long.error.endswith("word w ...")
