@@ -38,6 +38,8 @@ FREE = frozenset({"accumulate", "workers", "keep", "compile", "device"})
 # What runs did that recorded nothing of a setting, because there was none.
 LATER: dict[str, Any] = {"thinning": {"thin_share": 0.0}}
 
+_TELLABLE = 80  # characters of a setting, its values then and now
+
 
 class Run:
     """A run's folder, new or resumed.
@@ -70,9 +72,8 @@ class Run:
                 raise UserError(f"{folder}: a run lies here already; use --resume or another --out")
             recorded = yaml.safe_load(record.read_text(encoding="utf-8"))
             recorded = {key: LATER[key] for key in LATER & wanted.keys()} | recorded
-            compared = (wanted | recorded).keys() - FREE
-            changed = sorted(k for k in compared if wanted.get(k) != recorded.get(k))
-            if changed:
+            free = dict.fromkeys(FREE)
+            if changed := _differences(recorded | free, wanted | free):
                 longer = f"; train on from its weights with another --out and --init {folder}"
                 raise UserError(
                     f"{folder}: its settings.yaml differs in {', '.join(changed)}; resume with the "
@@ -201,6 +202,22 @@ _OTHERS = {
     "corpus.json": "a corpus", "generator.json": "a generator", "classifier.json": "a classifier",
     "evaluation.json": "an evaluation", "curation.json": "a curation",
 }  # fmt: skip
+
+
+def _differences(recorded: dict[str, Any], wanted: dict[str, Any], within: str = "") -> list[str]:
+    """The names of settings that differ, and from what to what where that is short to say."""
+    found = []
+    for key in sorted(recorded.keys() | wanted.keys()):
+        old, new, name = recorded.get(key), wanted.get(key), f"{within}{key}"
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{name}.")
+        elif within == "inputs." or len(told := f"{name} ({old} there, {new} now)") > _TELLABLE:
+            found.append(name)  # of a digest the name says all
+        else:
+            found.append(told)
+    return found
 
 
 def _refuse_taken(folder: Path) -> None:

@@ -160,7 +160,7 @@ def test_another_setting_is_refused_on_resume(
         result = CliRunner().invoke(main, [*arguments, *changed])
         assert result.exit_code == 1
         name = {"--width": "generator"}.get(changed[0], changed[0][2:].replace("-", "_"))
-        assert f"differs in {name};" in result.stderr
+        assert f"differs in {name} (" in result.stderr
         assert len(result.stderr.splitlines()) == 1
 
 
