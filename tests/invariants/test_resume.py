@@ -159,7 +159,7 @@ def test_another_setting_is_refused_on_resume(
     for changed in (["--batch", "3"], ["--adv-weight", "0.4"], ["--width", "64"]):
         result = CliRunner().invoke(main, [*arguments, *changed])
         assert result.exit_code == 1
-        name = {"--width": "generator"}.get(changed[0], changed[0][2:].replace("-", "_"))
+        name = {"--width": "generator.width"}.get(changed[0], changed[0][2:].replace("-", "_"))
         assert f"differs in {name} (" in result.stderr
         assert len(result.stderr.splitlines()) == 1
 
