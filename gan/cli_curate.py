@@ -69,7 +69,7 @@ def curate(
     if out:
         library.check_apart(source, out)
     choice = library.Choice(**choices)
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {"scores": scores.absolute()} if scores else {}
     score = None
     if not scores:
         score = _scorer(source, model, device, precision, readers(workers), quiet, facts)

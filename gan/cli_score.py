@@ -190,13 +190,14 @@ class Tally:
 
     def line(self) -> str:
         """Files so far, verdict by verdict, and the rate."""
-        rate = self._new / max(time.monotonic() - self._start, 1e-9)
+        rate = f"{self._new / max(time.monotonic() - self._start, 1e-9):.0f} files/s"
         jazz, other, unsure, errors = (
             self.counts[name] for name in ("jazz", "not_jazz", "unsure", "error")
         )
         return (
             f"{counted(self.counts.total())}: {jazz:,} jazz, {other:,} not jazz, "
-            f"{unsure:,} unsure, {errors:,} error{'s' * (errors != 1)}; {rate:.0f} files/s"
+            f"{unsure:,} unsure, {errors:,} error{'s' * (errors != 1)}; "
+            f"{rate if self._new else 'all of them scored before'}"
         )
 
     def finish(self) -> None:

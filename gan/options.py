@@ -144,4 +144,17 @@ def _option(name: str, field: FieldInfo) -> Callable[[Command], Command]:
         choices = click.Choice([str(choice) for choice in typing.get_args(annotation)])
         return click.option(flag, name, type=choices, multiple=multiple, help=text)
     flags = (_SHORT[name], flag) if name in _SHORT else (flag,)
-    return click.option(*flags, name, type=annotation, multiple=multiple, help=text)
+    return click.option(*flags, name, type=_ranged(annotation, field), multiple=multiple, help=text)
+
+
+def _ranged(annotation: Any, field: FieldInfo) -> Any:
+    """The numbers a field allows as click knows them: `--help` shows them, others are refused."""
+    kinds: dict[Any, Any] = {int: click.IntRange, float: click.FloatRange}
+    bounds: dict[str, Any] = {}
+    for each in field.metadata:
+        for name, end, is_open in (
+            ("ge", "min", False), ("gt", "min", True), ("le", "max", False), ("lt", "max", True),
+        ):  # fmt: skip
+            if (value := getattr(each, name, None)) is not None:
+                bounds |= {end: value, f"{end}_open": is_open}
+    return kinds[annotation](**bounds) if bounds and annotation in kinds else annotation

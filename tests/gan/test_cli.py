@@ -145,7 +145,7 @@ def test_mistakes_are_one_line_and_exit_with_1(tmp_path: Path, practice_corpus: 
     assert "not a corpus" in refused(run("train", "--corpus", tmp_path, "--out", out))
     train = ("train", "--corpus", corpus, "--out", out, "--device", "cpu")
     assert "no preset 'nothing'" in refused(run(*train, "--preset", "nothing"))
-    assert "'steps'" in refused(run(*train, "--steps", "0"))
+    assert "'learning_rate'" in refused(run(*train, "--learning-rate", "nan"))
     assert "no source called cage" in refused(run(*train, "--exclude-sources", "cage"))
     assert "nowhere" in refused(run(*train, "--init", "nowhere"))
     critic = ("--adv-weight", "1", "--discriminator", tmp_path / "none")

@@ -257,3 +257,13 @@ def test_flags_stand_under_headings(name: str, sections: dict[str, str]) -> None
         flag = max(parameter.opts, key=len)
         assert sum(flag in re.split(r"[ ,/]+", line) for line in lines) == 1, flag
     assert sum("--help" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"), [("--steps", "0"), ("--dropout", "1"), ("--adv-start", "-1")]
+)
+def test_a_number_out_of_a_flags_range_is_wrong_usage(flag: str, value: str) -> None:
+    told = CliRunner().invoke(main, ["train", "--corpus", "x", "--out", "y", flag, value])
+    assert told.exit_code == 2
+    assert f"{value}" in told.output
+    assert "is not in the range" in told.output
