@@ -28,6 +28,7 @@ from gan.bars import ProgressBar
 
 BOARD = event_file_writer.__name__  # the module of the thread that writes TensorBoard's files
 SHORTEST_BAR = 2  # steps; below, a bar is nothing to look at
+_LONGEST_LINE = 1 << 16  # bytes of metrics.jsonl
 # What a line on the screen holds, of dozens of figures; all are in metrics.jsonl and TensorBoard.
 HEADLINES = (
     "loss/ce", "loss/adversarial", "loss/reward", "adversarial/share",
@@ -59,6 +60,7 @@ class Logbook:
         steps: int = 0,
     ) -> None:
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._before = _seconds(folder / "metrics.jsonl") if step else 0.0
         if threading.excepthook is threading.__excepthook__:
             threading.excepthook = _but_for_the_board
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + bool(step))
@@ -85,7 +87,8 @@ class Logbook:
 
     def log(self, step: int, metrics: dict[str, float], show: bool = False) -> None:
         """Records numbers under names such as "loss/ce"; `show` prints the `HEADLINES` of them."""
-        line = {"step": step, "seconds": round(time.monotonic() - self._began, 2)}
+        seconds = self._before + time.monotonic() - self._began
+        line = {"step": step, "seconds": round(seconds, 2)}
         text = json.dumps(line | {k: round(v, 6) for k, v in metrics.items()}) + "\n"
         with naming(Path(self._metrics.name)):
             self._metrics.write(text)
@@ -202,6 +205,17 @@ class Silence(Logbook):
 
     def close(self) -> None:
         """Nothing."""
+
+
+def _seconds(metrics: Path) -> float:
+    """What a resumed run's last line says it had taken; what it lost since counts as nothing."""
+    with metrics.open("rb") as file:
+        file.seek(max(0, metrics.stat().st_size - _LONGEST_LINE))
+        lines = file.read().splitlines()
+    try:
+        return float(json.loads(lines[-1])["seconds"]) if lines else 0.0
+    except (ValueError, KeyError, TypeError):  # only edited by hand is it otherwise
+        return 0.0
 
 
 def _but_for_the_board(thrown: threading.ExceptHookArgs) -> None:

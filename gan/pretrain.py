@@ -345,7 +345,7 @@ def _finish(
     logits, labels, sources = _logits(classifier, corpus, splits["test"], step)
     p = 1 / (1 + np.exp(-(scale * logits + bias)))
     result = report(labels, p, sources)
-    write_text(out / "report.md", result.table() + "\n")
+    write_text(out / "report.md", f"# Jazz or not, on the test split\n\n{result.table()}\n")
     write_json(out / "report.json", result.as_dict() | {"checkpoint": best.name})
     log.say("\n".join(["", tables.plain(result.rows(), HEAD), *result.remarks()]))
     if fewest < FEW:

@@ -54,7 +54,9 @@ def test_the_report_is_written(trained: tuple[Path, Report]) -> None:
     out, report = trained
     written = json.loads((out / "report.json").read_text())
     assert written["overall"]["auc"] == report.overall.auc
-    assert (out / "report.md").read_text() == report.table() + "\n"
+    title, _, rest = (out / "report.md").read_text().partition("\n\n")
+    assert title == "# Jazz or not, on the test split"
+    assert rest == report.table() + "\n"
     assert (out / "checkpoints" / written["checkpoint"] / "model.safetensors").is_file()
     assert written["checkpoint"] == (out / "checkpoints" / "best").read_text()
 

@@ -168,3 +168,19 @@ def test_an_empty_share_is_read_as_nothing() -> None:
     bits, hits = token_bits(nn.Identity(), nothing, nothing, CPU)
     assert (bits.shape, bits.dtype) == ((0, 12), np.float64)
     assert (hits.shape, hits.dtype) == ((0, 12), np.bool_)
+
+
+def test_a_resumed_run_counts_its_seconds_on(tmp_path: Path) -> None:
+    for step in (0, 5):
+        with Logbook(tmp_path, step, quiet=True) as log:
+            log.log(step + 1, {"loss/ce": 1.0})
+        if not step:
+            said = json.dumps({"step": 5, "seconds": 700.0, "loss/ce": 1.0}) + "\n"
+            with (tmp_path / "metrics.jsonl").open("a") as stream:
+                stream.write(said)
+    seconds = [
+        json.loads(line)["seconds"]
+        for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] >= 700
