@@ -13,7 +13,7 @@ from typing import TypeAlias
 import miditoolkit
 import numpy as np
 import symusic
-from symusic.core import ScoreTick, TrackTick
+from symusic.core import ScoreQuarter, ScoreSecond, ScoreTick, TrackTick
 
 from data_tools import parts, smf
 from data_tools.errors import MidiError
@@ -80,8 +80,12 @@ def read(music: Music) -> ScoreTick:
     name = name_of(music)
     if isinstance(music, miditoolkit.MidiFile):
         music = to_bytes(music, name)
-    if not isinstance(music, bytes | str | Path):
+    if isinstance(music, ScoreSecond | ScoreQuarter):
+        music = music.to("tick")
+    if isinstance(music, ScoreTick):
         return _in_order(music)
+    if not isinstance(music, bytes | str | Path):
+        raise MidiError(name, "no music; give a path, bytes, or a score of symusic or miditoolkit")
     try:
         data = smf.unwrapped(music if isinstance(music, bytes) else bytes_of(Path(music)))
         if _breaks_off(data):

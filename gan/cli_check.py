@@ -1,5 +1,6 @@
 """`gan data check`: what is in MIDI files, and which of them fit. No torch in here."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ REQUIREMENTS: "dict[str, Callable[[Inspection], bool]]" = {
 }
 
 _LISTS = (*ARCHIVES, ".csv")  # of what names files and is none
+_NAMED = (*MIDI_SUFFIXES, *ARCHIVES)
 
 
 def _columns(
@@ -141,6 +143,9 @@ def _music(paths: tuple[Path, ...], damaged: list[UserError]) -> "Iterator[Item]
     for path in paths:
         if path.is_dir():
             for found in _in_folder(path):
+                if isinstance(found, MidiError):
+                    yield found.source, found
+                    continue
                 inside = found.name.lower().endswith(ARCHIVES)
                 yield str(found), MidiError(found, INSIDE) if inside else found
             continue
@@ -161,18 +166,25 @@ def _music(paths: tuple[Path, ...], damaged: list[UserError]) -> "Iterator[Item]
             damaged.append(error)  # the rows of all others are shown first
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    """Every MIDI file and every archive under a folder, in a fixed order.
+def _in_folder(folder: Path) -> list[Path | MidiError]:
+    """Every MIDI file and every archive under a folder, in a fixed order; then what is closed.
 
     Raises:
         UserError: there is none.
     """
-    suffixes = (*MIDI_SUFFIXES, *ARCHIVES)
-    found = sorted(p for p in folder.rglob("*") if p.name.lower().endswith(suffixes))
-    found = [path for path in found if not path.is_dir()]
-    if not found:
+    closed: list[OSError] = []
+    found: list[Path] = []
+    for here, _, names in os.walk(folder, onerror=closed.append):
+        found += [Path(here, name) for name in names if name.lower().endswith(_NAMED)]
+    # A named pipe has no end; a link to nowhere is a loss to be seen.
+    found = sorted(p for p in found if p.is_file() or (p.is_symlink() and not p.exists()))
+    if not found and not closed:
         raise UserError(f"{folder}: no .mid file in this folder")
-    return found
+    reasons = (
+        MidiError(error.filename, f"this folder cannot be listed ({error.strerror})")
+        for error in closed
+    )
+    return [*found, *reasons]
 
 
 def _many(paths: tuple[Path, ...]) -> bool:

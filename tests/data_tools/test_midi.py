@@ -377,3 +377,19 @@ def test_damaged_timing_is_refused() -> None:
 def test_an_archive_is_told(start: bytes) -> None:
     with pytest.raises(MidiError, match="it is an archive; unpack it first"):
         midi.read(start + bytes(100))
+
+
+@pytest.mark.parametrize("unit", ["second", "quarter"])
+def test_a_score_in_seconds_or_quarters_reads_as_one_in_ticks(
+    practice_music: Path, unit: str
+) -> None:
+    path = sorted((practice_music / "jazz").glob("*.mid"))[0]
+    score = symusic.Score(str(path))
+    there = midi.read(score.to(unit)).tracks[0].notes.numpy()
+    here = midi.read(score).tracks[0].notes.numpy()
+    assert all(np.abs(there[name] - here[name]).max() <= 1 for name in here)
+
+
+def test_what_is_no_music_is_refused_by_name() -> None:
+    with pytest.raises(MidiError, match=r"<bytearray in memory>: no music; give a path"):
+        midi.read(bytearray(b"MThd"))  # type: ignore[arg-type]

@@ -245,3 +245,31 @@ def test_a_kept_file_has_remarks_and_no_reason(folder: Path) -> None:
     assert check(folder).stdout.splitlines()[0].split()[-2:] == ["kept", "remarks"]
     assert "reason" in check(folder, "--columns", "path,reason").stdout.splitlines()[0]
     assert "reason" in check(folder, "--format", "csv").stdout.splitlines()[0]
+
+
+def test_a_pipe_among_the_files_is_passed_over_and_a_link_to_nowhere_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless.mid")
+    (tmp_path / "gone.mid").symlink_to("nowhere.mid")
+    told = CliRunner().invoke(main, ["data", "check", str(tmp_path), "--format", "csv"])
+    assert told.exit_code == 0, told.output
+    assert "endless" not in told.output
+    assert "gone.mid" in told.output
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_folder_that_cannot_be_listed_has_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    (tmp_path / "closed").mkdir()
+    if kept:
+        (tmp_path / "song.mid").write_bytes(b"no music")
+    really = os.scandir
+
+    def scandir(path: str) -> object:
+        if os.path.basename(os.fspath(path)) == "closed":
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return really(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    told = CliRunner().invoke(main, ["data", "check", str(tmp_path), "--format", "csv"])
+    assert "this folder cannot be listed (Permission denied)" in told.output
