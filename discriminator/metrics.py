@@ -78,7 +78,7 @@ class Report:
         if self.auc_interval:
             low, high = self.auc_interval
             said.append(f"95% interval of the overall AUC: {low:.3f} to {high:.3f}.")
-        if any(row.against_all for row in self.sources):
+        if any(row.against_all and row.auc is not None for row in self.sources):
             said.append("* one class only: ranked against all pieces of the other class.")
         return said
 

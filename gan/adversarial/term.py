@@ -179,12 +179,25 @@ class AdversarialTerm:
                 gradients.append(loss.new_tensor(weighed.weight))
             else:
                 gradients.append(weighed.adversarial)
-        if gradients and settings.adv_estimator != "unroll":
+        if gradients and settings.adv_estimator == "unroll":
+            # To the weights at once: the graph goes through a critic that is about to learn.
+            outputs, gradients = self._at_weights(outputs, gradients)
+        elif gradients:
             outputs, gradients = [drawn.raw], [torch.stack(gradients).sum(0)]
         if self.realism is not None:
             measured |= self.realism.learn(drawn.ids, music, step, self.ranks)
         self.recent = [*self.recent, drawn.ids.cpu()][-RECENT:]
         return Push(outputs, gradients, measured)
+
+    def _at_weights(
+        self, losses: list[Tensor], factors: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """The generator's weights, and the gradients at them of losses times factors."""
+        total = torch.stack([loss * by for loss, by in zip(losses, factors, strict=True)]).sum()
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        found = torch.autograd.grad(total, weights, allow_unused=True)
+        pairs = [(w, g) for w, g in zip(weights, found, strict=True) if g is not None]
+        return [w for w, _ in pairs], [g for _, g in pairs]
 
     def _losses(
         self, step: int, drawn: Replay, rows: Tensor, music: Tensor, measured: dict[str, float]

@@ -479,3 +479,26 @@ def test_soft_rows_are_what_critics_see_when_asked(
     (rows,) = seen
     assert ((rows > 0.01) & (rows < 0.99)).any()
     torch.testing.assert_close(rows.sum(-1), torch.ones(rows.shape[:2]))
+
+
+@pytest.mark.parametrize("estimator", ["replay", "unroll"])
+def test_a_critic_that_learns_changes_nothing_of_the_step_it_learns_from(
+    make: Make, monkeypatch: pytest.MonkeyPatch, estimator: str
+) -> None:
+    """Its weights move between the term's losses and the backward pass."""
+    found = []
+    for learns in (True, False):
+        trainer = make(
+            adv_weight=0.5, adv_estimator=estimator, adv_critics="realism", realism_warmup=0,
+            realism_rate=0.01, rollout=12,
+        )  # fmt: skip
+        assert trainer.term is not None
+        assert trainer.term.realism is not None
+        if not learns:
+            monkeypatch.setattr(trainer.term.realism, "learn", lambda *_: {})
+        metrics = trainer.train_step(0)
+        assert metrics.get("realism/learns", 0.0) == float(learns)
+        found.append([weight.grad for weight in trainer.model.parameters()])
+    for one, two in zip(*found, strict=True):
+        if one is not None:
+            torch.testing.assert_close(one, two)
