@@ -4,6 +4,7 @@ Frozen pydantic models without torch, read from presets and saved beside the wei
 are errors.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -116,6 +117,15 @@ _SIZES: dict[str, dict[str, dict[str, Any]]] = {
 }
 MODELS = tuple(_SIZES)
 SIZES = ("small", "base")
+FAMILIES: tuple[type[BaseModel], ...] = (CNNSettings, TransformerSettings, StatisticsSettings)
+OF_SIZE = frozenset(name for sizes in _SIZES.values() for one in sizes.values() for name in one)
+
+
+def model_name(fields: Mapping[str, Any]) -> str:
+    """Which of `MODELS` a model's fields make: one with a stride over 1 has a convolution first."""
+    kind = fields.get("kind", "cnn")
+    convolves = fields.get("stride", TransformerSettings().stride) > 1
+    return f"conv-{kind}" if kind == "transformer" and convolves else kind
 
 
 def sized(model: str, size: str) -> dict[str, Any]:

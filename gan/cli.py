@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from data_tools.errors import UserError
 from data_tools.files import FULL
-from discriminator.settings import MODELS, SIZES, VIEWS, sized
+from discriminator.settings import FAMILIES, MODELS, OF_SIZE, SIZES, VIEWS, model_name, sized
 from gan import options, settings, tables
 from gan.cli_cluster import ray_score
 from gan.cli_curate import curate
@@ -26,10 +26,9 @@ from gan.cli_explain import explain
 from gan.cli_generate import generate
 from gan.cli_render import render
 from gan.cli_score import score
+from gan.families import gave_way, refitted
 from gan.stopping import terminable
-from generator.settings import MODELS as GENERATORS
-from generator.settings import SIZES as GENERATOR_SIZES
-from generator.settings import sized as sized_generator
+from generator import settings as generators
 
 
 class Group(click.Group):
@@ -122,6 +121,14 @@ def _preset_for(kind: type[BaseModel], corpora: list[Path], preset: str) -> dict
     return layer
 
 
+def _held(layer: dict[str, Any], field: str) -> dict[str, Any]:
+    """Takes the model out of a preset."""
+    held = layer.pop(field, {})
+    if not isinstance(held, dict):
+        raise UserError(f"setting '{field}': a model is a list of 'field: value' lines, not {held}")
+    return held
+
+
 @main.command("pretrain-disc", cls=options.sectioned(PRETRAIN_SECTIONS))
 @_training
 @click.option("--also", type=click.Path(exists=True, path_type=Path), metavar="CORPUS",
@@ -141,11 +148,13 @@ def pretrain_disc(
 
     corpora = [corpus, also] if also else [corpus]
     layers = [_preset_for(settings.PretrainSettings, corpora, preset)] if preset else []
-    if model or size or not preset:
-        # Another kind of model, or size, has other fields: the preset's do not carry over.
-        for layer in layers:
-            layer.pop("model", None)
-        layers.append({"model": sized(model or "cnn", size or "small")})
+    held = _held(layers[0], "model") if layers else {}
+    own, lost = model_name(held), dict[str, Any]()
+    if size or model not in (None, own) or not held:
+        held, lost = refitted(held, sized(model or own, size or "small"), FAMILIES, OF_SIZE)
+    layers.append({"model": held})
+    if lost and not quiet:
+        click.echo(gave_way(lost, held))
     if view:
         layers.append({"model": {"view": view}})
     layers.append(options.given(settings.PretrainSettings, flags))
@@ -161,8 +170,10 @@ def pretrain_disc(
 
 @main.command(cls=options.sectioned(TRAIN_SECTIONS))
 @_training
-@click.option("--model", type=click.Choice(GENERATORS), help="Family.  [transformer]")
-@click.option("--size", type=click.Choice(GENERATOR_SIZES), help="3, 10 or 100 M weights.  [small]")
+@click.option("--model", type=click.Choice(generators.MODELS), help="Family.  [transformer]")
+@click.option(
+    "--size", type=click.Choice(generators.SIZES), help="3, 10 or 100 M weights.  [small]"
+)
 @click.option(
     "--check",
     type=click.IntRange(1),
@@ -185,17 +196,19 @@ def train(
     from gan.ranks import joined
 
     layers = [_preset_for(settings.TrainSettings, [corpus], preset)] if preset else []
-    if model or size:
-        # Another family, or size, has other fields: the preset's do not carry over.
-        for layer in layers:
-            layer.pop("generator", None)
-        layers.append({"generator": sized_generator(model or "transformer", size or "small")})
+    held = _held(layers[0], "generator") if layers else {}
+    lost = dict[str, Any]()
+    family = held.get("kind", "transformer")
+    if size or model not in (None, family):
+        asked = generators.sized(model or family, size or "small")
+        held, lost = refitted(held, asked, generators.FAMILIES, generators.OF_SIZE)
+    layers.append({"generator": held})
     given = options.given(settings.TrainSettings, flags, choices=True)
     named = options.names(settings.TrainSettings, choices=True)
     chosen = settings.build(settings.TrainSettings, *layers, given, flags=named)
     if chosen.init:
-        asked = given.get("generator", {}), given.get("condition")
-        chosen = with_its_generator(chosen, model, size, *asked)
+        words = given.get("generator", {}), given.get("condition")
+        chosen = with_its_generator(chosen, model, size, *words)
     if check:
         from gan.rehearsal import rehearse
 
@@ -208,6 +221,8 @@ def train(
     early &= not (resume and (out / "checkpoints" / "latest").is_file())
     with joined(engine(chosen.device, chosen.precision).device) as ranks:
         trainer = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks)
+        if lost and not quiet and ranks.main:
+            click.echo(gave_way(lost, held))
         if idle and not chosen.adversarial and not quiet and ranks.main:
             told = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
             click.echo(f"note: nothing comes of {told} without --adv-weight or --reward-weight")

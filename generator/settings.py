@@ -123,6 +123,8 @@ _SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "large": {"layers": 3, "width": 768, "hidden": 2048},
     },
 }
+FAMILIES: tuple[type[BaseModel], ...] = (TransformerSettings, LSTMSettings)
+OF_SIZE = frozenset(name for sizes in _SIZES.values() for one in sizes.values() for name in one)
 
 
 def sized(model: str, size: str) -> dict[str, Any]:
