@@ -33,6 +33,8 @@ class Heard:
         onset: (N,) seconds, or beats half as long.
         times: (M,) the moments' onsets.
         first: (M,) token of each moment's first note.
+        end: seconds at which the music ends, what it waits after the last moment included.
+        last: token of music that ends it, -1 if there is none.
     """
 
     size: int
@@ -41,6 +43,8 @@ class Heard:
     onset: np.ndarray
     times: np.ndarray
     first: np.ndarray
+    end: float
+    last: int
 
 
 def hear(ids: np.ndarray, representation: Representation) -> Heard:
@@ -60,6 +64,7 @@ def hear(ids: np.ndarray, representation: Representation) -> Heard:
     return Heard(
         len(ids), place, representation.token_values[ids[place]].astype(int), onset,
         onset[new], place[new],
+        float(times[-1] * unit) if len(times) else 0.0, int(music[-1]) if len(music) else -1,
     )  # fmt: skip
 
 
@@ -113,10 +118,8 @@ def steps_of(heard: Heard) -> np.ndarray:
 
 
 def _waits(heard: Heard) -> np.ndarray:
-    waits = np.diff(heard.times, prepend=heard.times[:1])
-    if len(waits):
-        waits[0] = heard.times[0]
-    return waits
+    """(M + 1,) seconds before each moment, and after the last."""
+    return np.diff(heard.times, prepend=0.0, append=heard.end)
 
 
 def measured(heard: Heard) -> dict[str, float]:
@@ -181,7 +184,8 @@ def docks(ids: np.ndarray, representation: Representation, bounds: Bounds) -> di
             result[name][heard.place] = offends * (1 - bounds.high[name] / found[name])
     steps = steps_of(heard)
     result["rhythm"][heard.first] = runs(steps) > bounds.high["rhythm"]
-    result["silence"][heard.first] = np.clip(_waits(heard) - bounds.high["silence"], 0, 1)
+    for place, wait in zip([*heard.first, heard.last], _waits(heard), strict=True):
+        result["silence"][place] += np.clip(wait - bounds.high["silence"], 0, 1)
     for name in bounds.low:
         span = bounds.high[name] - bounds.low[name]
         off = max(found[name] - bounds.high[name], bounds.low[name] - found[name], 0.0)

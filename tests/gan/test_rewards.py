@@ -145,6 +145,21 @@ def test_silence_is_docked_where_it_ends() -> None:
     assert docks(late, CLOCK, tight(silence=2.0))["silence"].max() == 1
 
 
+def test_silence_after_the_last_note_is_silence() -> None:
+    """Nobody gets round the dock by leaving out the note at which it would be docked."""
+    ids = write([0.0, 0.5, 3.0], [60, 62, 64])
+    left_out = ids[: int(notes_of(ids)[2])]
+    assert measured(hear(left_out, CLOCK))["silence"] == pytest.approx(2.5)
+    found = docks(left_out, CLOCK, tight(silence=2.0))["silence"]
+    assert np.flatnonzero(found).tolist() == [len(left_out) - 1]
+    assert found[-1] == pytest.approx(0.5)
+    ended = np.append(left_out, [EOS, PAD])
+    assert np.array_equal(docks(ended, CLOCK, tight(silence=2.0))["silence"][:-2], found)
+    assert not docks(left_out, CLOCK, tight(silence=2.6))["silence"].any()
+    bounds = bounds_of([left_out, ids], CLOCK)
+    assert not bounds.beyond(left_out, CLOCK)["silence"]
+
+
 def test_too_few_and_too_many_pitch_classes_are_docked() -> None:
     octaves, chromatic = even([48, 60, 72, 60, 48, 60]), even(list(range(60, 72)))
     assert measured(hear(octaves, CLOCK))["pitch_classes"] == 0
