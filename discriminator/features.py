@@ -104,11 +104,11 @@ def measure(notes: Notes, step: float, groups: Sequence[str] = PITCH) -> np.ndar
 def of_events(
     events: Events, representation: Representation, groups: Sequence[str] = PITCH
 ) -> np.ndarray:
-    """The features (F,) of music on the grid; drums do not count."""
-    notes = events.notes
+    """The features (F,) of music on the grid, in its own tempo; drums do not count."""
+    notes, step = representation.clocked(events)
     if len(events.channels):
         notes = notes.take(events.channels != DRUMS)
-    return measure(notes, representation.grid_seconds, groups)
+    return measure(notes, step, groups)
 
 
 def of_tokens(

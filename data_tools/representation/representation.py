@@ -28,6 +28,7 @@ from data_tools.representation.vocabulary import BOS, EOS, NOTE_OFFS, PAD, Token
 from data_tools.settings import RepresentationSettings
 
 MOST_NAMED = 8  # conditions, in an error
+_UNIT = 0.01  # seconds; of real time on the time base beat
 _WRITERS: dict[str, ModuleType] = {
     "duration": durations,
     "performance": note_offs,
@@ -222,6 +223,22 @@ class Representation:
         ids = np.asarray(ids, dtype=np.int64)
         ids = ids[(ids > EOS) & (ids < self.music_size)]
         return self._writer.read(self.vocabulary, ids, close)
+
+    def clocked(self, events: Events) -> tuple[midi.Notes, float]:
+        """The notes of events in real time, and the seconds in a unit of it; see `events`.
+
+        On beat the unit is a hundredth of a second, and tempos are followed: 120 where none is.
+        """
+        notes = events.notes
+        if self.settings.time_base == "clock":
+            return notes, self.grid_seconds
+        score = score_of(events, self.vocabulary)  # its ticks are grid steps
+        start, end = (
+            np.round(midi.seconds_of(score, steps) / _UNIT).astype(np.int64)
+            for steps in (notes.start, notes.end)
+        )
+        timed = midi.Notes(start, np.maximum(end, start + 1), notes.pitch, notes.velocity)
+        return timed, _UNIT
 
     def times(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
         """(T,) the grid step at which each of some music ids (T,) stands."""

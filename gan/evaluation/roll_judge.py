@@ -29,10 +29,9 @@ LOWEST, PITCHES = 21, 88
 def roll(ids: np.ndarray, representation: Representation) -> np.ndarray:
     """Token ids (T,) as bool (2, P, S): what begins, and what sounds, in each step; no drums."""
     events = representation.events(ids, close=True)
-    notes = events.notes
+    notes, seconds = representation.clocked(events)
     if len(events.channels):
         notes = notes.take(events.channels != DRUMS)
-    seconds = representation.grid_seconds
     picture = np.zeros((2, PITCHES, STEPS), dtype=bool)
     start = np.round(notes.start * seconds / STEP).astype(int)
     end = np.maximum(np.round(notes.end * seconds / STEP).astype(int), start + 1)
@@ -125,7 +124,12 @@ def fit(
 
     Pictures are moved up or down by up to six semitones; the average of the last half's weights is
     kept.
+
+    Raises:
+        ValueError: no steps.
     """
+    if steps < 1:
+        raise ValueError("a judge needs at least one step")
     torch.manual_seed(seed)
     network = RollNetwork()
     averaged = torch.optim.swa_utils.AveragedModel(network)
@@ -147,7 +151,7 @@ def fit(
         loss.backward()
         optimizer.step()
         schedule.step()
-        if step > steps // 2:
+        if step >= steps // 2:
             averaged.update_parameters(network)
     network.load_state_dict(averaged.module.state_dict())
     return RollJudge(network)

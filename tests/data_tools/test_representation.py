@@ -207,6 +207,22 @@ def test_a_clock_step_is_20_ms() -> None:
             assert midi.seconds_of(music, notes.end).tolist() == pytest.approx([1, 3], abs=0.05)
 
 
+@pytest.mark.parametrize("preset", ["duration", "remi"])
+def test_on_beat_notes_are_clocked_by_their_tempo(preset: str) -> None:
+    """A beat after each other: two at 60 to the minute, then at 120."""
+    rows = [(480 * beat, 240, 60 + beat, 80) for beat in range(5)]
+    score = score_from(rows, tempos=[(0, 60), (960, 120)])
+    beat = Representation(RepresentationSettings(preset=preset, time_base="beat"))
+    notes, unit = beat.clocked(beat.events(beat.encode(score)))
+    seconds = midi.seconds_of(score, np.array([row[0] for row in rows]))
+    np.testing.assert_allclose(seconds, [0, 1, 2, 2.5, 3])
+    np.testing.assert_allclose(notes.start * unit, seconds, rtol=0.03)
+    np.testing.assert_allclose((notes.end - notes.start) * unit, [0.5] * 2 + [0.25] * 3, atol=0.03)
+    clock = Representation(RepresentationSettings(preset=preset))
+    events = clock.events(clock.encode(score))
+    assert clock.clocked(events) == (events.notes, clock.grid_seconds)
+
+
 def test_the_example_in_words() -> None:
     rep = Representation()
     score = score_from([(480, 240, 64, 80), (480, 240, 60, 80), (744, 240, 67, 80)])

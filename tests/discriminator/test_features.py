@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from data_tools import midi
 from data_tools.audit.ranking import auc
 from data_tools.errors import UserError
 from data_tools.files import file_digest
@@ -242,6 +243,23 @@ def test_tokens_and_scores_give_the_same(practice_music, preset):
     from_score = features.of_score(score, representation)
     from_tokens = features.of_tokens(representation.encode(score), representation)
     np.testing.assert_allclose(from_score, from_tokens, atol=1e-6)
+
+
+def test_rhythm_on_beat_is_heard_in_its_own_tempo():
+    """The same beats at half the speed are other rhythm; at 60 the beat is the clock's second."""
+    values = {}
+    for bpm in (60, 120):
+        notes = Notes(480 * np.arange(16), 480 * np.arange(16) + 330, 60 + np.arange(16) % 5,
+                      np.full(16, 80))  # fmt: skip
+        score = midi.score_of(notes, 480, bpm)
+        for base in ("clock", "beat"):
+            written = Representation(RepresentationSettings(time_base=base))
+            values[bpm, base] = features.of_tokens(written.encode(score), written, ("rhythm",))
+    sure = ["pulse" not in name for name in features.names(("rhythm",))]  # halves are pulses, too
+    for bpm in (60, 120):
+        beat, clock = (values[bpm, base][sure] for base in ("beat", "clock"))
+        np.testing.assert_allclose(beat, clock, rtol=0.05, atol=0.02)
+    assert np.abs(values[60, "beat"] - values[120, "beat"]).max() > 0.2
 
 
 def test_drums_do_not_count():

@@ -96,4 +96,5 @@ def test_fields_tell_which_model_they_make() -> None:
     assert model_name({"kind": "statistics"}) == "statistics"
     assert model_name({"kind": "transformer"}) == "conv-transformer"
     assert model_name({"kind": "transformer", "stride": 1}) == "transformer"
-    assert "hidden" in generators.OF_SIZE and "kind" not in generators.OF_SIZE
+    assert "hidden" in generators.OF_SIZE
+    assert "kind" not in generators.OF_SIZE

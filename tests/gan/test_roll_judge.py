@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from data_tools import midi
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.midi import Notes
@@ -41,6 +42,22 @@ def test_the_picture_shows_what_begins_and_what_sounds() -> None:
     assert sounds == [
         *([60 - LOWEST, step] for step in range(5)), [60 - LOWEST, 10], [64 - LOWEST, 3]
     ]  # fmt: skip
+
+
+def test_music_on_beat_is_seen_in_its_own_tempo() -> None:
+    """As on the clock, whatever the tempo, but for tempos' rounding to tokens."""
+    for bpm in (60, 90, 240):
+        quarter = midi.score_of(
+            Notes(480 * np.arange(8), 480 * np.arange(8) + 240, 60 + np.arange(8), np.full(8, 80)),
+            480, bpm,
+        )  # fmt: skip
+        pictures = []
+        for base in ("clock", "beat"):
+            written = Representation(RepresentationSettings(time_base=base))
+            pictures.append(roll(written.encode(quarter), written)[0])
+        there, here = (np.argwhere(each) for each in pictures)
+        assert here[:, 0].tolist() == there[:, 0].tolist()
+        assert np.abs(here[:, 1] - there[:, 1]).max() <= 2, bpm
 
 
 def test_drums_are_no_keys() -> None:
@@ -165,6 +182,19 @@ def test_it_learns_to_tell_music_apart_that_it_never_met(
     logits = judge.logits(pieces, practice_corpus.representation)
     pairs = logits[labels][:, None] > logits[~labels][None]
     assert pairs.mean() > 0.9
+
+
+def test_the_shortest_fit_keeps_what_it_learnt() -> None:
+    """The average begins with the last half, which of one step is that step."""
+    pictures = np.zeros((4, 2, PITCHES, STEPS), dtype=bool)
+    pictures[:2, :, 30, ::4] = True
+    labels = np.array([1, 1, 0, 0])
+    torch.manual_seed(0)
+    begun = RollNetwork().head.weight
+    judge = fit(lambda step: (pictures, labels), 1)
+    assert not torch.equal(judge.network.head.weight, begun)
+    with pytest.raises(ValueError, match="at least one step"):
+        fit(lambda step: (pictures, labels), 0)
 
 
 def test_a_fit_is_a_function_of_its_seed(
