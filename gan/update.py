@@ -115,7 +115,7 @@ class Updater:
         if self.settings.schedule != "plateau":
             return
         self._waited = 0 if bits < self._best else self._waited + 1
-        self._best = min(bits, self._best)
+        self._best = min(self._best, bits)  # a NaN is no best
         if self._waited >= self.settings.plateau_patience:
             self.halvings, self._waited = self.halvings + 1, 0
 

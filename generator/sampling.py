@@ -204,6 +204,7 @@ def stream(
     """
     batch, start = prefix.shape
     ids = torch.cat([prefix, prefix.new_full((batch, steps), PAD)], 1)
+    grown = prefix
     guided = choice.guidance != 1 and unconditioned is not None
     with Evaluation(model):
         readers = [_Reader(model, grammar.condition_size, prefix, steps)]

@@ -127,8 +127,11 @@ class StyleCritic:
 
     def _hollow(self, notes: Tensor, real: Tensor) -> Tensor:
         """What pieces (B,) lose for notes they lack, of as many tokens as they have."""
-        least = self.fewest * real.sum(1)
-        return HOLLOW * torch.relu(least - notes) / least.clamp(min=1.0)
+        if not self.fewest:
+            return torch.zeros_like(notes, dtype=torch.float32)
+        # One at least: what ends at once has as few notes as what goes on in silence.
+        least = (self.fewest * real.sum(1)).clamp(min=1.0)
+        return HOLLOW * torch.relu(least - notes) / least
 
     def _judged(self, x: Tensor, real: Tensor | None) -> Tensor:
         if not self.caution:

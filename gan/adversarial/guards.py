@@ -94,14 +94,15 @@ class Watch:
         gained = {name: now[name] - value for name, value in self.first.items() if name in now}
         wrong = []
         most = self.most_bits * self.first.get("bits", 0.0)
-        if most and gained.get("bits", 0.0) > most:
+        # The other way round a figure that is not a number would pass.
+        if most and not gained.get("bits", 0.0) <= most:
             wrong.append("bits")
         least = self.least_variety * self.first.get("variety", 0.0)
-        if now.get("variety", least) < least:
+        if least and not now.get("variety", least) >= least:
             wrong.append("variety")
         rise = gained.get("p_jazz_discriminator", 0.0)
         followed = gained.get("p_jazz_judge", rise)
-        if rise >= self.rise and followed < self.follow * rise:
+        if not rise < self.rise and not followed >= self.follow * rise:
             wrong.append("hacking")
         return wrong
 

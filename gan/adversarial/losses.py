@@ -60,8 +60,12 @@ def gaps(logit: Tensor, real: Tensor, everyone: Tensor | None = None) -> Tensor:
     """
     everyone = logit.detach() if everyone is None else everyone
     place = (torch.arange(len(everyone), device=real.device) + 0.5).to(real.dtype) / len(everyone)
-    rank = torch.searchsorted(everyone.sort().values, logit.detach().contiguous())
-    return logit - torch.quantile(real, place)[rank.clamp(max=len(everyone) - 1)]
+    ordered, here = everyone.sort().values, logit.detach().contiguous()
+    first = torch.searchsorted(ordered, here).clamp(max=len(everyone) - 1)
+    last = torch.searchsorted(ordered, here, right=True).maximum(first + 1)
+    # Equal logits share their ranks: each is drawn to the mean of these ranks' quantiles.
+    total = F.pad(torch.quantile(real, place).double().cumsum(0), (1, 0))
+    return logit - ((total[last] - total[first]) / (last - first)).to(real.dtype)
 
 
 def worth(logit: Tensor, real: Tensor, everyone: Tensor | None = None) -> Tensor:

@@ -222,7 +222,7 @@ class Trainer:
             found = self._validated(log)
             bits = found["bits_per_note"]
             self.updater.validated(bits)
-            better, self.best = bits < self.best, min(bits, self.best)
+            better, self.best = bits < self.best, min(self.best, bits)
             if handover:
                 self._begin(found)
             elif self.term is not None and not self._sound(found, log):

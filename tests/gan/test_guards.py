@@ -102,6 +102,7 @@ def test_variety_counts_within_pieces(pieces: list[list[int]]) -> None:
 
 
 FIRST = {"bits": 4.0, "variety": 0.9, "p_jazz_discriminator": 0.3, "p_jazz_judge": 0.4}
+NAN = float("nan")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,9 @@ FIRST = {"bits": 4.0, "variety": 0.9, "p_jazz_discriminator": 0.3, "p_jazz_judge
         ({"p_jazz_discriminator": 0.1, "p_jazz_judge": 0.0}, []),
         ({"bits": 9.0, "variety": 0.1, "p_jazz_discriminator": 1.0},
          ["bits", "variety", "hacking"]),
+        ({"bits": NAN, "variety": NAN, "p_jazz_discriminator": NAN},
+         ["bits", "variety", "hacking"]),
+        ({"p_jazz_discriminator": 0.9, "p_jazz_judge": NAN}, ["hacking"]),
     ],
 )  # fmt: skip
 def test_the_watch_sees_each_wrong_thing(now: dict[str, float], wrong: list[str]) -> None:
@@ -132,7 +136,9 @@ def test_the_watch_compares_what_it_has() -> None:
     lone = {"p_jazz_discriminator": 0.1}
     assert Watch(first=lone).look({"p_jazz_discriminator": 0.9}) == [], "no judge, no alarm"
     off = Watch(most_bits=0.0, least_variety=0.0, first=FIRST)
-    assert off.look(FIRST | {"bits": 99.0, "variety": 0.0}) == []
+    for value in (99.0, NAN):
+        assert off.look(FIRST | {"bits": value, "variety": 0.0}) == []
+    assert off.look(FIRST | {"variety": NAN}) == []
 
 
 def test_going_back_halves_and_ends() -> None:
@@ -518,6 +524,22 @@ def test_a_short_piece_needs_notes_for_its_length_alone(
     music[:, 20], music[:, 21:] = EOS, PAD
     real = music > EOS
     torch.testing.assert_close(critic.logits_of(music), critic.model(music * real, real))
+
+
+def test_what_ends_at_once_loses_as_much_as_silence(
+    critic: StyleCritic, practice_corpus: Corpus
+) -> None:
+    """However short, a piece without a note is hollow; with one, a few tokens are none."""
+    silent = rests(practice_corpus)
+    for length in (0, 1, 4):
+        ids = silent.clone()
+        ids[0, length], ids[0, length + 1 :] = EOS, PAD
+        bare = critic.model(ids * (ids > EOS), ids > EOS)
+        assert (bare - critic.logits_of(ids)).item() == pytest.approx(HOLLOW, rel=1e-4)
+        if length:
+            ids[0, 0] = practice_corpus.representation.vocabulary.first(TokenType.PITCH)
+            bare = critic.model(ids * (ids > EOS), ids > EOS)
+            assert (bare - critic.logits_of(ids)).item() == pytest.approx(0, abs=1e-4)
 
 
 def test_ids_and_rows_lose_alike(critic: StyleCritic, practice_corpus: Corpus) -> None:

@@ -53,6 +53,17 @@ def test_matching_pairs_the_sorted_logits_with_real_quantiles() -> None:
     assert gradient[0] > 0 > gradient[3], "too jazzy is pushed down, too little up"
 
 
+def test_equal_logits_are_drawn_to_the_mean_of_their_quantiles() -> None:
+    """What is alike and lies at real jazz's median is neither too low nor too high."""
+    real = torch.linspace(-2, 4, 401)
+    alike = torch.full((24,), 1.0)
+    torch.testing.assert_close(gaps(alike, real), torch.zeros(24), atol=1e-5, rtol=0)
+    two = torch.tensor([0.0, 3.0, 3.0, -1.0])
+    goal = torch.quantile(real, torch.tensor([0.375, 0.75, 0.75, 0.125]))
+    torch.testing.assert_close(gaps(two, real), two - goal)
+    torch.testing.assert_close(gaps(two[1:2], real, two), (two - goal)[1:2])
+
+
 def test_matching_rests_where_hinge_pushes_on() -> None:
     """Half of real jazz lies below its own median, so a hinge there never leaves it alone."""
     real = torch.sort(torch.randn(1000, generator=torch.Generator().manual_seed(0))).values

@@ -285,3 +285,8 @@ def test_reselected_rows_go_on_as_if_they_had_been_alone(
     )
     assert len({tuple(row) for row in plain.ids.tolist()}) == 3
     assert torch.equal(drawn.ids, plain.ids[[1, 1, 1]])
+    none = sample(
+        model, grammar, prefix, 0, generators=seeded(range(3)),
+        reselect=lambda ids, last: torch.tensor([1, 1, 1]),
+    )  # fmt: skip
+    assert torch.equal(none.ids, prefix[[1, 1, 1]])
