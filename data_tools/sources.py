@@ -13,6 +13,7 @@ import lzma
 import os
 import re
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -113,9 +114,9 @@ class Source:
         """MIDI files below a folder that the manifest at its top does not name."""
         if self._rows is None or self.kind != "folder":  # who gives a table means that table
             return []
-        named = {PurePosixPath(entry.path).as_posix() for entry in self.entries()}
+        named = {_spelt(PurePosixPath(entry.path).as_posix()) for entry in self.entries()}
         found = (p.relative_to(self.root).as_posix() for p in self.root.rglob("*") if p.is_file())
-        return sorted(name for name in found if _is_midi(name) and name not in named)
+        return sorted(name for name in found if _is_midi(name) and _spelt(name) not in named)
 
     def misnamed(self) -> list[str]:
         """Files below a folder that begin as MIDI files do and are not called so: not read."""
@@ -138,7 +139,7 @@ class Source:
         """
         if self._rows and self.kind in ("folder", "manifest"):
             entries = self.entries()
-            if not any(not e.refused and _there(self.root / e.path) for e in entries):
+            if not any(not e.refused and _there(self._at(e.path)) for e in entries):
                 table = self.location / MANIFEST if self.kind == "folder" else self.location
                 raise UserError(
                     f"{table}: none of its {len(entries):,} files lies beside it; if it is a "
@@ -152,7 +153,7 @@ class Source:
         """
         if self.kind in ("folder", "manifest", "file"):
             for entry in entries:
-                path = self.location if self.kind == "file" else self.root / entry.path
+                path = self.location if self.kind == "file" else self._at(entry.path)
                 yield (entry, None) if entry.refused else _offered(entry, *_small_bytes(path))
             return
         wanted: dict[str, list[Entry]] = {}
@@ -176,7 +177,7 @@ class Source:
         if manifest.is_file():
             total.update(manifest.read_bytes())
         for entry in self.entries():
-            path = self.root / entry.path
+            path = self._at(entry.path)
             content = "missing"
             if not entry.refused and _there(path):
                 # What cannot be read is left out with its reason when its turn comes.
@@ -193,6 +194,14 @@ class Source:
             facts = f"{entry.path}\0{entry.facts['label']}\0{entry.facts['source']}\n"
             total.update(facts.encode(errors="surrogatepass"))
         return total.hexdigest()
+
+    def _at(self, path: str) -> Path:
+        """Where a file lies; a manifest may spell its accents otherwise than its folder does."""
+        here = self.root / path
+        if self._rows is None or path.isascii() or _there(here):
+            return here
+        others = (self.root / unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+        return next((other for other in others if _there(other)), here)
 
     def _names(self) -> list[str]:
         if self.kind == "folder":
@@ -211,18 +220,27 @@ class Source:
             return [name for name in names if _is_midi(name)]
 
     def _members(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes | None, str]]:
-        """Yields (name, bytes or None, why there are none) of the members wanted."""
+        """Yields (name, bytes or None, why there are none) of the members wanted.
+
+        Names are as they are wanted, which may be in another spelling than the archive's.
+        """
+        spellings = {_spelt(name): name for name in wanted}
+
+        def asked(name: str) -> str:
+            name = name.removeprefix("./")
+            return name if name in wanted else spellings.get(_spelt(name), name)
+
         if self.kind == "zip":
-            with self._zip() as archive:
-                for info in archive.infolist():
-                    name = info.filename.removeprefix("./")
+            with self._zip() as folder:
+                for info in folder.infolist():
+                    name = asked(info.filename)
                     if name not in wanted:
                         continue
                     if info.file_size > MAX_BYTES:
                         yield name, None, TOO_LARGE
                         continue
                     try:
-                        data = archive.read(info)
+                        data = folder.read(info)
                     except _DAMAGE as error:  # the other members do not suffer
                         yield name, None, f"damaged in its archive ({error})"
                         continue
@@ -230,7 +248,7 @@ class Source:
             return
         with self._tar() as archive:
             for member in archive:
-                name = member.name.removeprefix("./")
+                name = asked(member.name)
                 if member.islnk() and name in wanted:
                     yield name, None, LINKED
                 elif member.issym() and name in wanted:
@@ -298,6 +316,11 @@ class Source:
         source = row.get("source") or (folders[0] if folders else self.absolute.stem)
         title = row.get("title") or PurePosixPath(path).stem
         return {**row, "path": path, "label": label, "source": source, "title": title}
+
+
+def _spelt(name: str) -> str:
+    """A name in one of the two spellings of accents; what a Mac made may have the other."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def _label_of(folder: str) -> str:

@@ -5,6 +5,7 @@ import os
 import tarfile
 import zipfile
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -96,6 +97,32 @@ def test_a_manifest_names_the_pieces(kind: str, tmp_path: Path) -> None:
     facts = {entry.path: entry.facts for entry in source.entries()}
     assert facts["loose.kar"]["artist"] == "Tatum, Art"
     assert facts["jazz/blue/a.mid"]["source"] == "blue"
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar.gz"])
+@pytest.mark.parametrize(("there", "here"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_are_found_however_they_are_spelt(
+    kind: str, there: str, here: str, tmp_path: Path
+) -> None:
+    """A Mac spells an accent as a letter of its own, a table that went through another does not."""
+    name = "jazz/Dvořák – Humoresque.mid"
+    files = {normalize(there, name): b"first", "manifest.csv": b""}
+    files["manifest.csv"] = f"path,label\n{normalize(here, name)},jazz\nnone.mid,jazz\n".encode()
+    if kind == "folder":
+        place = fill(tmp_path / "music", files)
+    else:
+        place = pack(tmp_path / f"music.{kind}", files)
+    source = Source(place)
+    found = read(source)
+    assert found == {normalize(here, name): (b"first", "jazz"), "none.mid": (None, "jazz")}
+    assert source.unlisted() == []
+    source.check_any_there()
+    # Two files that differ in nothing else are two.
+    both = {normalize(form, "é.mid"): form.encode() for form in ("NFC", "NFD")}
+    place = (
+        fill(tmp_path / "two", both) if kind == "folder" else pack(tmp_path / f"two.{kind}", both)
+    )
+    assert {name: data for name, (data, _) in read(Source(place)).items()} == both
 
 
 @pytest.mark.parametrize(
