@@ -20,6 +20,7 @@ Edit = Callable[[ScoreTick, np.random.Generator], ScoreTick]
 
 CHORD = 0.035  # seconds after its first note within which a chord's other notes come
 MIDDLE_C, OCTAVE = 60, 12
+SHORT = 0.1  # seconds
 TRIAD = np.array([60, 64, 67], dtype=np.int16)
 TRANSCRIBER = 0.032  # seconds, PiJAMA's grid
 TRANSCRIBER_TICKS = 220  # a beat, at 120 bpm
@@ -184,6 +185,36 @@ def right_hand(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
     return with_notes(score, notes.take(above)) if above.any() else score
 
 
+def top_line(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
+    """The highest note of every chord, held no longer than until the next: one voice."""
+    notes = _folded(score)
+    chord = chords_of(score, notes)
+    order = np.lexsort((notes.pitch, chord))
+    notes = notes.take(order[np.flatnonzero(np.diff(chord[order], append=-1))])
+    until = np.append(notes.start[1:], notes.end[-1:])
+    # One that begins a chord may sound with the next chord's first.
+    end = np.maximum(np.minimum(notes.end, until), notes.start + 1)
+    return with_notes(score, replace(notes, end=end), np.zeros((0, 2)))
+
+
+def left_out(score: ScoreTick, rng: np.random.Generator, share: float) -> ScoreTick:
+    """A share of the notes is missing, as a transcriber misses them; at least one is left."""
+    notes = midi.notes_of(score.tracks[0])
+    kept = rng.random(len(notes)) >= share
+    kept[0] = True
+    return with_notes(score, notes.take(kept))
+
+
+def short(score: ScoreTick, rng: np.random.Generator) -> ScoreTick:
+    """No note longer than a tenth of a second, and no pedal."""
+    notes = midi.notes_of(score.tracks[0])
+    start, end = (midi.seconds_of(score, ticks) for ticks in _ends(notes))
+    share = np.minimum(1, SHORT / np.maximum(end - start, SHORT))
+    length = np.maximum(np.rint(share * (notes.end - notes.start)), 1).astype(np.int64)
+    end = notes.start + length
+    return with_notes(score, replace(notes, end=end), np.zeros((0, 2)))
+
+
 def _ends(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
     return notes.start, notes.end
 
@@ -210,8 +241,13 @@ EDITS: dict[str, Edit] = {
     "all notes equally loud": level,
     "tempo × 0.8": partial(at_tempo, factor=0.8),
     "tempo × 1.25": partial(at_tempo, factor=1.25),
+    "tempo × 0.5": partial(at_tempo, factor=0.5),
+    "tempo × 2": partial(at_tempo, factor=2.0),
+    "every note short": short,
+    "a fifth of the notes left out": partial(left_out, share=0.2),
     "an octave down": partial(transposed, steps=-OCTAVE),
     "an octave up": partial(transposed, steps=OCTAVE),
     "from middle C up": right_hand,
+    "the top line alone": top_line,
     **TRANSPOSITIONS,
 }
