@@ -351,7 +351,8 @@ def pedal_union(pedals: list[symusic.Pedal]) -> tuple[np.ndarray, np.ndarray]:
     for time, end in sorted((pedal.time, pedal.end) for pedal in pedals):
         if end <= time:
             continue
-        if merged and time <= merged[-1][1]:
+        # Let go and pressed again at one tick, the dampers fall between.
+        if merged and time < merged[-1][1]:
             merged[-1][1] = max(merged[-1][1], end)
         else:
             merged.append([time, end])

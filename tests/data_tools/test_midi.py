@@ -393,3 +393,23 @@ def test_a_score_in_seconds_or_quarters_reads_as_one_in_ticks(
 def test_what_is_no_music_is_refused_by_name() -> None:
     with pytest.raises(MidiError, match=r"<bytearray in memory>: no music; give a path"):
         midi.read(bytearray(b"MThd"))  # type: ignore[arg-type]
+
+
+def test_a_pedal_let_go_and_pressed_again_at_one_tick_is_two_pedals() -> None:
+    """As notation programs write it: the dampers fall, and a chord does not ring into the next."""
+    score = symusic.Score(480)
+    track = symusic.Track("Piano", 0, False)
+    track.notes = symusic.core.NoteTickList(
+        [symusic.Note(480 * beat, 100, 60 + beat, 80) for beat in range(4)]
+    )
+    table = [(0, 480), (480, 480), (960, 480), (1440, 480)]
+    track.pedals = symusic.core.PedalTickList([symusic.Pedal(*one) for one in table])
+    score.tracks.append(track)
+    other = track.copy()  # a second staff with the same pedal
+    score.tracks.append(other)
+    prepared = midi.prepare(score).score
+    pedals = prepared.tracks[0].pedals.numpy()
+    assert list(zip(pedals["time"], pedals["duration"], strict=True)) == table
+    notes = midi.notes_of(prepared.tracks[0])
+    folded = midi.clean(midi.fold_pedal(notes, pedals["time"], pedals["time"] + pedals["duration"]))
+    assert (folded.end - folded.start).tolist() == [480] * 4
