@@ -76,7 +76,7 @@ def verdict(systems: Sequence[Measured], real: Measured) -> str:
         if real.figures[RATE + judge].value < HALF
     ]:
         sentences.append(
-            f"But of real jazz itself only {_listed(deaf)}: pieces like these tell the judges too "
+            f"But of real jazz itself only {' and '.join(deaf)}: pieces like these tell the judges too "
             "little. Go by the distances, or give a larger --length."
         )
     fewest = min(len(p) for each in (*systems, real) for p in each.p_jazz.values())

@@ -394,6 +394,8 @@ def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
     assert "of real jazz itself" not in told
     short = narration.verdict([one], made("real jazz", 0.15, 0.9, 0, 30))
     assert "But of real jazz itself only 15% by harmony: pieces like these" in short
+    both = narration.verdict([one], made("real jazz", 0, 0.25, 0, 30))
+    assert "But of real jazz itself only 0% by harmony and 25% by roll: pieces like these" in both
     above = narration.verdict([made("high", 1.0, 0.9, 9, 40)], real)
     assert "high is called jazz about as often as real jazz by roll, more often by harmony" in above
     assert "More often is no gain" in above
