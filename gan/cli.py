@@ -155,11 +155,13 @@ def pretrain_disc(
     layers.append({"model": held})
     if lost and not quiet:
         click.echo(gave_way(lost, held))
+    given = options.given(settings.PretrainSettings, flags)
     if view:
-        layers.append({"model": {"view": view}})
-    layers.append(options.given(settings.PretrainSettings, flags))
-    named = options.names(settings.PretrainSettings)
-    chosen = settings.build(settings.PretrainSettings, *layers, flags=named)
+        given["model"] = {"view": view}
+    named = options.names(settings.PretrainSettings) | {"view"}
+    chosen = settings.build(
+        settings.PretrainSettings, *layers, given, flags=named, preset=bool(preset)
+    )
     music = Enlarged(corpus, also) if also else Corpus(corpus)
     if isinstance(music, Enlarged) and not quiet:
         click.echo(f"learns from {music.told()}")
@@ -205,7 +207,9 @@ def train(
     layers.append({"generator": held})
     given = options.given(settings.TrainSettings, flags, choices=True)
     named = options.names(settings.TrainSettings, choices=True)
-    chosen = settings.build(settings.TrainSettings, *layers, given, flags=named)
+    chosen = settings.build(
+        settings.TrainSettings, *layers, given, flags=named, preset=bool(preset)
+    )
     if chosen.init:
         words = given.get("generator", {}), given.get("condition")
         chosen = with_its_generator(chosen, model, size, *words)

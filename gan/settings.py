@@ -4,6 +4,7 @@ A preset is a YAML file with some of these fields; a command-line flag overrides
 is an error. Each field's description is also its `--help`, so no torch may be imported here.
 """
 
+import re
 from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
@@ -80,11 +81,11 @@ class PretrainSettings(Settings):
     @model_validator(mode="after")
     def _windows_ordered(self) -> Self:
         if self.shortest > self.window:
-            raise ValueError(f"shortest {self.shortest} is longer than window {self.window}")
+            raise ValueError(f"--shortest {self.shortest} is longer than --window {self.window}")
         if self.folds and self.fold >= self.folds:
-            raise ValueError(f"fold {self.fold} of {self.folds}: they count from 0")
+            raise ValueError(f"--fold {self.fold} of --folds {self.folds}: they count from 0")
         if self.spotting_steps and self.model.kind == "statistics":
-            raise ValueError("spotting_steps: statistics have no order to learn; take a network")
+            raise ValueError("--spotting-steps: statistics have no order to learn; take a network")
         return self
 
 
@@ -250,7 +251,8 @@ class TrainSettings(Settings):
         0.0,
         ge=0,
         description="Weight of the self-referential reward: runs, loops, copied bars, stuck "
-        "rhythm and silence beyond the corpus's own 98th percentile cost.",
+        "rhythm and silence beyond the corpus's own 98th percentile cost. Needs --adv-estimator "
+        "reinforce or replay.",
     )
     kl_weight: float = Field(
         0.0, ge=0, description="Weight of the divergence from the generator it started from."
@@ -293,15 +295,19 @@ class TrainSettings(Settings):
     def _estimator_fits(self) -> Self:
         if self.adv_estimator == "reinforce" and self.relax == "soft":
             raise ValueError(
-                "relax soft means nothing to adv_estimator reinforce; choose adv_estimator replay"
+                "--relax soft means nothing to --adv-estimator reinforce; choose --adv-estimator "
+                "replay"
             )
         if self.adv_estimator == "teacher" and self.reward_weight:
-            raise ValueError("reward_weight needs rollouts; adv_estimator teacher has none")
+            raise ValueError(
+                "--reward-weight needs rollouts, and --adv-estimator teacher has none; choose "
+                "--adv-estimator replay or reinforce"
+            )
         if self.adv_estimator == "unroll" and self.reward_weight:
             # A policy gradient holds the tokens before each one fixed; unrolled rows are not.
             raise ValueError(
-                "reward_weight is a policy gradient, which adv_estimator unroll would count twice; "
-                "choose adv_estimator replay or reinforce"
+                "--reward-weight is a policy gradient, which --adv-estimator unroll would count "
+                "twice; choose --adv-estimator replay or reinforce"
             )
         return self
 
@@ -362,7 +368,10 @@ def read_preset(name: str) -> dict[str, Any]:
 
 
 def build(
-    kind: type[AnySettings], *layers: dict[str, Any], flags: Collection[str] = ()
+    kind: type[AnySettings],
+    *layers: dict[str, Any],
+    flags: Collection[str] = (),
+    preset: bool = False,
 ) -> AnySettings:
     """Settings from layers of values, later ones over earlier, nested mappings merged.
 
@@ -370,6 +379,8 @@ def build(
         kind: of settings.
         layers: nested like it.
         flags: fields that are flags of the command, to name one where its value does not fit.
+        preset: whether the layers begin with one, and end with what was typed: flags that nobody
+            typed are then said to be the preset's.
 
     Raises:
         UserError: an unknown field or a value out of range, by name.
@@ -385,14 +396,32 @@ def build(
         steps, whose = [str(step) for step in first["loc"]], ""
         if steps[:1] == ["generator"] and steps[1:2] and steps[1] in MODELS:
             whose = f" of the {steps.pop(1)}"
-        place = ".".join(steps) or kind.__name__
-        if first["type"] == "extra_forbidden":
-            raise UserError(f"setting '{place}': no such setting{whose}") from None
+        place = f"setting '{'.'.join(steps)}'" if steps else ""
+        presets = _names(*layers[:-1]) - _names(layers[-1]) if preset else set()
         if first["type"] == "value_error":  # of several together, named in the message
-            raise UserError(f"setting '{place}': {first['ctx']['error']}") from None
-        named = steps and steps[-1] in flags
-        flag = f" (--{steps[-1].replace('_', '-')})" if named else ""
-        raise UserError(f"setting '{place}'{flag}: {first['msg']}") from None
+            told = str(first["ctx"]["error"])
+            named = dict.fromkeys(re.findall(r"--[a-z][a-z-]*", told))
+            theirs = [flag for flag in named if flag[2:].replace("-", "_") in presets]
+            # Between the two is a model, whose fields are a preset's or a size's.
+            either = {flag[2:].replace("-", "_") for flag in theirs} & _names(*layers[1:-1])
+            origin = f"the preset{' or --size' * bool(either)}"
+            note = f" ({' and '.join(theirs)} from {origin})" if theirs else ""
+            raise UserError(f"{place}{': ' * bool(place)}{told}{note}") from None
+        if steps and steps[-1] in presets:
+            place = f"the preset's {place}"
+        elif steps and steps[-1] in flags:
+            place += f" (--{steps[-1].replace('_', '-')})"
+        if first["type"] == "extra_forbidden":
+            onward = "; leave it out, or take another --model" if whose and flags else ""
+            raise UserError(f"{place}: no such setting{whose}{onward}") from None
+        raise UserError(f"{place}: {first['msg']}") from None
+
+
+def _names(*layers: dict[str, Any]) -> set[str]:
+    """The fields that layers set, those of nested settings too."""
+    inner = [value for layer in layers for value in layer.values() if isinstance(value, dict)]
+    own = {str(key) for layer in layers for key in layer}
+    return own | _names(*inner) if inner else own
 
 
 def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:

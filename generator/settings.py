@@ -58,13 +58,15 @@ class TransformerSettings(_ModelSettings):
     def _fits(self) -> Self:
         if self.width % (2 * self.heads):
             raise ValueError(
-                f"width {self.width} must be a multiple of twice the heads ({2 * self.heads}): "
-                "rotary positions turn pairs of channels within a head"
+                f"--width {self.width} must be a multiple of twice --heads {self.heads}: rotary "
+                "positions turn pairs of channels within a head"
             )
         if self.start == "tfixup" and self.norm != "none":
-            raise ValueError("start tfixup stands in for normalisation; use it with norm none")
+            raise ValueError("--start tfixup stands in for normalisation; use it with --norm none")
         if self.start == "tfixup" and (self.tie_embeddings and self.fix_norm):
-            raise ValueError("start tfixup scales the embeddings, fix_norm fixes them; choose one")
+            raise ValueError(
+                "--start tfixup scales the embeddings, --fix-norm fixes them; choose one"
+            )
         return self
 
 
@@ -92,8 +94,8 @@ class LSTMSettings(_ModelSettings):
     def _fits(self) -> Self:
         if self.tie_embeddings and not self.dense and self.hidden != self.width:
             raise ValueError(
-                f"tie_embeddings without a dense layer needs cells as wide as the embedding; "
-                f"hidden is {self.hidden}, width {self.width}"
+                f"--tie-embeddings with --dense 0 needs cells as wide as the embedding; "
+                f"they are --hidden {self.hidden} and --width {self.width}"
             )
         return self
 

@@ -89,10 +89,15 @@ def with_its_generator(
         asked[name] = value, flag if isinstance(value, bool) else f"{flag} {value}"
     for name, (value, flag) in asked.items():
         if getattr(own, name, None) != value:
+            family = "an LSTM" if own.kind == "lstm" else "a transformer"
+            has = f" of {name.replace('_', ' ')} {getattr(own, name, '')}"
+            if name == "kind":
+                has = ""
+            elif name not in type(own).model_fields:
+                has = " (which has no such setting)"
             raise UserError(
-                f"{flag}: --init {settings.init} is a {own.kind} of "
-                f"{name.replace('_', ' ')} {getattr(own, name, 'none')}, and stays one; leave "
-                "the flag out, or start without --init"
+                f"{flag}: --init {settings.init} is {family}{has}, and stays one; leave the flag "
+                "out, or start without --init"
             )
     return settings.model_copy(update={"generator": own})
 
@@ -143,13 +148,15 @@ def check_context(settings: TrainSettings, context: int, representation: Represe
     Raises:
         UserError: windows or rollouts are longer.
     """
-    wanted = {"--length": settings.length}
+    # The flags need not have been typed: a preset or the defaults give them values, too.
+    wanted = {"windows (--length)": settings.length}
     if settings.adversarial:
         known = "label:jazz" in representation.conditions
-        wanted["--prompt and --rollout"] = known + settings.prompt + settings.rollout
-    for flags, tokens in wanted.items():
+        rollouts = known + settings.prompt + settings.rollout
+        wanted["rollouts (--prompt and --rollout)"] = rollouts
+    for what, tokens in wanted.items():
         if tokens > context:
             raise UserError(
-                f"{flags}: {tokens} tokens do not fit the generator's context of {context}; use "
+                f"{what} of {tokens} tokens do not fit the generator's context of {context}; use "
                 "less, or a larger --max-length"
             )

@@ -76,8 +76,8 @@ def verdict(systems: Sequence[Measured], real: Measured) -> str:
         if real.figures[RATE + judge].value < HALF
     ]:
         sentences.append(
-            f"But of real jazz itself only {' and '.join(deaf)}: pieces like these tell the judges too "
-            "little. Go by the distances, or give a larger --length."
+            f"But of real jazz itself only {' and '.join(deaf)}: pieces like these tell the judges "
+            "too little. Go by the distances, or give a larger --length."
         )
     fewest = min(len(p) for each in (*systems, real) for p in each.p_jazz.values())
     if fewest < ENOUGH:

@@ -165,7 +165,7 @@ def test_a_choice_that_does_not_fit_the_context_is_refused_at_once(
     train = ("train", "--corpus", practice_corpus.folder, "--out", tmp_path / "out")
     tiny = ("--width", "32", "--heads", "2", "--layers", "1", "--max-length", "64")
     line = refused(run(*train, *tiny, "--length", "65", "--device", "cpu"))
-    assert "--length: 65 tokens" in line
+    assert "windows (--length) of 65 tokens" in line
     assert "--max-length" in line
     assert not (tmp_path / "out").exists()
 
@@ -176,7 +176,7 @@ def test_rollouts_must_fit_the_context(
     from gan.adversarial.trainer import Trainer
 
     settings = tiny_settings(adv_weight=0.1, prompt=16, rollout=48)
-    with pytest.raises(UserError, match="--prompt and --rollout: 65 tokens"):
+    with pytest.raises(UserError, match=r"\(--prompt and --rollout\) of 65 tokens"):
         Trainer(practice_corpus, tmp_path / "out", settings)
     settings = tiny_settings(adv_weight=0.1, prompt=16, rollout=47, samples=0)
     Trainer(practice_corpus, tmp_path / "out", settings).train_step(0)
@@ -214,7 +214,8 @@ def test_a_term_on_what_has_learnt_nothing_is_remarked(
         (("--width", 64), "--width 64: .* a transformer of width 32,"),
         (("--qk-norm",), "--qk-norm: .* of qk norm False,"),
         (("--no-tie-embeddings",), "--no-tie-embeddings: .* of tie embeddings True,"),
-        (("--model", "lstm"), "--model lstm: .* is a transformer of kind transformer"),
+        (("--model", "lstm"), "--model lstm: .* is a transformer, and stays one"),
+        (("--model", "lstm", "--hidden", 64), "--model lstm: .* is a transformer, and stays one"),
         (("--size", "small"), "--size small: "),
         (("--condition", "artist"), "--condition artist: .* with --condition label,"),
         (("--condition", "none"), "--condition none: .* with --condition label,"),
@@ -227,6 +228,18 @@ def test_what_goes_on_stays_what_it_is(
              generator, "--width", 32, "--layers", 1, "--length", 32)  # fmt: skip
     assert re.search(word, refused(run(*train, *flags)))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_flag_of_the_other_family_is_told_so(tmp_path: Path, practice_corpus: Corpus) -> None:
+    train = ("train", "--corpus", practice_corpus.folder, "--device", "cpu", "--samples", 0)
+    small = ("--model", "lstm", "--layers", 1, "--width", 16, "--hidden", 16, "--steps", 1,
+             "--batch", 1, "--length", 32, "--validation-windows", 2)  # fmt: skip
+    result = run(*train, *small, "--out", tmp_path / "lstm")
+    assert result.exit_code == 0, result.stderr
+    line = refused(run(*train, "--out", tmp_path / "on", "--init", tmp_path / "lstm",
+                       "--heads", 4))  # fmt: skip
+    assert "--heads 4: --init " in line
+    assert " is an LSTM (which has no such setting), and stays one" in line
 
 
 def test_the_shipped_generators_can_be_gone_on_from_by_name(

@@ -80,12 +80,12 @@ def test_a_wrong_value_is_one_line_that_names_it(layer: dict[Any, Any], place: s
 
 @pytest.mark.parametrize("estimator", ["teacher", "unroll"])
 def test_a_reward_needs_an_estimator_it_can_go_with(estimator: str) -> None:
-    with pytest.raises(UserError, match=f"reward_weight .*adv_estimator {estimator}"):
+    with pytest.raises(UserError, match=f"^--reward-weight .*--adv-estimator {estimator}"):
         build(TrainSettings, {"reward_weight": 0.1, "adv_estimator": estimator})
 
 
 def test_the_shortest_window_must_not_exceed_the_longest() -> None:
-    with pytest.raises(UserError, match="shortest 128 is longer than window 64"):
+    with pytest.raises(UserError, match=r"^--shortest 128 is longer than --window 64$"):
         build(PretrainSettings, {"window": 64})
 
 
@@ -112,8 +112,29 @@ def test_a_value_out_of_range_names_its_flag() -> None:
     with pytest.raises(UserError, match=r"^setting 'model.statistics.width': "):
         build(PretrainSettings, {"model": {"kind": "statistics", "width": 1}},
               flags=options.names(PretrainSettings))  # fmt: skip
-    with pytest.raises(UserError, match=r"^setting 'generator': width 256 must be a multiple"):
+    with pytest.raises(UserError, match=r"^setting 'generator': --width 256 .* --heads 7:"):
         build(TrainSettings, {"generator": {"heads": 7}})
+    # A flag of the other family of generators is one all the same.
+    with pytest.raises(UserError, match=r"\(--heads\): no such setting of the lstm; .* --model"):
+        build(TrainSettings, {"generator": {"kind": "lstm", "heads": 4}}, flags=flags)
+
+
+def test_what_a_preset_says_is_not_blamed_on_flags() -> None:
+    flags = options.names(PretrainSettings)
+    with pytest.raises(UserError, match=r"^the preset's setting 'steps': "):
+        build(PretrainSettings, {"steps": 0}, {"batch": 8}, flags=flags, preset=True)
+    with pytest.raises(UserError, match=r"^setting 'steps' \(--steps\): "):
+        build(PretrainSettings, {"steps": 9}, {"steps": 0}, flags=flags, preset=True)
+    preset = {"shortest": 64, "folds": 8}
+    with pytest.raises(UserError, match=r"than --window 32 \(--shortest from the preset\)$"):
+        build(PretrainSettings, preset, {"window": 32}, flags=flags, preset=True)
+    with pytest.raises(UserError, match=r"--fold 9 of --folds 8: .* \(--folds from the preset\)$"):
+        build(PretrainSettings, preset, {"fold": 9}, flags=flags, preset=True)
+
+
+def test_the_help_of_the_reward_says_what_it_needs() -> None:
+    text = CliRunner().invoke(main, ["train", "--help"], terminal_width=400).output
+    assert "Needs --adv-estimator reinforce or replay." in text
 
 
 @pytest.mark.parametrize("content", ["steps: [", "- steps\n- batch\n", "steps"])
