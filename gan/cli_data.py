@@ -106,7 +106,8 @@ def _echo_reasons(reasons: dict[str, int]) -> None:
 @data.command()
 @click.option("--out", required=True, type=Path, help="Folder for the .mid files.")
 @click.option("--count", type=click.IntRange(2), default=600, show_default=True, help="Pieces.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other music.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
+              help="Another seed, other music.")  # fmt: skip
 @click.option("--ragtime", is_flag=True, help="Rags alone, all of them jazz: a second corpus for "
               "'gan pretrain-disc --also', where the first has none.")  # fmt: skip
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")

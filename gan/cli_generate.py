@@ -27,13 +27,25 @@ def _options(*options: Option) -> Option:
     return decorate
 
 
+def _key(context: click.Context, parameter: click.Parameter, key: str | None) -> str | None:
+    """A key that there is."""
+    if key is not None:
+        from generator.hints import scale
+
+        try:
+            scale(key)
+        except UserError as error:
+            raise click.BadParameter(str(error)) from None
+    return key
+
+
 _WHAT = _options(
     click.option("--label", help="A label the generator knows, or none.  [jazz]"),
     click.option("--artist", help="An artist the generator knows."),
-    click.option("--key", help="Notes outside it become rarer: Bb, F#m."),
+    click.option("--key", callback=_key, help="Notes outside it become rarer: Bb, F#m."),
     click.option(
         "--tempo",
-        type=float,
+        type=click.FloatRange(20, 400),
         help="Quarters a minute: of a generator on the clock it sets the file's bars and not the "
         "music (else a prompt's, or 125); on the beat it is a hint.",
     ),
@@ -46,72 +58,78 @@ _WHAT = _options(
     ),
     click.option(
         "--seconds",
-        type=float,
+        type=click.FloatRange(0, min_open=True),
         help="No note begins later (the prompt's seconds included); the last may ring on.",
     ),
 )
 _PROMPT = _options(
     click.option("--prompt", type=Path, help="MIDI file to go on from (its last 512 tokens)."),
     click.option(
-        "--prompt-bars", type=float, help="Only its first bars, from that of its first note on."
+        "--prompt-bars",
+        type=click.FloatRange(0, min_open=True),
+        help="Only its first bars, from that of its first note on.",
     ),
-    click.option("--prompt-seconds", type=float, help="Only the prompt's first seconds."),
+    click.option(
+        "--prompt-seconds",
+        type=click.FloatRange(0, min_open=True),
+        help="Only the prompt's first seconds.",
+    ),
     click.option("--whistle", is_flag=True, help="A whistle where the prompt ends."),
 )
 _CHOICE = _options(
     click.option("--greedy", is_flag=True, help="After --opening, the likeliest token; it loops."),
     click.option(
         "--temperature",
-        type=float,
+        type=click.FloatRange(0),
         default=1.0,
         show_default=True,
         help="Under 1: safer, and sooner in loops; 0: greedy.",
     ),
     click.option(
         "--top-k",
-        type=int,
+        type=click.IntRange(0),
         default=0,
         show_default=True,
         help="Only so many likeliest tokens; 0: all.",
     ),
     click.option(
         "--top-p",
-        type=float,
+        type=click.FloatRange(0, 1, min_open=True),
         default=1.0,
         show_default=True,
         help="Under 1: only the likeliest tokens of so much probability (nucleus sampling).",
     ),
     click.option(
         "--min-p",
-        type=float,
+        type=click.FloatRange(0, 1, max_open=True),
         default=0.0,
         show_default=True,
         help="Only tokens so probable beside the likeliest.",
     ),
     click.option(
         "--repetition",
-        type=float,
+        type=click.FloatRange(1),
         default=1.0,
         show_default=True,
         help="Over 1: recent pitches are rarer.",
     ),
     click.option(
         "--no-repeat",
-        type=int,
+        type=click.IntRange(0),
         default=0,
         show_default=True,
-        help="No run of so many tokens twice; 0: no rule.",
+        help="No run of so many tokens, 2 or more, twice; 0: no rule.",
     ),
     click.option(
         "--opening",
-        type=int,
+        type=click.IntRange(0),
         default=8,
         show_default=True,
         help="So many first tokens are drawn freely: varied beginnings.",
     ),
     click.option(
         "--label-guidance",
-        type=float,
+        type=click.FloatRange(0),
         default=1.0,
         show_default=True,
         help="Over 1: further towards the label (classifier-free guidance).",
@@ -142,7 +160,9 @@ _TASTE = _options(
 @click.option("--count", type=click.IntRange(1), help="Pieces.  [4, or 1 where all would be alike]")
 @click.option("--out", type=Path, help="Folder for the .mid files; needed but for --stream.")
 @click.option("--force", is_flag=True, help="Write over files that are there.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the first piece.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the first piece."
+)
 @_WHAT
 @_PROMPT
 @_CHOICE
@@ -192,6 +212,8 @@ def generate(
         if given(name) == click.core.ParameterSource.COMMANDLINE:
             option = name.replace("_", "-")
             raise click.UsageError(f"give --greedy or --{option}, not both")
+    if choices["no_repeat"] == 1:
+        raise click.UsageError("--no-repeat 1 allows no token twice; give 2 or more, or 0: no rule")
     certain = (greedy or choices["temperature"] == 0) and not choices["opening"]
     if certain and max(count or 1, best_of) > 1:
         raise click.UsageError(
@@ -207,13 +229,10 @@ def generate(
     from gan.run import generator_of
     from generator.compose import Composer, empty
     from generator.degenerate import COUNTS, signs
-    from generator.hints import scale
 
     # What a glance refuses, before a model is loaded for it.
     if choices["prompt"] is not None:
         midi.read(choices["prompt"])
-    if choices["key"] is not None:
-        scale(choices["key"])
     if not (force or stream or out is None):
         _refuse_taken(out, count or usual, seed, best_of)
     named = run or checkpoint

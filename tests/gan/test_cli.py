@@ -465,6 +465,23 @@ def test_a_stream_is_one_piece(generator: Path, monkeypatch: pytest.MonkeyPatch)
     assert run(*stream, "--quiet").stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("temperature", -1), ("top-k", -1), ("top-p", 0), ("top-p", 1.5), ("min-p", 1),
+        ("repetition", 0.5), ("no-repeat", 1), ("no-repeat", -2), ("opening", -1), ("seed", -1),
+        ("label-guidance", -1), ("tempo", 5), ("seconds", 0), ("key", "H"), ("prompt-bars", 0),
+        ("prompt-seconds", -1),
+    ],
+)  # fmt: skip
+def test_what_is_out_of_a_flags_range_is_wrong_usage(
+    tmp_path: Path, flag: str, value: object
+) -> None:
+    line = refused(run("generate", "--out", tmp_path / "new", f"--{flag}", value), code=2)
+    assert f"--{flag}" in line
+    assert str(value) in line
+
+
 def test_generate_goes_on_from_a_prompt(tmp_path: Path, generator: Path, files: Path) -> None:
     prompt = min(files.glob("0*.mid"))
     write = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu")
@@ -577,7 +594,7 @@ def test_what_a_glance_refuses_waits_for_no_model(
     assert "there already" in refused(run("generate", "--out", tmp_path))
     write = ("generate", "--out", tmp_path / "new")
     assert "broken.mid" in refused(run(*write, "--prompt", files / "broken.mid"))
-    assert "key 'H'" in refused(run(*write, "--key", "H"))
+    assert "key 'H'" in refused(run(*write, "--key", "H"), code=2)
     music = next(files.glob("0*.mid"))
     assert "a table ends in" in refused(run("score", music, "--out", tmp_path / "x.txt"))
     assert "a picture ends in" in refused(run("explain", music, "--out", tmp_path / "x.jpg"))
