@@ -102,10 +102,11 @@ def _training(command: Any) -> Any:
             click.option("--corpus", required=True, type=Path, help="From 'gan data build'."),
             click.option("--out", required=True, type=Path, help="The run's folder."),
             click.option("--preset", help="A shipped preset or a YAML file; flags override it."),
-            click.option("--resume", is_flag=True, help="Go on from the latest checkpoint."),
+            click.option("--resume", is_flag=True, help="Go on from the latest checkpoint, with "
+                         "the same settings, --steps too: no finished run gets longer."),
             click.option("--quiet", is_flag=True, help="Print nothing but errors."),
         ]
-    ):
+    ):  # fmt: skip
         command = option(command)
     return command
 

@@ -124,7 +124,13 @@ def opened(name: str, where: str, representation: Representation, device: str) -
     elif place.is_dir() and _is_generator(place):
         composer = Composer.load(generator_folder(place), device)
     else:
-        raise UserError(f"{where}: no run, generator's folder or folder of MIDI; or say 'shipped'")
+        what = "there is nothing here"
+        if place.exists():
+            what = "no MIDI file and no generator in it" if place.is_dir() else "no folder"
+        raise UserError(
+            f"{where}: {what}; give a run, a generator's folder or a folder of MIDI, or say "
+            "'shipped'"
+        )
     if composer.representation.plain.music_digest != representation.music_digest:
         raise UserError(f"{where}: writes other tokens than the real music is read in")
     return Source(name, where, composer)

@@ -138,11 +138,12 @@ def test_listeners_come_back(found: Path, practice_corpus: Corpus, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("evaluate", "nowhere"), "nowhere: no run"),
+        (("evaluate", "nowhere"), "nowhere: there is nothing here; give a run"),
         (("compare", "ce", "ce"), "two systems are called 'ce'"),
         (("evaluate", "ce", "--split", "nought"), "no jazz"),
         (("evaluate", "ce", "--judges", "."), "no judge"),
-        (("evaluate", "nothing"), "nothing: no run, generator's folder or folder of MIDI"),
+        (("evaluate", "nothing"), "nothing: no MIDI file and no generator in it; give a run"),
+        (("evaluate", __file__), ".py: no folder; give a run"),
         (("evaluate", "a="), "nothing after the name"),
         (("evaluate", "../up=ce"), "cannot name a folder"),
         (("evaluate", "..=ce"), "cannot name a folder"),
@@ -200,7 +201,7 @@ def test_a_wrong_second_system_is_refused_before_the_first_is_sampled(
     given = ("compare", "ce", "B=nowhere", "--real", practice_corpus.folder, "--split", "train")
     result = gan(*given, "--out", tmp_path / "out", *FEW)
     assert result.exit_code == 1
-    assert "nowhere: no run" in result.output
+    assert "nowhere: there is nothing here" in result.output
 
 
 def test_a_place_may_have_the_sign_of_a_name_in_its_own(
