@@ -15,6 +15,7 @@ from data_tools.errors import UserError
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 ARCHIVES = (".zip", *TARS)
+DAMAGED = "damaged archive"  # so begins the reason of one in which more may lie
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # a disk, or one's share of it
 
 

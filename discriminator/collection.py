@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from data_tools.errors import MidiError, UserError
-from data_tools.files import MIDI_SUFFIXES
+from data_tools.files import DAMAGED, MIDI_SUFFIXES
 from data_tools.sources import LINKED, NOWHERE, REPEATED, SYMBOLIC, Source
 from discriminator.reading import LARGEST, Piece, too_large
 
@@ -274,7 +274,7 @@ def _check_end(opened: tarfile.TarFile) -> None:
 
 
 def _damaged(archive: Path, error: Exception) -> Place:
-    reason = f"damaged archive ({error}); what lies behind the damage is not read"
+    reason = f"{DAMAGED} ({error}); what lies behind the damage is not read"
     return Place(str(archive), archive.name, None, reason)
 
 

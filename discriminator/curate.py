@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_tools import midi
 from data_tools.errors import MidiError, UserError
-from data_tools.files import file_digest, write_json
+from data_tools.files import DAMAGED, file_digest, write_json
 from data_tools.rows import csv_writer
 from data_tools.sources import MANIFEST, Source
 from discriminator.collection import Place, check_any, leaves, pieces, places
@@ -81,6 +81,11 @@ class Summary:
     def files(self) -> int:
         """All files."""
         return self.kinds.total()
+
+    @property
+    def damaged(self) -> int:
+        """The damaged archives: what lies behind the damage has no row."""
+        return self.kinds[False, f"not scored: {DAMAGED}"]
 
     @property
     def kept(self) -> int:

@@ -111,6 +111,10 @@ class Scores:
         found = {name: int((self._verdicts[~failed] == i).sum()) for i, name in enumerate(VERDICTS)}
         return found | {"error": int(failed.sum())}
 
+    def reasons(self) -> list[str]:
+        """Why rows have no probability, each reason once."""
+        return [reason for reason in self._reasons if reason]
+
     def _place(self, path: str) -> int | None:
         key = np.uint64(_key(path))
         place = int(np.searchsorted(self._keys, key))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data_tools.errors import UserError
-from gan.cli_score import Tally, counted, load, readers, resumable, scoring_options
+from gan.cli_score import BEYOND, Tally, counted, load, readers, resumable, scoring_options
 
 if TYPE_CHECKING:
     from discriminator.curate import Choice, Summary
@@ -47,8 +47,8 @@ def curate(
 
     The results: music/ with the kept files in the folders they came from, curation.csv with a row a
     file and why it was kept or dropped, scores.csv, report.md. The source is only read, and no file
-    that is there is overwritten. Exit code 0: every file has its row; 1: none could be scored, or
-    the work failed.
+    that is there is overwritten. Exit code 0: every file has its row; 1: none could be scored, an
+    archive is damaged, or the work failed.
     """
     if out is None and not dry_run:
         raise click.UsageError("give a folder as --out, or --dry-run")
@@ -91,6 +91,8 @@ def curate(
         click.echo(f"kept {summary.kept:,} of {counted(summary.files)}{place}", err=True)
     if not summary.histogram.any():
         raise UserError(f"none of {counted(summary.files)} has a score; the reasons are counted")
+    if summary.damaged:
+        raise UserError(BEYOND)
 
 
 def _scorer(

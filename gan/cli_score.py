@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from itertools import islice
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data_tools.errors import UserError
-from data_tools.files import FULL
+from data_tools.files import DAMAGED, FULL
 from gan import tables
 from gan.bars import ProgressBar
 from gan.stopping import heeding
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from discriminator.scores import Score
 
 SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
+BEYOND = "what lies behind the damage of an archive has no row; the rows say which; pack it again"
 _PAGE = 1000  # rows of a table that are held to find its widths
 
 
@@ -68,7 +69,7 @@ def score(
 
     PATHs are MIDI files, folders with all below them, .zip and .tar archives, or a manifest.csv.
     Every file has its row; what cannot be scored is "unsure" and its error says why. Exit code 0:
-    every file has its row; 1: none could be scored, or the work failed.
+    every file has its row; 1: none could be scored, an archive is damaged, or the work failed.
     """
     if out is None and resume:
         raise click.UsageError("--resume goes on with a file; give its name as --out")
@@ -107,6 +108,7 @@ def score(
     with resumable(), sole_writer(out), ScoreFile(out, kept, made_of, resume) as file:
         new = pieces(paths, wanted=lambda path: path not in file.before)
         tally = Tally(Counter(file.before.counts()), quiet, lambda: count(paths))
+        tally.heed(file.before.reasons())
         verdicts = classifier.score_many(new, workers=readers(workers))
         for row in tally.watch(map(score_of, verdicts)):
             file.write(row)
@@ -173,6 +175,7 @@ class Tally:
         self.counts, self._quiet = counts, quiet
         self._total = cache(total) if total else None
         self._new = 0
+        self._damaged = False
         self._start = self._shown = time.monotonic()
 
     def watch(self, rows: "Iterator[Score]") -> "Iterator[Score]":
@@ -183,10 +186,15 @@ class Tally:
             for row in rows:
                 self.counts["error" if row.p_jazz is None else row.verdict] += 1
                 self._new += 1
+                self.heed([row.error])
                 if time.monotonic() - self._shown > 0.2:
                     self._shown = time.monotonic()
                     bar.update(self.counts.total(), what=f"{self.counts['jazz']:,} jazz")
                 yield row
+
+    def heed(self, reasons: Iterable[str]) -> None:
+        """Looks for a damaged archive among reasons why there is no probability."""
+        self._damaged |= any(reason.startswith(DAMAGED) for reason in reasons)
 
     def line(self) -> str:
         """Files so far, verdict by verdict, and the rate."""
@@ -204,7 +212,7 @@ class Tally:
         """Prints the line.
 
         Raises:
-            UserError: there were files, and none could be scored.
+            UserError: there were files, and none could be scored; or an archive is damaged.
         """
         if not self._quiet:
             click.echo(self.line(), err=True)
@@ -212,6 +220,8 @@ class Tally:
             raise UserError(
                 f"none of {counted(self.counts.total())} could be scored; the rows say why"
             )
+        if self._damaged:
+            raise UserError(BEYOND)
 
 
 def _show(rows: "Iterator[Score]", form: str, tally: Tally) -> None:

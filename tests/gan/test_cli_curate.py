@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,20 @@ def test_where_nothing_can_be_scored_the_work_failed(
     assert result.exit_code == 1
     assert "none of 1 file has a score" in result.stderr
     assert len(by_path(tmp_path / "out" / "curation.csv")) == 1
+
+
+def test_what_a_cut_archive_has_lost_is_no_success(
+    files: Path, tiny_discriminator: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.tar.gz"
+    with tarfile.open(cut, "w:gz") as opened:
+        opened.add(files, "in")
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 2 // 3])
+    result = run("curate", cut, "--keep", "jazz", "--min-prob", 0, "--out", tmp_path / "out",
+                 "--model", tiny_discriminator, "--device", "cpu")  # fmt: skip
+    assert result.exit_code == 1
+    assert "error: what lies behind the damage of an archive has no row" in result.stderr
+    assert list((tmp_path / "out" / "music").rglob("*.mid"))
 
 
 @pytest.mark.parametrize(

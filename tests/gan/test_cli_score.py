@@ -109,6 +109,26 @@ def test_archives_and_manifests_are_scored_alike(score: Run, files: Path, tmp_pa
     assert rows[0]["path"].startswith(f"{archive}:in/")
 
 
+def test_what_a_cut_archive_has_lost_is_no_success(
+    score: Run, practice_music: Path, tmp_path: Path
+) -> None:
+    """Rows of the files before the cut are there, and nobody takes them for all."""
+    whole, cut = tmp_path / "whole.tar.gz", tmp_path / "cut.tar.gz"
+    with tarfile.open(whole, "w:gz") as opened:
+        for path in sorted((practice_music / "jazz").glob("*.mid")):
+            opened.add(path, path.name)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    assert score(whole).exit_code == 0
+    out = tmp_path / "scores.csv"
+    for flags in ((), ("--resume",)):
+        result = score(cut, "--out", out, *flags)
+        assert result.exit_code == 1
+        assert "error: what lies behind the damage of an archive has no row" in result.stderr
+    rows = as_dicts(out.read_text())
+    assert sum(bool(row["p_jazz"]) for row in rows) > 2
+    assert rows[-1]["error"].startswith("damaged archive")
+
+
 def test_a_folder_without_music_has_its_row(score: Run, files: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     good = min(files.glob("*.mid"))
