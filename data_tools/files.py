@@ -19,6 +19,24 @@ DAMAGED = "damaged archive"  # so begins the reason of one in which more may lie
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # a disk, or one's share of it
 
 
+_UTF_8 = 0x800  # the flag of a .zip member whose name is UTF-8
+
+
+def name_in_zip(name: str, flags: int) -> str:
+    """A .zip member's name: UTF-8 wherever its bytes are, though many packers set no flag for it.
+
+    Args:
+        name: as `zipfile` reads it: without the flag it takes every name for code page 437.
+        flags: of the member.
+    """
+    if flags & _UTF_8:
+        return name
+    try:
+        return name.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return name
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """An error of the disk within it names a file: `path`, where it names none of its own.

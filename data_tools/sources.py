@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from data_tools import smf
 from data_tools.errors import UserError
-from data_tools.files import ARCHIVES, MIDI_SUFFIXES, TARS, file_digest
+from data_tools.files import ARCHIVES, MIDI_SUFFIXES, TARS, file_digest, name_in_zip
 from data_tools.midi import MAX_BYTES
 
 LABELS = ("jazz", "not_jazz")
@@ -212,8 +212,7 @@ class Source:
             return sorted(p.relative_to(self.location).as_posix() for p in kept)
         if self.kind == "zip":
             with self._zip() as archive:
-                names = (name.removeprefix("./") for name in archive.namelist())
-                return [name for name in names if _is_midi(name)]
+                return [name for name in map(_member_name, archive.infolist()) if _is_midi(name)]
         with self._tar() as archive:
             members = (m for m in archive if m.isfile() or m.islnk() or m.issym())
             names = (m.name.removeprefix("./") for m in members)
@@ -233,7 +232,7 @@ class Source:
         if self.kind == "zip":
             with self._zip() as folder:
                 for info in folder.infolist():
-                    name = asked(info.filename)
+                    name = asked(_member_name(info))
                     if name not in wanted:
                         continue
                     if info.file_size > MAX_BYTES:
@@ -349,6 +348,10 @@ def _leaves(path: str) -> str:
         if parts.is_absolute() or parts.drive or parts.root or ".." in parts.parts:
             return "its path leaves the folder of its manifest"
     return ""
+
+
+def _member_name(info: zipfile.ZipInfo) -> str:
+    return name_in_zip(info.filename, info.flag_bits).removeprefix("./")
 
 
 def _is_midi(name: str) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from data_tools.errors import MidiError, UserError
-from data_tools.files import DAMAGED, MIDI_SUFFIXES
+from data_tools.files import DAMAGED, MIDI_SUFFIXES, name_in_zip
 from data_tools.sources import LINKED, NOWHERE, REPEATED, SYMBOLIC, Source
 from discriminator.reading import LARGEST, Piece, too_large
 
@@ -199,16 +199,17 @@ def _in_zip(archive: Path) -> Iterator[Place]:
         with zipfile.ZipFile(archive) as opened:
             repeated = _repetitions()
             for info in opened.infolist():
-                if info.is_dir() or not _is_midi(info.filename):
+                name = name_in_zip(info.filename, info.flag_bits)
+                if info.is_dir() or not _is_midi(name):
                     continue
-                if nth := repeated(info.filename):
-                    yield _again(archive, info.filename, nth)
+                if nth := repeated(name):
+                    yield _again(archive, name, nth)
                     continue
 
                 def member(info: zipfile.ZipInfo = info) -> bytes:
                     return opened.read(info)
 
-                yield _member(archive, info.filename, info.file_size, member)
+                yield _member(archive, name, info.file_size, member)
     except _DAMAGE as error:
         yield _damaged(archive, error)
 

@@ -27,6 +27,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from data_tools.errors import UserError
+from data_tools.files import name_in_zip
 
 CHUNK = 2**20
 _LONGEST = 120  # bytes of one part of a path; file systems take 255, and suffixes are added
@@ -131,7 +132,7 @@ def _zip_files(archive: Path, limits: Limits) -> Iterator[tuple[str, IO[bytes]]]
     with zipfile.ZipFile(archive) as opened:
         budget.member(len(opened.infolist()))
         for info in opened.infolist():
-            name = _checked(info.orig_filename, archive)
+            name = _checked(name_in_zip(info.orig_filename, info.flag_bits), archive)
             mode = stat.S_IFMT(info.external_attr >> 16)
             if info.is_dir() or mode not in (0, stat.S_IFREG):
                 continue

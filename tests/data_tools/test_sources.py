@@ -196,6 +196,15 @@ def test_one_file(tmp_path: Path) -> None:
     assert read(Source(place)) == {"tune.mid": (b"data", "unlabelled")}
 
 
+def test_names_in_a_zip_are_utf_8_with_and_without_its_flag(tmp_path: Path) -> None:
+    """Many packers write UTF-8 and do not say so; those of DOS write code page 437."""
+    place = pack(tmp_path / "a.zip", {"M##nil.mid": b"one", "caf#.mid": b"two", "Ça.mid": b"three"})
+    data = place.read_bytes().replace(b"M##nil", "Ménil".encode()).replace(b"caf#", b"caf\x82")
+    place.write_bytes(data)
+    found = {name: data for name, (data, _) in read(Source(place)).items()}
+    assert found == {"Ménil.mid": b"one", "café.mid": b"two", "Ça.mid": b"three"}
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_a_name_twice_in_an_archive_is_not_lost(kind: str, tmp_path: Path) -> None:
     place = pack(tmp_path / f"a.{kind}", {"manifest.csv": b"path\na.mid\na.mid\n", "a.mid": b"x"})

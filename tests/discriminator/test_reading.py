@@ -222,6 +222,16 @@ def test_folders_are_walked_in_one_order(folder: Path) -> None:
     assert [place.path for place in places(folder)] == [str(folder / name) for name in NAMES]
 
 
+def test_names_in_a_zip_are_utf_8_without_its_flag_too(
+    practice_music: Path, tmp_path: Path
+) -> None:
+    archive, music = tmp_path / "a.zip", next(practice_music.rglob("*.mid")).read_bytes()
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("M##nil.mid", music)
+    archive.write_bytes(archive.read_bytes().replace(b"M##nil", "Ménil".encode()))
+    assert [(one.path, one.music) for one in pieces([archive])] == [(f"{archive}:Ménil.mid", music)]
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
 def test_archives_hold_the_same(folder: Path, tmp_path: Path, kind: str) -> None:
     archive = packed(folder, kind, tmp_path)

@@ -48,6 +48,14 @@ def everything_under(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
 
 
+def test_names_in_a_zip_are_utf_8_without_its_flag_too(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", [("M##nil.mid", b"one"), ("caf#.mid", b"two")])
+    data = archive.read_bytes().replace(b"M##nil", "Ménil".encode()).replace(b"caf#", b"caf\x82")
+    archive.write_bytes(data)
+    unpack(archive, tmp_path / "out", take_all)
+    assert everything_under(tmp_path / "out") == ["Ménil.mid", "café.mid"]
+
+
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz", "zip"])
 def test_every_kind_is_unpacked_and_only_what_is_wanted(tmp_path: Path, mode: str) -> None:
     names = ["./top/a.mid", "top/inner/b.mid", "top/readme.txt"]
