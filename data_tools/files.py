@@ -16,7 +16,13 @@ MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 ARCHIVES = (".zip", *TARS)
 DAMAGED = "damaged archive"  # so begins the reason of one in which more may lie
+IRREGULAR = "not a regular file (a pipe or a device); save what it holds to one"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})  # a disk, or one's share of it
+
+
+def is_irregular(path: Path) -> bool:
+    """Whether there is neither a file nor a folder: a pipe, which may have no end, or a device."""
+    return not path.is_file() and not path.is_dir() and path.exists()
 
 
 _UTF_8 = 0x800  # the flag of a .zip member whose name is UTF-8

@@ -23,6 +23,7 @@ from symusic.core import ScoreTick
 from data_tools import midi, smf, suspicion
 from data_tools.curate import facts_of, reason_of, too_few
 from data_tools.errors import MidiError
+from data_tools.files import IRREGULAR, is_irregular
 from data_tools.general_midi import DRUMS, PIANO, instrument_of, program_name
 from data_tools.parallel import ordered_map
 from data_tools.settings import CorpusSettings
@@ -160,6 +161,8 @@ def _bytes_of(music: midi.Music, name: str) -> bytes:
         return music
     if isinstance(music, str | Path):
         try:
+            if is_irregular(Path(music)):
+                raise MidiError(name, IRREGULAR)
             with Path(music).open("rb") as stream:
                 return stream.read(smf.LARGEST + 1)
         except OSError as error:

@@ -17,7 +17,7 @@ from symusic.core import ScoreQuarter, ScoreSecond, ScoreTick, TrackTick
 
 from data_tools import parts, smf
 from data_tools.errors import MidiError
-from data_tools.files import ARCHIVES, write_bytes
+from data_tools.files import ARCHIVES, IRREGULAR, is_irregular, write_bytes
 
 Music: TypeAlias = str | Path | bytes | miditoolkit.MidiFile | ScoreTick
 
@@ -168,7 +168,7 @@ def bytes_of(path: Path) -> bytes:
     if size > MAX_BYTES:
         raise MidiError(path, f"larger than {MAX_BYTES // 2**20} MiB")
     if size == 0:
-        raise MidiError(path, "empty file")
+        raise MidiError(path, IRREGULAR if is_irregular(path) else "empty file")
     return path.read_bytes()
 
 

@@ -24,7 +24,15 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from data_tools import smf
 from data_tools.errors import UserError
-from data_tools.files import ARCHIVES, MIDI_SUFFIXES, TARS, file_digest, name_in_zip
+from data_tools.files import (
+    ARCHIVES,
+    IRREGULAR,
+    MIDI_SUFFIXES,
+    TARS,
+    file_digest,
+    is_irregular,
+    name_in_zip,
+)
 from data_tools.midi import MAX_BYTES
 
 LABELS = ("jazz", "not_jazz")
@@ -76,6 +84,8 @@ class Source:
         self.location = Path(location)
         if not self.location.exists():
             raise UserError(f"{location}: no such file or folder")
+        if is_irregular(self.location):
+            raise UserError(f"{location}: {IRREGULAR}")
         self.kind = _kind_of(self.location)
         # "." and ".." have names, too, that a table can show.
         self.absolute = Path(os.path.abspath(self.location))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from data_tools.errors import MidiError, UserError
-from data_tools.files import DAMAGED, MIDI_SUFFIXES, name_in_zip
+from data_tools.files import DAMAGED, IRREGULAR, MIDI_SUFFIXES, is_irregular, name_in_zip
 from data_tools.sources import LINKED, NOWHERE, REPEATED, SYMBOLIC, Source
 from discriminator.reading import LARGEST, Piece, too_large
 
@@ -96,6 +96,8 @@ def places(location: Path) -> Iterator[Place]:
     name = location.name.lower()
     if location.is_dir():
         return _in_folder(location)
+    if is_irregular(location):
+        return iter([Place(str(location), location.name, None, IRREGULAR)])
     if name.endswith(".zip"):
         return _in_zip(location)
     if name.endswith(_TARS):

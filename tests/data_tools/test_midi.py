@@ -1,6 +1,7 @@
 """MIDI in and out: every kind of input is one music, bad files say why, notes are a piano's."""
 
 import io
+import os
 import pickle
 from pathlib import Path
 
@@ -113,6 +114,13 @@ def test_what_cannot_be_read_names_the_file_and_the_reason(tmp_path: Path) -> No
         assert caught.value.source == str(path)
         assert "\n" not in str(caught.value)
         assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such pipes")
+def test_a_pipe_is_not_called_an_empty_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless.mid")
+    with pytest.raises(MidiError, match="not a regular file"):
+        midi.read(tmp_path / "endless.mid")
 
 
 def test_a_track_cut_anywhere_is_refused() -> None:

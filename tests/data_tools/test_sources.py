@@ -196,6 +196,14 @@ def test_one_file(tmp_path: Path) -> None:
     assert read(Source(place)) == {"tune.mid": (b"data", "unlabelled")}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such pipes")
+@pytest.mark.parametrize("name", ["a.mid", "a.zip", "a.csv"])
+def test_a_pipe_is_refused_and_nobody_waits_for_its_end(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UserError, match="not a regular file"):
+        Source(tmp_path / name)
+
+
 def test_names_in_a_zip_are_utf_8_with_and_without_its_flag(tmp_path: Path) -> None:
     """Many packers write UTF-8 and do not say so; those of DOS write code page 437."""
     place = pack(tmp_path / "a.zip", {"M##nil.mid": b"one", "caf#.mid": b"two", "Ça.mid": b"three"})

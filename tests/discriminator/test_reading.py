@@ -222,6 +222,14 @@ def test_folders_are_walked_in_one_order(folder: Path) -> None:
     assert [place.path for place in places(folder)] == [str(folder / name) for name in NAMES]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no such pipes")
+@pytest.mark.parametrize("name", ["a.mid", "a.zip", "a.tar.gz", "a.csv"])
+def test_a_pipe_is_told_and_nobody_waits_for_its_end(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    (piece,) = pieces([tmp_path / name])
+    assert "not a regular file" in piece.error
+
+
 def test_names_in_a_zip_are_utf_8_without_its_flag_too(
     practice_music: Path, tmp_path: Path
 ) -> None:

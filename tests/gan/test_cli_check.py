@@ -256,6 +256,12 @@ def test_a_pipe_among_the_files_is_passed_over_and_a_link_to_nowhere_told(tmp_pa
     assert "gone.mid" in told.output
 
 
+def test_a_pipe_by_name_is_told_and_nobody_waits_for_its_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless.mid")
+    told = CliRunner().invoke(main, ["data", "check", str(tmp_path / "endless.mid")])
+    assert "not a regular file" in told.output
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_folder_that_cannot_be_listed_has_a_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
