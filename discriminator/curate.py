@@ -13,7 +13,7 @@ import json
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
@@ -132,7 +132,7 @@ def curate(
     out: Path,
     choice: Choice,
     facts: dict[str, Any],
-    score: Callable[[Iterable[Piece]], Iterable[Score]] | None = None,
+    score: Callable[[Iterable[Piece], Mapping[str, int]], Iterable[Score]] | None = None,
     scores: Path | None = None,
     resume: bool = False,
 ) -> Summary:
@@ -143,7 +143,7 @@ def curate(
         out: the folder of results: `music/` or `kept.txt`, `curation.csv`, `scores.csv`.
         choice: what to keep, and how.
         facts: what the scores depend on, model and precision; recorded and compared.
-        score: scores pieces, in their order.
+        score: scores pieces, in their order; it is also told `Scores.counts` of those before.
         scores: a file of scores to use instead.
         resume: go on with what lies in `out`.
 
@@ -164,7 +164,8 @@ def curate(
         if score:
             with ScoreFile(out / "scores.csv", "csv", facts, resume=True) as file:
                 before = file.before
-                for row in score(pieces([source], lambda path: path not in before)):
+                new = pieces([source], lambda path: path not in before)
+                for row in score(new, before.counts()):
                     file.write(row)
                     rows += 1
             scores = out / "scores.csv"

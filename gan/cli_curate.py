@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ def curate(
     if dry_run:
         if scores:
             library.scored(source, scores)  # refuses scores of other files
-        rows = score(pieces([source])) if score else read_rows(scores or source)
+        rows = score(pieces([source]), {}) if score else read_rows(scores or source)
         summary = library.preview(source, choice, rows)
         click.echo(report(summary, source, choice, facts), nl=False)
     else:
@@ -98,8 +98,9 @@ def curate(
 def _scorer(
     source: Path, model: Path | None, device: str, precision: str, workers: int, quiet: bool,
     facts: dict[str, Any],
-) -> "Callable[[Iterable[Piece]], Iterator[Score]]":  # fmt: skip
-    """A function that scores pieces; `facts` get the digest of the model, and the precision."""
+) -> "Callable[[Iterable[Piece], Mapping[str, int]], Iterator[Score]]":  # fmt: skip
+    """A function that scores pieces, told of those before; `facts` get the model's digest, and the
+    precision."""
     from discriminator.collection import count
     from discriminator.scores import classifier_digest, score_of
 
@@ -107,10 +108,10 @@ def _scorer(
     facts["model"] = classifier_digest(classifier)
     facts["precision"] = "fp32" if classifier.half is None else "bf16"
 
-    def score(pieces: "Iterable[Piece]") -> "Iterator[Score]":
-        tally = Tally(Counter(), quiet, lambda: count([source]))
+    def score(pieces: "Iterable[Piece]", before: "Mapping[str, int]") -> "Iterator[Score]":
+        tally = Tally(Counter(before), quiet, lambda: count([source]))
         yield from tally.watch(map(score_of, classifier.score_many(pieces, workers=workers)))
-        if tally.counts and not quiet:  # none, where a curation goes on that had scored all
+        if not quiet:
             click.echo(tally.line(), err=True)
 
     return score

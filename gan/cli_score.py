@@ -198,14 +198,16 @@ class Tally:
 
     def line(self) -> str:
         """Files so far, verdict by verdict, and the rate."""
+        total = self.counts.total()
         rate = f"{self._new / max(time.monotonic() - self._start, 1e-9):.0f} files/s"
+        before = f", {total - self._new:,} of them scored before" if total > self._new else ""
         jazz, other, unsure, errors = (
             self.counts[name] for name in ("jazz", "not_jazz", "unsure", "error")
         )
         return (
-            f"{counted(self.counts.total())}: {jazz:,} jazz, {other:,} not jazz, "
+            f"{counted(total)}: {jazz:,} jazz, {other:,} not jazz, "
             f"{unsure:,} unsure, {errors:,} error{'s' * (errors != 1)}; "
-            f"{rate if self._new else 'all of them scored before'}"
+            f"{rate + before if self._new else 'all of them scored before'}"
         )
 
     def finish(self) -> None:

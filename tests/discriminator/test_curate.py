@@ -6,7 +6,7 @@ import os
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -42,7 +42,7 @@ def row(path: str) -> Score:
     return Score(path, p, verdict, int(p is not None), "not readable (x)" if p is None else "")
 
 
-def score(pieces: Iterable[Piece]) -> Iterator[Score]:
+def score(pieces: Iterable[Piece], before: Mapping[str, int]) -> Iterator[Score]:
     return (
         Score(piece.path, None, "unsure", 0, piece.error) if piece.error else row(piece.path)
         for piece in pieces
@@ -462,7 +462,9 @@ def test_a_killed_run_goes_on_to_the_same_results(
         scored = (out / "scores.csv").read_text().count("\n") - 1
         again: list[str] = []
 
-        def counted(pieces: Iterable[Piece], again: list[str] = again) -> Iterator[Score]:
+        def counted(
+            pieces: Iterable[Piece], before: Mapping[str, int], again: list[str] = again
+        ) -> Iterator[Score]:
             for piece in pieces:
                 again.append(piece.path)
                 yield row(piece.path)

@@ -170,6 +170,21 @@ def test_a_curation_goes_on_in_the_precision_it_was_begun_with(
     assert run(*begin, "--precision", "bf16", "--resume").exit_code == 0
 
 
+def test_what_goes_on_counts_the_files_scored_before(
+    files: Path, tiny_discriminator: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    begin = ("curate", files, "--keep", "jazz", "--out", out, "--model", tiny_discriminator,
+             "--device", "cpu", "--workers", 0)  # fmt: skip
+    assert "before" not in run(*begin).stderr
+    lines = (out / "scores.csv").read_text().splitlines(keepends=True)
+    (out / "scores.csv").write_text("".join(lines[:4]))  # as a kill may leave it
+    result = run(*begin, "--resume")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.startswith("9 files: ")
+    assert ", 3 of them scored before\n" in result.stderr
+
+
 def test_results_within_the_source_are_refused_before_any_work(files: Path) -> None:
     result = run("curate", files, "--keep", "jazz", "--out", files / "out", "--model", "nowhere")
     assert result.exit_code == 1
