@@ -103,8 +103,13 @@ def whole(path: Path) -> Iterator[Path]:
             with suppress(OSError):  # a file system without rights
                 temporary.chmod(rights)
         temporary.replace(path)
+    except OSError as error:
+        if str(error.filename) == str(temporary):  # a name that nobody gave
+            error.filename = str(path)
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

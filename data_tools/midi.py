@@ -23,6 +23,7 @@ Music: TypeAlias = str | Path | bytes | miditoolkit.MidiFile | ScoreTick
 
 PIANO_PROGRAMS = range(8)  # General MIDI's piano family, clavinet and harpsichord included
 PACKED = "an archive; unpack it first"
+NO_MUSIC = "no music; give a path, bytes, or a score of symusic or miditoolkit"
 MAX_BYTES = smf.LARGEST  # one bound for all who read: what check refuses is not built upon
 LOWEST_PITCH, HIGHEST_PITCH = 21, 108  # the 88 keys
 PIANO_PITCHES, ALL_PITCHES = (LOWEST_PITCH, HIGHEST_PITCH), (0, 127)
@@ -85,7 +86,7 @@ def read(music: Music) -> ScoreTick:
     if isinstance(music, ScoreTick):
         return _in_order(music)
     if not isinstance(music, bytes | str | Path):
-        raise MidiError(name, "no music; give a path, bytes, or a score of symusic or miditoolkit")
+        raise MidiError(name, NO_MUSIC)
     try:
         data = smf.unwrapped(music if isinstance(music, bytes) else bytes_of(Path(music)))
         if _breaks_off(data):

@@ -341,7 +341,8 @@ def ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float, float]:
 def _gradients(
     classifier: "Classifier", ids: np.ndarray, starts: list[int], events: Events
 ) -> np.ndarray:
-    """(N,) slope times difference from the average token of a kind, summed over a note's tokens.
+    """(N,) slope times difference from the average token of a kind, summed over a note's tokens;
+    NaN where it begins in no window that was read.
 
     A note's tokens are its own and those up to the next note: when it comes is part of what it is.
     """
@@ -352,7 +353,7 @@ def _gradients(
     average = np.zeros((int(kinds.max()) + 1, vocabulary), dtype=np.float32)
     np.add.at(average, (kinds[ids], ids), 1.0)
     average /= np.maximum(average.sum(1, keepdims=True), 1.0)
-    slope = np.zeros(len(events.notes))
+    slope, read = np.zeros(len(events.notes)), np.zeros(len(events.notes), dtype=bool)
     for start in starts:
         window = ids[start : start + size]
         base = torch.from_numpy(average[kinds[window]]).to(classifier.device)  # (T, V)
@@ -362,4 +363,5 @@ def _gradients(
         change = (gradient[0] * (rows.detach()[0] - base)).sum(-1).cpu().numpy()
         owned = owner[start : start + size]
         np.add.at(slope, owned[owned >= 0], change[owned >= 0])
-    return slope
+        read[owned[representation.strikes[window] > 0]] = True
+    return np.where(read, slope, np.nan)

@@ -6,7 +6,6 @@ several lines, like a score. Drawn without pyplot: no window opens and no state 
 """
 
 import math
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_tools.errors import UserError
+from data_tools.files import whole
 from data_tools.rows import spelled
 from discriminator.attribution import Explanation, Heard
 
@@ -214,11 +214,6 @@ def _plain(axes: "Axes") -> None:
 
 
 def _saved(figure: Any, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=140)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path

@@ -94,7 +94,7 @@ def too_large(size: int) -> str:
 
 def _encoded(piece: Piece, representation: Representation) -> np.ndarray:
     if piece.music is None:
-        raise MidiError(piece.path, piece.error)
+        raise MidiError(piece.path, piece.error or midi.NO_MUSIC)
     _check_size(piece.path, piece.music)
     score = midi.read(piece.music)
     if (notes := score.note_num()) > MOST_NOTES:

@@ -106,6 +106,14 @@ def test_slopes_of_a_linear_model_are_differences_from_the_average():
     assert explanation.fit is None
 
 
+def test_both_methods_read_the_same_notes_of_a_piece_read_in_part():
+    classifier = counting(window=64, most=2)
+    found = [explain(classifier, melody(150), method) for method in ("subsets", "gradient")]
+    known = [[note.contribution is not None for note in one.notes] for one in found]
+    assert known[0] == known[1]
+    assert 0.1 < found[0].read == found[1].read < 0.5
+
+
 def test_probability_and_verdict_are_the_classifiers():
     classifier = counting()
     explanation, verdict = explain(classifier, melody(50)), classifier.score(melody(50))
@@ -329,6 +337,14 @@ def test_a_picture_of_a_part_is_lower_and_of_nothing_refused(tmp_path, explanati
         picture(explanation, tmp_path / "none.png", (500.0, 600.0))
     with pytest.raises(UserError, match=r"ends in \.png, \.svg, \.pdf"):
         picture(explanation, tmp_path / "roll.bmp")
+
+
+def test_a_picture_that_cannot_be_written_is_called_by_its_own_name(tmp_path, explanation):
+    (tmp_path / "roll.png").mkdir()
+    with pytest.raises(OSError, match="directory") as caught:
+        picture(explanation, tmp_path / "roll.png")
+    assert caught.value.filename == str(tmp_path / "roll.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["roll.png"]
 
 
 def test_drawing_without_matplotlib_is_one_line(tmp_path, explanation, monkeypatch):

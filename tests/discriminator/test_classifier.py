@@ -240,6 +240,10 @@ def test_bad_music_is_unsure_with_its_reason(music):
         assert (verdict.p_jazz, verdict.verdict, verdict.windows) == (None, "unsure", 0)
 
 
+def test_what_is_no_music_is_not_called_too_short():
+    assert Classifier.load().score(None).error.startswith("no music; give a path")
+
+
 def test_a_reader_that_trips_sets_the_file_aside(music, monkeypatch):
     def trip(_: object, __: object) -> None:
         raise ZeroDivisionError("of all things")
