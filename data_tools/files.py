@@ -25,6 +25,15 @@ def is_irregular(path: Path) -> bool:
     return not path.is_file() and not path.is_dir() and path.exists()
 
 
+def closed(folder: Path) -> str:
+    """Why a folder cannot be listed; nothing where it can."""
+    try:
+        with os.scandir(folder):
+            return ""
+    except OSError as error:
+        return f"this folder cannot be listed ({error.strerror})"
+
+
 _UTF_8 = 0x800  # the flag of a .zip member whose name is UTF-8
 
 

@@ -29,6 +29,7 @@ from data_tools.files import (
     IRREGULAR,
     MIDI_SUFFIXES,
     TARS,
+    closed,
     file_digest,
     is_irregular,
     name_in_zip,
@@ -77,7 +78,8 @@ class Source:
         name: its last part.
 
     Raises:
-        UserError: missing, of an unknown kind, damaged, or its manifest lacks the column `path`.
+        UserError: missing, closed, of an unknown kind, damaged, or its manifest lacks the column
+            `path`.
     """
 
     def __init__(self, location: str | Path) -> None:
@@ -87,6 +89,8 @@ class Source:
         if is_irregular(self.location):
             raise UserError(f"{location}: {IRREGULAR}")
         self.kind = _kind_of(self.location)
+        if self.kind == "folder" and (why := closed(self.location)):
+            raise UserError(f"{location}: {why}")
         # "." and ".." have names, too, that a table can show.
         self.absolute = Path(os.path.abspath(self.location))
         self.name = self.absolute.name

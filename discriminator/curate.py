@@ -410,7 +410,7 @@ def _manifest(source: Path) -> Iterator[list[str]]:
     """The rows of the table beside, or in, a collection, its head first; none where it has none."""
     if source.is_dir() or source.suffix.lower() == ".csv":
         table = source / MANIFEST if source.is_dir() else source
-        if table.is_file():
+        if os.path.isfile(table):  # of a closed folder `Path` may raise
             with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as rows:
                 try:
                     yield from csv.reader(rows)

@@ -51,7 +51,9 @@ def _columns(
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(exists=True, readable=False, path_type=Path)
+)
 @click.option(
     "--format", "form", type=tables.FORMATS, default="table",
     show_default=True,

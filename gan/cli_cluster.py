@@ -8,7 +8,9 @@ from gan.bars import ProgressBar
 
 
 @click.command("ray-score")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(exists=True, readable=False, path_type=Path)
+)
 @click.option("--out", required=True, type=Path, help="The run's folder: scores/ and errors/.")
 @click.option("--model", type=Path, help="A classifier's folder or pretrain-disc run.")
 @click.option(

@@ -22,7 +22,7 @@ _BAR = 40  # characters of the longest bar
 
 
 @click.command()
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", type=click.Path(exists=True, readable=False, path_type=Path))
 @click.option("--keep", type=click.Choice(["jazz", "not_jazz"]), required=True, help="Which class.")
 @click.option("--min-prob", type=click.FloatRange(0, 1), default=0.8, show_default=True,
               help="The least probability of that class.")  # fmt: skip

@@ -28,7 +28,7 @@ data.add_command(fetch)
 
 
 @data.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
 @click.option("--out", required=True, type=Path, help="The corpus folder.")
 @click.option(
     "--workers",

@@ -37,7 +37,9 @@ def _seconds(text: str) -> float:
 
 
 @click.command()
-@click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "path", type=click.Path(exists=True, dir_okay=False, readable=False, path_type=Path)
+)
 @click.option("--model", type=Path, help="A classifier's folder or pretrain-disc run.")
 @click.option("--out", type=Path, help="Draw it: a file ending in .png, .svg or .pdf.")
 @click.option(

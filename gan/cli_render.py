@@ -48,7 +48,7 @@ class _Made:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, readable=False, path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path),
               help="Folder for the results.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(["wav", "ogg", "mp3", "none"]), default="wav",

@@ -53,7 +53,9 @@ def scoring_options(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(exists=True, readable=False, path_type=Path)
+)
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json", "jsonl", "parquet"]),
               help="json and jsonl are one object a line; parquet needs --out.  "
               "[table, or what --out ends in]")  # fmt: skip

@@ -12,7 +12,7 @@ import click
 from rich.cells import cell_len
 
 from data_tools.errors import UserError
-from data_tools.files import MIDI_SUFFIXES
+from data_tools.files import MIDI_SUFFIXES, closed
 from data_tools.rows import csv_writer, json_line
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -32,7 +32,7 @@ def midi_files(paths: Iterable[Path]) -> Iterator[Path]:
             continue
         found = sorted(p for p in path.rglob("*") if p.suffix.lower() in MIDI_SUFFIXES)
         if not found:
-            raise UserError(f"{path}: no .mid file in this folder")
+            raise UserError(f"{path}: {closed(path) or 'no .mid file in this folder'}")
         yield from found
 
 

@@ -198,3 +198,39 @@ def test_a_name_that_is_no_text_is_said_in_every_command(
     made = gan("data", "build", tmp_path / "music", "--out", tmp_path / "corpus", "--workers", 1)
     assert made.exit_code == 0, made.output
     assert f"not read: 1 (caf\\udce9{os.sep}caf\\udce9.mid ...)" in made.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("score", "--workers", "0", "--device", "cpu"),
+        ("curate", "--workers", "0", "--device", "cpu", "--keep", "jazz", "--out", "curated"),
+        ("data", "check", "--workers", "1"),
+        ("data", "build", "--workers", "1", "--out", "corpus"),
+        ("render", "--out", "sound"),
+    ],
+    ids=" ".join,
+)
+def test_a_closed_folder_by_name_is_no_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "closed").mkdir()
+    access, scandir = os.access, os.scandir
+
+    def refused(path: str | os.PathLike[str] = ".") -> object:
+        if os.path.basename(os.fspath(path)) == "closed":
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    monkeypatch.setattr(
+        os, "access",
+        lambda path, mode: os.path.basename(os.fspath(path)) != "closed" and access(path, mode),
+    )  # fmt: skip
+    told = CliRunner().invoke(main, [*command, "closed"])
+    assert told.exit_code == 1, told.output
+    where = tmp_path / "curated" / "curation.csv"
+    assert "this folder cannot be listed (Permission denied)" in (
+        where.read_text() if command[0] == "curate" else told.output
+    )
