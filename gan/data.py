@@ -131,6 +131,10 @@ class GeneratorWindows:
         both = torch.from_numpy(rows)
         return both[:, :-1].contiguous(), self._targets(both[:, 1:])
 
+    def pieces(self, count: int) -> list[int]:
+        """The numbers of the pieces that the first windows of the first epoch are cut from."""
+        return self._piece[self._order(0)[:count]].tolist()
+
     def window(self, chunk: int, epoch: int, generator: np.random.Generator) -> np.ndarray:
         """One window of at most T + 1 ids."""
         number, place = int(self._piece[chunk]), int(self._chunk[chunk])
@@ -274,6 +278,15 @@ def validation_windows(
     """A fixed set of windows, spread over pieces and over the places within them, unaugmented."""
     windows = GeneratorWindows(corpus, numbers, representation, length, count, seed=1)
     return windows(0)
+
+
+def windows_once(
+    corpus: Corpus, numbers: Sequence[int], representation: Representation, length: int, most: int
+) -> tuple[Tensor, Tensor, list[int]]:
+    """As `validation_windows`, but none twice: fewer where there are fewer; and whose they are."""
+    windows = GeneratorWindows(corpus, numbers, representation, length, most, seed=1)
+    count = min(most, len(windows))
+    return *windows(0, range(count)), windows.pieces(count)
 
 
 class Prompts:

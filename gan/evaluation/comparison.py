@@ -1,6 +1,6 @@
 """The numbers of an evaluation: every system against real jazz, and against the first system.
 
-Intervals are over pieces (of bits a note, over windows of held-out jazz): Wilson's for shares of
+Intervals are over pieces (of bits a note, over works of held-out jazz): Wilson's for shares of
 pieces, the bootstrap's for means and bits, the jackknife's for figures of whole sets. With one
 trained model a system, they say nothing of other seeds.
 """
@@ -14,7 +14,7 @@ from data_tools.corpus import Corpus
 from data_tools.representation import EOS, PAD, Representation
 from gan.adversarial.guards import GRAM, variety
 from gan.adversarial.rewards import PARTS, Bounds, bounds_of
-from gan.data import validation_windows
+from gan.data import windows_once
 from gan.engine import Engine
 from gan.evaluation import diversity
 from gan.evaluation.confidence import clipped, difference, jackknife, point, share
@@ -36,6 +36,19 @@ TOGETHER = ("harmony", "rhythm")
 _DIFFERENCES = ("runs and loops beyond real", "variety", "frechet", "coverage")
 
 
+@dataclass(frozen=True)
+class Bits:
+    """What held-out jazz costs a generator.
+
+    Attributes:
+        works: (G,) names. Windows of one work are alike, so works are what an interval draws.
+        sums: (G, 2) bits and notes of the windows of each.
+    """
+
+    works: tuple[str, ...]
+    sums: np.ndarray
+
+
 @dataclass
 class Measured:
     """What was measured of a system, or of the real music.
@@ -44,14 +57,14 @@ class Measured:
         name: of the system.
         figures: by name, with intervals where they can be had.
         p_jazz: of its pieces, by judge.
-        bits: (W, 2) bits and notes of windows of held-out jazz; None for what has no likelihood.
+        bits: what held-out jazz costs it; None for what has no likelihood.
         beside: less the first system's: the judges' rates and mean p(jazz), and other figures.
     """
 
     name: str
     figures: dict[str, Interval] = field(default_factory=dict)
     p_jazz: dict[str, np.ndarray] = field(default_factory=dict)
-    bits: np.ndarray | None = None
+    bits: Bits | None = None
     beside: dict[str, Interval] = field(default_factory=dict)
 
 
@@ -130,8 +143,8 @@ def _variety(pieces: Sequence[np.ndarray]) -> Interval:
 
 def bits_of(
     system: Written, corpus: Corpus, exclude: Sequence[str], compute: Engine
-) -> np.ndarray | None:
-    """Bits and notes (W, 2) of windows of held-out jazz; None for no generator of its tokens.
+) -> Bits | None:
+    """Bits and notes of held-out jazz, window by window; None for no generator of its tokens.
 
     A model of a short context reads shorter windows, and pays for knowing less of what came before.
     """
@@ -142,18 +155,25 @@ def bits_of(
         return None
     representation = system.composer.representation
     length = min(WINDOW, system.composer.model.context)
-    inputs, targets = validation_windows(corpus, numbers, representation, length, WINDOWS)
+    inputs, targets, pieces = windows_once(corpus, numbers, representation, length, WINDOWS)
     bits, _ = token_bits(system.composer.model, inputs, targets, compute)
     wanted = targets.numpy()
     notes = (representation.strikes[wanted] * (wanted != PAD)).sum(1)
-    return np.stack([bits.sum(1), notes], axis=1)
+    groups = [corpus.rows[number]["group"] for number in pieces]
+    works, place = np.unique(groups, return_inverse=True)
+    sums = [np.bincount(place, each, len(works)) for each in (bits.sum(1), notes)]
+    return Bits(tuple(works.tolist()), np.stack(sums, axis=1))
 
 
-def per_note(bits: np.ndarray, against: np.ndarray | None = None) -> Interval:
-    """Bits a note of windows (W, 2), less another model's on the same windows; they are drawn."""
-    if against is not None:
-        bits = np.stack([bits[:, 0] - against[:, 0], bits[:, 1]], axis=1)
-    return interval([bits], lambda drawn: float(drawn[:, 0].sum() / max(1.0, drawn[:, 1].sum())))
+def per_note(bits: Bits, against: Bits | None = None) -> Interval:
+    """Bits a note, less another model's of the same works; works are drawn."""
+    rows = bits.sums if against is None else np.concatenate([bits.sums, against.sums], axis=1)
+
+    def figure(drawn: np.ndarray) -> float:
+        each = drawn[:, ::2].sum(0) / np.maximum(1.0, drawn[:, 1::2].sum(0))
+        return float(each[0] - each[1:].sum())
+
+    return interval([rows], figure)
 
 
 def judges_of(system: Measured) -> list[str]:
@@ -171,8 +191,8 @@ def beside_first(systems: Sequence[Measured]) -> None:
         for judge, p in system.p_jazz.items():
             system.beside[f"p(jazz), {judge}"] = interval([p], against=[first.p_jazz[judge]])
         if system.bits is not None and first.bits is not None:
-            # Windows of other lengths, as merged tokens have them, are no pairs.
-            if np.array_equal(system.bits[:, 1], first.bits[:, 1]):
+            # Windows of other lengths, as merged tokens have them, may be of other works.
+            if system.bits.works == first.bits.works:
                 system.beside[BITS] = per_note(system.bits, first.bits)
             else:
                 system.beside[BITS] = difference(system.figures[BITS], first.figures[BITS])

@@ -18,12 +18,13 @@ from symusic.core import TempoTickList
 from data_tools import midi
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
-from data_tools.representation import Representation
+from data_tools.representation import EOS, PAD, Representation
 from data_tools.settings import RepresentationSettings
 from gan.cli import main
+from gan.data import windows_once
 from gan.engine import engine
 from gan.evaluation import narration
-from gan.evaluation.comparison import Measured, beside_first, bits_of, per_note
+from gan.evaluation.comparison import Bits, Measured, beside_first, bits_of, per_note
 from gan.evaluation.confidence import share
 from gan.evaluation.distances import Interval
 from gan.evaluation.judging import JUDGES, Judges
@@ -242,9 +243,47 @@ def test_a_short_context_has_bits_of_its_own_windows(practice_corpus: Corpus) ->
     short = Written("short", "", [], Composer(model, representation, None, "cpu"))
     found = bits_of(short, practice_corpus, (), engine("cpu", "fp32"))
     assert found is not None
-    assert (found[:, 1] > 0).all()
-    assert found[:, 1].max() <= 64
+    jazz = practice_corpus.select("validation", "jazz")
+    assert set(found.works) == {practice_corpus.rows[number]["group"] for number in jazz}
+    assert (found.sums[:, 1] > 0).all()
     assert 10 < per_note(found).value < 60
+
+
+def test_windows_of_held_out_music_are_read_once(practice_corpus: Corpus) -> None:
+    """However many are asked for, and each is said to be of the piece that it is of."""
+    representation = practice_corpus.representation
+    numbers = practice_corpus.select("validation", "jazz")[:3]
+    inputs, targets, pieces = windows_once(practice_corpus, numbers, representation, 96, 500)
+    assert set(pieces) == set(numbers)
+    whole = {number: practice_corpus.piece(number).tolist() for number in numbers}
+    predicted = dict.fromkeys(numbers, 0)
+    for number, row, wanted in zip(pieces, inputs.tolist(), targets.tolist(), strict=True):
+        music = [index for index in row if EOS < index < representation.music_size]
+        places = range(len(whole[number]) - len(music) + 1)
+        assert any(whole[number][at : at + len(music)] == music for at in places)
+        predicted[number] += sum(index != PAD for index in wanted)
+    # Each token is predicted at most once: it is learnt from none but the window it lies in.
+    assert all(count <= len(whole[number]) + 1 for number, count in predicted.items())
+    few = windows_once(practice_corpus, numbers, representation, 96, 4)
+    assert few[0].tolist() == inputs[:4].tolist()
+    assert few[2] == pieces[:4]
+
+
+def test_bits_are_sure_as_there_are_works_not_windows() -> None:
+    """Works that differ among themselves: more windows of each make nothing surer."""
+    rng = np.random.default_rng(0)
+    notes = np.full(20, 100.0)
+    bits = Bits(tuple(map(str, range(20))), np.stack([notes * rng.normal(10, 2, 20), notes], 1))
+    figure, more = per_note(bits), per_note(Bits(bits.works, bits.sums * 8))
+    assert (more.value, more.low, more.high) == (figure.value, figure.low, figure.high)
+    assert 1.0 < figure.high - figure.low < 2.6  # 2 · 1.96 · 2 / √20 is 1.75
+    # What is cheaper by a tenth of a bit on every work is surely cheaper, though works differ; and
+    # a note more or less in a window, as with a condition before it, makes no stranger of it.
+    odd = bits.sums - np.array([10.0, 0.0]) + np.array([[10.0, 1.0]]) * (np.arange(20) % 2)[:, None]
+    beside = per_note(Bits(bits.works, odd), bits)
+    assert beside.low < -0.1 < beside.high
+    assert beside.high < 0
+    assert beside.high - beside.low < 0.1
 
 
 def test_a_folder_is_not_read_by_name(practice_corpus: Corpus, tmp_path: Path) -> None:
@@ -361,10 +400,11 @@ def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
         place = np.arange(100) / 100
         p = {"harmony": (place < harmony) * 1.0, "roll": (place < roll) * 1.0}
         figures = {f"jazz rate, {judge}": share(each >= 0.5) for judge, each in p.items()}
-        windows = np.stack([np.full(9, 4 * bits), np.full(9, 4.0)], 1)
-        figures["bits a note"] = per_note(windows)
+        sums = np.stack([np.full(9, 4 * bits), np.full(9, 4.0)], 1)
+        cost = Bits(tuple("abcdefghi"), sums)
+        figures["bits a note"] = per_note(cost)
         figures["frechet"] = Interval(frechet, frechet - 10, frechet + 10)
-        return Measured(name, figures, p, windows)
+        return Measured(name, figures, p, cost)
 
     one = made("one", 0.2, 0.5, 9, 90)
     other = made("other", 0.8, 0.52, 11, 50)
