@@ -194,8 +194,21 @@ def load_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
         facts = json.loads((checkpoint / "trainer.json").read_text())
         optimizer = torch.load(checkpoint / "optimizer.pt", map_location=device, weights_only=True)
     except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise UserError(f"{checkpoint}: damaged checkpoint ({error})") from None
+        if isinstance(error, RuntimeError | UnpicklingError):  # which fill a page
+            error = ValueError("optimizer.pt is no whole file of tensors")
+        onward = _older(checkpoint.parents[1], checkpoint.name)
+        raise UserError(f"{checkpoint}: damaged checkpoint ({error}){onward}") from None
     return facts | {"optimizer": optimizer}
+
+
+def _older(folder: Path, without: str) -> str:
+    """How to go on from another checkpoint of a run, if there is one."""
+    steps = sorted(
+        (path.name for path in folder.glob("checkpoints/step-*") if path.name != without),
+        key=lambda name: name[5:].zfill(12),
+    )
+    pointer = folder / "checkpoints" / "latest"
+    return f"; to go on from {steps[-1]}, write that name into {pointer}" if steps else ""
 
 
 _OTHERS = {
@@ -241,10 +254,11 @@ def checkpoint_of(folder: Path, which: str = "latest", missing_ok: bool = False)
     """
     pointer = folder / "checkpoints" / which
     if pointer.is_file():
-        found = folder / "checkpoints" / pointer.read_text().strip()
-        if found.is_dir():
-            return found
-        raise UserError(f"{pointer}: names a checkpoint that is gone ({found.name})")
+        name = pointer.read_text(errors="replace").strip()
+        if name.startswith("step-") and (pointer.parent / name).is_dir():
+            return pointer.parent / name
+        told = f"names a checkpoint that is gone ({name})" if name else "is empty"
+        raise UserError(f"{pointer}: {told}{_older(folder, name)}")
     if missing_ok:
         return None
     raise UserError(f"{folder}: no checkpoint here yet; train first, or give another run")

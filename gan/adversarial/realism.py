@@ -21,7 +21,7 @@ from discriminator.models import build_one
 from discriminator.notes import TokenTable
 from discriminator.settings import CNNSettings
 from gan.adversarial import losses
-from gan.engine import adamw, check_finite, derived_seed
+from gan.engine import adamw, check_finite, derived_seed, numpy_generator
 from gan.ranks import ALONE, Ranks
 
 RealismLoss = Literal["non_saturating", "hinge", "relativistic", "wasserstein"]
@@ -176,7 +176,9 @@ class RealismCritic:
         known = [old for old in self.old if old.shape == generated.shape]
         fresh = generated.clone()
         if known and half:
-            generated[half:] = known[step % len(known)][half:].to(generated.device)
+            # Not the steps in turn: a term of every eighth would always meet the same age.
+            chosen = int(numpy_generator("remembered", step).integers(len(known)))
+            generated[half:] = known[chosen][half:].to(generated.device)
         if self.store:
             self.old = [*self.old, fresh.cpu()][-self.store :]
         return generated

@@ -33,7 +33,8 @@ class Heard:
         onset: (N,) seconds, or beats half as long.
         times: (M,) the moments' onsets.
         first: (M,) token of each moment's first note.
-        end: seconds at which the music ends, what it waits after the last moment included.
+        rest: seconds of silence at the end: after the last moment, or where tokens say when notes
+            end, after the last of them.
         last: token of music that ends it, -1 if there is none.
     """
 
@@ -43,7 +44,7 @@ class Heard:
     onset: np.ndarray
     times: np.ndarray
     first: np.ndarray
-    end: float
+    rest: float
     last: int
 
 
@@ -61,10 +62,15 @@ def hear(ids: np.ndarray, representation: Representation) -> Heard:
     onset = times[struck] * unit
     place = music[struck]
     new = np.diff(onset, prepend=-np.inf) > 1e-9
+    released = kinds == TokenType.NOTE_OFF
+    rest = float(times[-1] * unit - onset[-1]) if len(onset) else 0.0
+    if released.any():  # what is not let go sounds on
+        sounds = struck.sum() > released.sum()
+        rest = 0.0 if sounds else min(rest, float((times[-1] - times[released][-1]) * unit))
     return Heard(
         len(ids), place, representation.token_values[ids[place]].astype(int), onset,
         onset[new], place[new],
-        float(times[-1] * unit) if len(times) else 0.0, int(music[-1]) if len(music) else -1,
+        rest, int(music[-1]) if len(music) else -1,
     )  # fmt: skip
 
 
@@ -119,7 +125,7 @@ def steps_of(heard: Heard) -> np.ndarray:
 
 def _waits(heard: Heard) -> np.ndarray:
     """(M + 1,) seconds before each moment, and after the last."""
-    return np.diff(heard.times, prepend=0.0, append=heard.end)
+    return np.append(np.diff(heard.times, prepend=0.0), heard.rest)
 
 
 def measured(heard: Heard) -> dict[str, float]:

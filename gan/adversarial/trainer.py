@@ -41,13 +41,14 @@ from gan.engine import (
 from gan.evaluation.progress import Progress
 from gan.logbook import Logbook, Silence
 from gan.ranks import ALONE, Ranks
-from gan.run import Run, load_state, weights_digest
+from gan.run import Run, checkpoint_of, load_state, weights_digest
 from gan.settings import TrainSettings
 from gan.update import Updater
 from generator.compose import Composer
 from generator.model import GeneratorModel
 
 Part = tuple[Tensor, Tensor]  # inputs and targets (B, T)
+WORSE = 0.01  # by which share more bits than the best are worth a word
 COMPARED = ("validation/bits_per_note", "validation/bits_per_note_jazz", "samples/p_jazz")
 LOSSES = ("adversarial", "realism", "reward", "kl", "entropy")  # beside cross-entropy
 
@@ -114,6 +115,7 @@ class Trainer:
         if ranks.main:
             ranks.wait()
         self.step, self.best = 0, float("inf")
+        self._bits = float("nan")  # of the last validation
         if checkpoint := self.run.latest():
             self._load(checkpoint)
         if ranks.main:
@@ -157,6 +159,8 @@ class Trainer:
                     log.log(self.step, metrics, show=soon or self.step % 50 == 0)
                 self._after_step(log, stop.now(self.ranks.any))
             log.conclude(self.step, COMPARED)
+            if main and self.term is None:
+                self._tell_best(log)
             out = self.out / "generator"
             # One that is there stays byte for byte: other runs may have begun from it.
             if main and not (self.step == began and (out / "generator.json").is_file()):
@@ -220,7 +224,7 @@ class Trainer:
         better, ended = False, False
         if step % settings.evaluate_every == 0 or last or handover:
             found = self._validated(log)
-            bits = found["bits_per_note"]
+            bits = self._bits = found["bits_per_note"]
             self.updater.validated(bits)
             better, self.best = bits < self.best, min(self.best, bits)
             if handover:
@@ -240,6 +244,16 @@ class Trainer:
             self.run.save(step, self.composer.save, state, settings.keep, better)
         if stopping:  # torchrun ends all of a run when the first one leaves
             self.ranks.wait()
+
+    def _tell_best(self, log: Logbook) -> None:
+        """Says where the generator was better, if it got worse: what is finished is the last."""
+        best = checkpoint_of(self.out, "best", missing_ok=True)
+        if best is None or not self._bits > (1 + WORSE) * self.best:
+            return
+        log.say(
+            f"note: bits a note on validation were {self.best:.2f} at step {int(best.name[5:]):,} "
+            f"and are {self._bits:.2f} now; that better generator is {best}"
+        )
 
     def _validated(self, log: Logbook) -> dict[str, float]:
         """Validation figures; all ranks read with the first one's statistics (of a batch norm).

@@ -18,6 +18,7 @@ from gan.engine import engine
 from gan.evaluation.language import by_label, summary, token_bits
 from gan.logbook import Logbook
 from gan.settings import TrainSettings
+from generator.compose import Composer
 from generator.settings import TransformerSettings
 from generator.transformer import Transformer
 
@@ -130,6 +131,35 @@ def test_a_report_is_the_same_whenever_it_is_asked_for(
     assert sum(shares) == pytest.approx(1, abs=1e-4)
     for step in (0, 1):
         assert len(list((tmp_path / "samples" / f"step-{step:06d}").glob("*.mid"))) == 2
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1])
+@pytest.mark.parametrize("bits", [(9.0, 7.0, 8.0), (9.0, 8.0, 7.0), (9.0, 7.0, 7.05)])
+def test_a_run_that_got_worse_says_where_it_was_better(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    weight: float, bits: tuple[float, ...],
+) -> None:  # fmt: skip
+    """What is finished is the last; with a term beside it, bits are not what it is after."""
+    settings = tiny_settings(
+        adv_weight=weight, steps=3, evaluate_every=1, checkpoint_every=9, keep=1, adv_start=0
+    )
+    trainer = Trainer(practice_corpus, tmp_path / "run", settings, quiet=False)
+
+    def report(step: int, log: Logbook) -> dict[str, float]:
+        return {"bits_per_note": bits[max(step, 1) - 1]}
+
+    monkeypatch.setattr(trainer.progress, "report", report)
+    trainer.train()
+    notes = [line for line in capsys.readouterr().out.splitlines() if "better generator" in line]
+    best = tmp_path / "run" / "checkpoints" / "step-000002"
+    if weight or bits[2] < 7.06:
+        assert not notes
+    else:
+        (note,) = notes
+        assert "were 7.00 at step 2 and are 8.00 now" in note
+        assert note.endswith(str(best))
+        assert Composer.load(best)
 
 
 def test_a_generator_gone_silent_does_not_end_the_run(

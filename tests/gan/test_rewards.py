@@ -160,6 +160,23 @@ def test_silence_after_the_last_note_is_silence() -> None:
     assert not bounds.beyond(left_out, CLOCK)["silence"]
 
 
+@pytest.mark.parametrize("preset", ["performance", "raw"])
+def test_a_last_chord_that_is_held_is_no_silence(preset: str) -> None:
+    """Where tokens say when notes end, the last wait begins when all have."""
+    representation = Representation(RepresentationSettings(preset=preset))
+    start = np.array([0, SECOND, SECOND])
+    notes = Notes(start, np.array([5, 6, 7]) * SECOND, np.array([60, 64, 67]), np.full(3, 80))
+    ids = representation.encode_events(Events(notes)).astype(np.int64)
+    assert measured(hear(ids, representation))["silence"] == pytest.approx(1.0)
+    shift = int(representation.vocabulary.first(TokenType.TIME_SHIFT))
+    while representation.times(ids)[-1] < 10 * SECOND:
+        ids = np.append(ids, shift)
+    assert measured(hear(ids, representation))["silence"] == pytest.approx(3.0, abs=0.05)
+    offs = np.flatnonzero(representation.token_types[ids] == TokenType.NOTE_OFF)
+    held = np.delete(ids, offs[-1])
+    assert measured(hear(held, representation))["silence"] == pytest.approx(1.0)
+
+
 def test_too_few_and_too_many_pitch_classes_are_docked() -> None:
     octaves, chromatic = even([48, 60, 72, 60, 48, 60]), even(list(range(60, 72)))
     assert measured(hear(octaves, CLOCK))["pitch_classes"] == 0

@@ -212,8 +212,11 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     folder = save(Run(tmp_path / "run", SETTINGS), 3)
     for content in (b"", b"no pickle", (folder / "optimizer.pt").read_bytes()[:200]):
         (folder / "optimizer.pt").write_bytes(content)
-        with pytest.raises(UserError, match=r"step-000003: damaged checkpoint"):
+        with pytest.raises(UserError, match=r"step-000003: damaged checkpoint.*\)$"):
             load_state(folder, torch.device("cpu"))
+    save(Run(tmp_path / "run", SETTINGS, resume=True), 2)
+    with pytest.raises(UserError, match=r"damaged.*go on from step-000002, write that name into"):
+        load_state(folder, torch.device("cpu"))
     (folder / "optimizer.pt").unlink()
     with pytest.raises(UserError, match="damaged"):
         load_state(folder, torch.device("cpu"))
@@ -276,5 +279,14 @@ def test_the_newest_is_kept_past_a_million_steps(tmp_path: Path) -> None:
 def test_a_pointer_to_nothing_does_not_start_the_run_anew(tmp_path: Path) -> None:
     run = Run(tmp_path / "run", TrainSettings())
     shutil.rmtree(save(run, 3))
-    with pytest.raises(UserError, match="names a checkpoint that is gone"):
+    with pytest.raises(UserError, match=r"names a checkpoint that is gone \(step-000003\)$"):
         run.latest()
+    for step in (999_999, 1_000_000):
+        save(run, step)
+    pointer = run.checkpoints / "latest"
+    for name, told in (("", "is empty"), ("step-000003\n", "is gone"), ("..", "is gone")):
+        pointer.write_text(name)
+        with pytest.raises(UserError, match=f"latest: .*{told}.*go on from step-1000000, write"):
+            run.latest()
+    pointer.write_text("step-999999\n")
+    assert run.latest() == run.checkpoints / "step-999999"
