@@ -23,6 +23,7 @@ from gan.evaluation.judging import Judges
 from gan.evaluation.language import token_bits
 from gan.evaluation.summary import NEIGHBOURS, Axes, axes_of, described
 from gan.evaluation.systems import Written
+from generator.compose import Composer
 
 LOOPS = ("run", "phrases", "bars", "rhythm")  # of the reward's parts, what is a run or a loop
 FEWEST = 2 * (NEIGHBOURS + 1)  # pieces that `describe` can measure
@@ -148,15 +149,19 @@ def bits_of(
 
     A model of a short context reads shorter windows, and pays for knowing less of what came before.
     """
-    if system.composer is None:
-        return None
     numbers = corpus.select("validation", "jazz", exclude)
-    if not numbers:
+    if system.composer is None or not numbers:
         return None
-    representation = system.composer.representation
-    length = min(WINDOW, system.composer.model.context)
-    inputs, targets, pieces = windows_once(corpus, numbers, representation, length, WINDOWS)
-    bits, _ = token_bits(system.composer.model, inputs, targets, compute)
+    return cost(system.composer, corpus, numbers, compute)
+
+
+def cost(
+    composer: Composer, corpus: Corpus, numbers: Sequence[int], compute: Engine, most: int = WINDOWS
+) -> Bits:
+    """Bits and notes of at most so many windows of pieces of a corpus."""
+    representation, length = composer.representation, min(WINDOW, composer.model.context)
+    inputs, targets, pieces = windows_once(corpus, numbers, representation, length, most)
+    bits, _ = token_bits(composer.model, inputs, targets, compute)
     wanted = targets.numpy()
     notes = (representation.strikes[wanted] * (wanted != PAD)).sum(1)
     groups = [corpus.rows[number]["group"] for number in pieces]

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from data_tools.corpus import Corpus
-from experiments.recipes.intervals import drawn, held, main
+from experiments.recipes.intervals import BITS, drawn, held, main, of_works
+from gan.evaluation.comparison import Bits
 from gan.evaluation.distances import Interval
 
 
@@ -28,6 +29,22 @@ def test_what_is_held_is_counted() -> None:
     assert found["a"]["held"] == 0.5
     assert found["a"]["told"] == pytest.approx(1 / 1.96, abs=1e-3)
     assert "none" not in found
+
+
+def test_sets_of_works_hold_what_all_works_have() -> None:
+    """Works that differ: about 95% of the sets, the difference of the two surer than either."""
+    rng = np.random.default_rng(0)
+    notes = rng.integers(20, 200, 400).astype(float)
+    own = rng.normal(10, 2, 400)
+    first = Bits(("",) * 400, np.stack([own * notes, notes], 1))
+    second = Bits(("",) * 400, np.stack([(own + rng.normal(0.1, 0.05, 400)) * notes, notes], 1))
+    found = of_works(first, second, 48, 60)
+    bits, gap = (found[f"{name}, 48 works"] for name in BITS)
+    assert bits["mean"] == pytest.approx(10, abs=0.3)
+    assert gap["mean"] == pytest.approx(0.1, abs=0.02)
+    assert bits["held"] >= 0.85
+    assert gap["held"] >= 0.85
+    assert 10 * gap["width"] < bits["width"]
 
 
 def test_it_measures_a_corpus_and_asks_for_enough(practice_corpus: Corpus, tmp_path: Path) -> None:
