@@ -52,6 +52,9 @@ class Renderer:
         soundfont: an SF2 or SF3 file; the best on this machine by default.
         rate: samples a second.
 
+    Attributes:
+        silent: how many notes of the last piece the soundfont has no sound for, and of how many.
+
     Raises:
         UserError: no soundfont, or a damaged one.
     """
@@ -62,6 +65,7 @@ class Renderer:
         self.rate = rate
         self.soundfont = Path(soundfont) if soundfont else places.find()
         self._voices = Voices(Soundfont(self.soundfont), rate)
+        self.silent = 0, 0
 
     def render(self, music: Music) -> np.ndarray:
         """The whole piece as (samples, 2) float32 within ±1, for pieces that fit into memory.
@@ -93,6 +97,7 @@ class Renderer:
         """Stretches (n, 2) at their final level, without the silence at the end."""
         name = midi.name_of(music)
         strokes = strokes_of(midi.read(music), name)
+        self.silent = self._silent(strokes), len(strokes.notes)
         kept = list(self._blocks(strokes)) if strokes.notes.start[-1] < BLOCK else None
         peak, last, place = 0.0, 0, 0
         for block in kept or self._blocks(strokes):
@@ -111,6 +116,13 @@ class Renderer:
                 part = block[:, first : min(last, first + _STRETCH)]
                 yield np.ascontiguousarray((part * gain).T)
             last -= block.shape[1]
+
+    def _silent(self, strokes: _Strokes) -> int:
+        notes = strokes.notes
+        columns = (strokes.bank, strokes.program, notes.pitch, notes.velocity)
+        kinds, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+        silent = [self._voices.silent(*kind) for kind in kinds.tolist()]
+        return int(counts[silent].sum())
 
     def _blocks(self, strokes: _Strokes) -> Iterator[np.ndarray]:
         """The piece as blocks (2, n) of `BLOCK` seconds, as loud as they come.

@@ -76,8 +76,9 @@ def render(
     """Sound and pictures of MIDI files, or of all below a folder.
 
     All instruments of a file sound, with velocities and sustain pedal. Every file has its row; a
-    bad one says why in it, and the rest goes on. What lies in --out under the same name is
-    replaced. Exit code 0: every file has its row; 1: none could be rendered, or the work failed.
+    bad one says why in it, one with notes that the soundfont lacks how many, and the rest goes on.
+    What lies in --out under the same name is replaced. Exit code 0: every file has its row; 1: none
+    could be rendered, or the work failed.
     """
     if fetch_soundfont:
         fetched = _fetch(quiet)
@@ -189,6 +190,12 @@ def _make(job: tuple[Path, Path]) -> _Made:
             target = stem.with_name(f"{stem.name}.{_order.form}")
             seconds = _renderer.write(source, target)
             kinds.append(target.suffix[1:])
+            silent, notes = _renderer.silent
+            if silent:
+                errors[
+                    f"{silent:,} of {notes:,} notes have no sound in {_renderer.soundfont.name}; "
+                    "another --soundfont may have them"
+                ] = None
     except UserError as error:
         errors[getattr(error, "reason", str(error))] = None
     if _order.pictures:

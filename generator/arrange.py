@@ -22,7 +22,8 @@ Event: TypeAlias = TempoChange | miditoolkit.TimeSignature | miditoolkit.Control
 TICKS = 480  # a quarter
 FINE = 64 * TICKS  # while a piece is laid out that is put on a prompt's own bars then
 WHISTLE = 78  # General MIDI's 79th, counted from 0
-WHISTLE_PITCH, WHISTLE_VELOCITY = 84, 90
+# Of the soundfont that comes with pretty_midi, the whistle is silent from 79 to 101.
+WHISTLE_PITCH, WHISTLE_VELOCITY = 76, 90
 REST, SIGNAL = 0.25, 0.5  # seconds before and after the whistle, and of it
 LINGER = 1.0  # seconds after the last onset of the prompt that the whistle lets it sound on
 

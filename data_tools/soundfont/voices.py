@@ -75,7 +75,7 @@ class Voices:
         self.font, self.rate = font, rate
         self._waves, self._filtered = Store(KEPT), Store(FILTERED)
         self._fades: dict[float, np.ndarray] = {}
-        self._regions: dict[tuple[int, int, int, int], list[Region]] = {}
+        self._regions: dict[tuple[int, ...], list[Region]] = {}
 
     def of(self, bank: int, program: int, pitch: int, velocity: int, seconds: float) -> list[Voice]:
         """The voices of a note, two for a sample in stereo, none where the soundfont is silent.
@@ -85,16 +85,24 @@ class Voices:
             pitch, velocity: the note.
             seconds: how long the key is held; waves are longer by their fade.
         """
-        stroke = bank, program, pitch, velocity
+        seconds = min(seconds, LONGEST)
+        regions = self._of_stroke(bank, program, pitch, velocity)
+        return [self._voice(region, pitch, velocity, seconds) for region in regions]
+
+    def silent(self, bank: int, program: int, pitch: int, velocity: int) -> bool:
+        """Whether the soundfont has nothing for this note: not every preset has every key."""
+        return not self._of_stroke(bank, program, pitch, velocity)
+
+    def _of_stroke(self, *stroke: int) -> list[Region]:
         if stroke not in self._regions:
+            bank, program, pitch, velocity = stroke
             self._regions[stroke] = [
                 region
                 for region in self.font.regions(bank, program)
                 if region.keys[0] <= pitch <= region.keys[1]
                 and region.velocities[0] <= velocity <= region.velocities[1]
             ]
-        seconds = min(seconds, LONGEST)
-        return [self._voice(region, pitch, velocity, seconds) for region in self._regions[stroke]]
+        return self._regions[stroke]
 
     def _voice(self, region: Region, pitch: int, velocity: int, seconds: float) -> Voice:
         fade = self._fade(region.release)

@@ -329,3 +329,12 @@ def test_the_soundfont_is_found_without_pretty_midi_being_imported(
     monkeypatch.setattr(places, "packaged", lambda: None)
     with pytest.raises(UserError, match="fetch-soundfont"):
         places.find()
+
+
+def test_notes_that_the_soundfont_lacks_are_counted(tmp_path: Path) -> None:
+    keys = {"g43": 40 | 70 << 8}  # from 40 to 70
+    renderer = Renderer(write_soundfont(tmp_path / "narrow.sf2", **keys), RATE)
+    renderer.render(piece((0, 100, 60, 80), (200, 100, 71, 80), (400, 100, 71, 90)))
+    assert renderer.silent == (2, 3)
+    renderer.render(piece((0, 100, 60, 80)))
+    assert renderer.silent == (0, 1)

@@ -68,6 +68,18 @@ def test_quiet_prints_errors_alone(music: Path, font: Path, tmp_path: Path) -> N
     assert "bad.mid" in result.stderr
 
 
+def test_a_row_says_which_notes_the_soundfont_lacks(music: Path, tmp_path: Path) -> None:
+    narrow = write_soundfont(tmp_path / "narrow.sf2", g43=40 | 65 << 8)  # keys 40 to 65
+    result = run(music / "a.mid", "--out", tmp_path / "o", "--soundfont", narrow)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "o" / "a.wav").exists()
+    assert "2 of 8 notes have no sound in narrow.sf2" in result.stdout
+    silent = write_soundfont(tmp_path / "silent.sf2", g43=20 | 30 << 8)
+    result = run(music / "a.mid", "--out", tmp_path / "p", "--soundfont", silent)
+    assert result.exit_code == 1
+    assert "no sound for any of its notes" in result.stderr
+
+
 def test_nothing_rendered_is_failed_work(music: Path, font: Path, tmp_path: Path) -> None:
     result = run(music / "bad.mid", "--out", tmp_path / "o", "--soundfont", font)
     assert result.exit_code == 1
