@@ -67,12 +67,12 @@ _PROMPT = _options(
     click.option(
         "--prompt-bars",
         type=click.FloatRange(0, min_open=True),
-        help="Only its first bars, from that of its first note on.",
+        help="Only its first bars, from that of its first note on, rests up to the cut included.",
     ),
     click.option(
         "--prompt-seconds",
         type=click.FloatRange(0, min_open=True),
-        help="Only the prompt's first seconds.",
+        help="Only its first seconds, from its first note on; rests as above.",
     ),
     click.option("--whistle", is_flag=True, help="A whistle where the prompt ends."),
 )

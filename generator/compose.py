@@ -134,8 +134,10 @@ class Composer:
             tempo: quarters a minute; on the clock the file's bars, on the beat how it opens.
             prompt: music to go on from, opening every piece.
             prompt_length: how many of a long prompt's last tokens are used.
-            prompt_bars: only the first bars of the prompt.
-            prompt_seconds: only the first seconds of the prompt.
+            prompt_bars: only the first bars of the prompt, from that of its first note on, with a
+                rest at their end.
+            prompt_seconds: only the first seconds of the prompt, from its first note on, with a
+                rest at their end as far as the bar of the last note goes.
             whistle: a short signal on a channel of its own between prompt and continuation.
             min_notes: the model may not end a piece before it has added this many.
             batch: pieces sampled side by side.

@@ -4,6 +4,7 @@ The model reads tokens, on a grid. The piece holds the very notes that were give
 prompt is the beginning of the music: nobody wants his playing rounded.
 """
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 
@@ -12,12 +13,15 @@ import symusic
 from symusic.core import ScoreTick, TrackTick
 
 from data_tools import midi
+from data_tools.bytepair import MergedRepresentation
 from data_tools.errors import UserError
 from data_tools.midi import Notes
-from data_tools.representation import Representation
+from data_tools.representation import EOS, Representation, TokenType
+from data_tools.representation.timeline import written
 from generator.bars import Bars, bar_before, meters_of
 
 NOTHING = np.zeros((0, 2))
+_NEARLY = 1e-6  # steps that are the arithmetic's own
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Prompt:
     """A prompt, ready to be continued.
 
     Attributes:
-        ids: its music tokens, BOS first where it is the beginning of a piece.
+        ids: its music tokens, BOS first where it is the beginning of a piece; where it was cut, up
+            to where, in silence too.
         notes: (N,) notes as given, in seconds (on the clock) or quarters (on the beat); None where
             the tokens are all there is.
         pedals: (M, 2) when the pedal was down, in the same unit.
@@ -55,8 +60,8 @@ def read_prompt(
         representation: the model's.
         music: anything that can be read.
         most: of longer music only so many tokens, the last ones, are used.
-        bars: only the first bars.
-        seconds: only the first seconds.
+        bars: only the first bars, from that of the first note on.
+        seconds: only the first seconds, from the first note on.
 
     Raises:
         UserError: no note starts in what was asked for.
@@ -65,12 +70,18 @@ def read_prompt(
     name = midi.name_of(music)
     score = representation.prepare(music).score
     cut = bars is not None or seconds is not None
+    line = 0.0
     if cut:
-        score = _beginning(score, bars, seconds, name)
+        score, line = _beginning(score, bars, seconds, name)
     ids = representation.encode(score)
     # A merged token may begin a note and then go on in time.
     plain = representation.plain
     struck = _struck(plain, representation.expand(ids))
+    if cut:
+        until = _step_of(score, plain, line, int(struck[0]))
+        ids = _waited(plain, representation.expand(ids), until)
+        if isinstance(representation, MergedRepresentation):
+            ids = representation.merge(ids)
     if len(ids) <= most or cut:
         given = _exactly(score, representation, int(struck[0]))
         lines = None
@@ -96,8 +107,42 @@ def _struck(plain: Representation, ids: np.ndarray) -> np.ndarray:
     return plain.times(ids)[np.flatnonzero(plain.strikes[ids])]
 
 
-def _beginning(score: ScoreTick, bars: float | None, seconds: float | None, name: str) -> ScoreTick:
-    """The music up to a bar line or a time, counted from its first note."""
+def _step_of(score: ScoreTick, plain: Representation, tick: float, first: int) -> int:
+    """The first grid step at or after a tick, where the first note has the step `first`."""
+    starts = np.concatenate([midi.notes_of(track).start for track in score.tracks])
+    begun = float(starts.min())
+    if plain.settings.time_base == "clock":  # where notes as given count from the first
+        since, now = midi.seconds_of(score, np.array([begun, tick])) / plain.grid_seconds
+        return first + math.ceil(now - since - _NEARLY)
+    since, now = np.array([begun, tick]) * plain.steps_per_beat / score.ticks_per_quarter
+    return first + math.ceil(now - _NEARLY) - round(since)
+
+
+def _waited(plain: Representation, ids: np.ndarray, until: int) -> np.ndarray:
+    """Plain ids (T,) and the time up to a step after them, as the representation writes it.
+
+    `remi` has no time but its bars: it goes on to the first that begins there or later.
+    """
+    times, kinds = plain.times(ids), plain.token_types[ids]
+    if times[-1] >= until:
+        return ids
+    if plain.settings.preset != "remi":
+        more = written(plain.vocabulary, np.array([until - times[-1]]), np.array([EOS]))[:-1]
+        return np.concatenate([ids, more.astype(np.int64)])
+    bar = np.flatnonzero(kinds == TokenType.BAR)[-1]
+    meter = ids[kinds == TokenType.TIME_SIGNATURE][-1:]
+    length = int(plain.token_values[meter[0]]) if len(meter) else 4 * plain.steps_per_beat
+    count = -(-(until - int(times[bar])) // length)
+    return np.concatenate([ids, np.tile([ids[bar], *meter], count)])
+
+
+def _beginning(
+    score: ScoreTick, bars: float | None, seconds: float | None, name: str
+) -> tuple[ScoreTick, float]:
+    """The music up to a bar line or a time, counted from its first note; and that time's tick.
+
+    Of silence after its last note no more belongs to it than that note's bar has.
+    """
     starts = np.concatenate([midi.notes_of(track).start for track in score.tracks])
     first, last = int(starts.min()), int(starts.max())
     stop = np.inf
@@ -108,7 +153,9 @@ def _beginning(score: ScoreTick, bars: float | None, seconds: float | None, name
     if seconds is not None:
         if seconds <= 0:
             raise UserError(f"prompt seconds {seconds:g}: must be above 0")
-        stop = min(stop, _tick_after(score, first, last + 1, seconds))
+        end = math.ceil(_bar_line(score, last, 1)) + 1
+        tick = _tick_after(score, first, end, seconds)
+        stop = min(stop, tick if tick < end else np.inf)
     kept = score.copy()
     for track in kept.tracks:
         notes, (down, up) = midi.notes_of(track), _pedals(track)
@@ -118,9 +165,10 @@ def _beginning(score: ScoreTick, bars: float | None, seconds: float | None, name
         down, up = down[pressed], np.minimum(up[pressed], stop).astype(np.int64)
         track.pedals = symusic.Pedal.from_numpy(down, up - down)
     kept.tempos = symusic.core.TempoTickList([one for one in kept.tempos if one.time < stop])
-    if not any(len(track.notes) for track in kept.tracks):
+    given = np.concatenate([midi.notes_of(track).start for track in kept.tracks])
+    if not len(given):
         raise UserError(f"{name}: no note in the prompt asked for; use more bars or seconds")
-    return kept
+    return kept, min(stop, _bar_line(score, int(given.max()), 1))
 
 
 def _tick_after(score: ScoreTick, first: int, end: int, seconds: float) -> int:
