@@ -1,7 +1,8 @@
 """Tokens as a file to open: one piano, tempos, bars, markers, perhaps a whistle.
 
 A prompt's notes stand in it as they were given; what the model wrote follows. A whistle between the
-two (program 79 of General MIDI on a channel of its own) tells the listener where.
+two (program 79 of General MIDI on a channel of its own) tells the listener where: it stands at the
+prompt's end, and a rest that the model begins with stays a rest after it.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ WHISTLE = 78  # General MIDI's 79th, counted from 0
 # Of the soundfont that comes with pretty_midi, the whistle is silent from 79 to 101.
 WHISTLE_PITCH, WHISTLE_VELOCITY = 76, 90
 REST, SIGNAL = 0.25, 0.5  # seconds before and after the whistle, and of it
-LINGER = 1.0  # seconds after the last onset of the prompt that the whistle lets it sound on
+LINGER = 1.0  # seconds after the prompt's end, its last token, that the whistle lets it sound on
 
 
 @dataclass(frozen=True)
@@ -114,48 +115,47 @@ def _part(
     )  # fmt: skip
     written = [note for *_, note in everything[count:]]
     first = min((note.start for note in written), default=boundary)
-    begins = max(boundary, first)
+    end = boundary
     exact = prompt is not None and prompt.notes is not None and len(piece.instruments) == 1
     given: list[miditoolkit.Note] = []
+    tempos = [(event.time, event.tempo) for event in piece.tempo_changes]
     if exact:
         assert prompt is not None
         unit = float(piece.ticks_per_beat)
         if representation.settings.time_base == "clock":
             unit *= piece.tempo_changes[0].tempo / 60
         given = _exact(prompt, unit)
-        begins = max(begins, max(note.start for note in given))
+        end = max(end, max(note.start for note in given))
+        if len(prompt.tempos):
+            tempos = [(quarter * unit, bpm) for quarter, bpm in prompt.tempos.tolist()]
     # The grid may put the model's first note a little before the prompt's last one.
     own = _own(piece, boundary)
-    _later([*written, *own], begins - first)
-    tempos = [(event.time, event.tempo) for event in piece.tempo_changes]
-    if exact and prompt is not None and len(prompt.tempos):
-        tempos = [(quarter * unit, bpm) for quarter, bpm in prompt.tempos.tolist()]
-        tempos += [(each.time, each.tempo) for each in own if isinstance(each, TempoChange)]
-    # The one in force there: the model may choose others later.
-    now = ([bpm for time, bpm in tempos if time <= begins] or [tempos[0][1]])[-1]
-    second = piece.ticks_per_beat * now / 60
-    gap = round((2 * REST + SIGNAL) * second) if whistle else 0
+    _later([*written, *own], max(0, end - first))
+    signal = generated = max(end, first)
     if whistle:
+        # The tempo in force there: the model may choose others later.
+        now = ([bpm for time, bpm in tempos if time <= end] or [tempos[0][1]])[-1]
+        second = piece.ticks_per_beat * now / 60
         sounds = max(note.end for note in given or [note for *_, note in everything[:count]])
-        rest = begins
-        begins = max(begins, min(sounds, begins + round(LINGER * second)))
-        # What came before the first note, a pedal or a tempo, comes before the whistle too.
-        _later([*written, *(each for each in own if each.time >= rest)], begins - rest + gap)
+        signal = max(end, min(sounds, end + round(LINGER * second)))
+        generated = signal + round((2 * REST + SIGNAL) * second)
+        # All that the model wrote, a rest before its first note too.
+        _later([*written, *own], generated - end)
     if exact:
         assert prompt is not None
         track.notes = given + written
-        _conduct(piece, prompt, unit, begins + gap, own)
+        _conduct(piece, prompt, unit, signal, generated, own)
         _untangle(track.notes)
     track.notes.sort(key=lambda note: (note.start, note.pitch))
     piece.markers.append(_marker("prompt", 0))
     if whistle:
-        start = begins + round(REST * second)
-        end = start + round(SIGNAL * second)
-        signal = miditoolkit.Instrument(WHISTLE, False, "Whistle")
-        signal.notes.append(miditoolkit.Note(WHISTLE_VELOCITY, WHISTLE_PITCH, start, end))
-        piece.instruments.append(signal)
-        piece.markers.append(_marker("whistle", begins))
-    piece.markers.append(_marker("generated", begins + gap))
+        start = signal + round(REST * second)
+        sound = miditoolkit.Instrument(WHISTLE, False, "Whistle")
+        stop = start + round(SIGNAL * second)
+        sound.notes.append(miditoolkit.Note(WHISTLE_VELOCITY, WHISTLE_PITCH, start, stop))
+        piece.instruments.append(sound)
+        piece.markers.append(_marker("whistle", signal))
+    piece.markers.append(_marker("generated", generated))
 
 
 def _own(piece: miditoolkit.MidiFile, boundary: int) -> list[Event]:
@@ -181,11 +181,19 @@ def _later(what: Sequence[miditoolkit.Note | Event], by: int) -> None:
 
 
 def _conduct(
-    piece: miditoolkit.MidiFile, prompt: Prompt, unit: float, end: int, own: Sequence[Event]
+    piece: miditoolkit.MidiFile,
+    prompt: Prompt,
+    unit: float,
+    end: int,
+    generated: int,
+    own: Sequence[Event],
 ) -> None:
-    """Pedal and tempo as the prompt had them, up to its end, and then the model's own."""
+    """Tempo and pedal as the prompt had them, then the model's own.
+
+    The prompt's tempos hold up to its `end`; its pedal may do until the rest is `generated`.
+    """
     track = piece.instruments[0]
-    pedals = (prompt.pedals * unit).round().astype(int).clip(max=end).tolist()
+    pedals = (prompt.pedals * unit).round().astype(int).clip(max=generated).tolist()
     track.control_changes = [
         miditoolkit.ControlChange(64, value, time)
         for down, up in pedals

@@ -1,13 +1,20 @@
 """A whistle is heard, and stands between what was given and what was written."""
 
+from typing import Any
+
+import miditoolkit
 import numpy as np
 import pytest
 
 from data_tools import midi
 from data_tools.midi import Notes
 from data_tools.render import Renderer
+from data_tools.representation import Representation
 from data_tools.soundfont import places
-from generator.arrange import WHISTLE, WHISTLE_PITCH, WHISTLE_VELOCITY
+from generator import Composer
+from generator.arrange import LINGER, WHISTLE, WHISTLE_PITCH, WHISTLE_VELOCITY
+
+from .conftest import build
 
 
 def test_the_whistle_sounds() -> None:
@@ -23,3 +30,84 @@ def test_the_whistle_sounds() -> None:
     assert renderer.silent == (0, 1)
     # Not at 659 Hz: that soundfont's whistle is nine semitones flat.
     assert np.sqrt((sound**2).mean()) > 0.2
+
+
+def off_the_grid() -> midi.ScoreTick:
+    """24 notes at 97 quarters a minute, the last of them long; pedal."""
+    rng = np.random.default_rng(3)
+    start = 300 + np.cumsum(rng.integers(90, 400, 24))
+    long = rng.integers(60, 300, 24)
+    long[-1] = 700
+    columns = start, start + long, rng.permutation(np.arange(40, 64)), rng.integers(20, 120, 24)
+    score = midi.score_of(Notes(*columns), 480, 97.0)
+    down = start[::6]
+    score.tracks[0].pedals = midi.symusic.Pedal.from_numpy(down, down * 0 + 300)
+    return score
+
+
+def rows(piece: miditoolkit.MidiFile) -> tuple[list[Any], list[Any], dict[str, float]]:
+    """Notes of the piano and of the whistle, and markers, with times in quarters."""
+    unit = piece.ticks_per_beat
+    piano, whistle = (
+        sorted(
+            (note.start / unit, note.pitch, number, note.velocity, note.end / unit)
+            for number, part in enumerate(piece.instruments)
+            for note in part.notes
+            if (part.name == "Whistle") is wanted
+        )
+        for wanted in (False, True)
+    )
+    return piano, whistle, {mark.text: mark.time / unit for mark in piece.markers}
+
+
+@pytest.mark.parametrize("choice", [{}, {"prompt_bars": 3}, {"prompt_length": 30}], ids=str)
+def test_a_whistle_changes_nothing_but_when_the_rest_begins(
+    representation: Representation, choice: dict[str, float]
+) -> None:
+    composer = Composer(build(representation), representation)
+    music = off_the_grid()
+    more: dict[str, Any] = choice | {"length": 90, "prompt": music, "min_notes": 9}
+    rested = 0
+    for plain, whistled in zip(
+        composer.compose(6, **more), composer.compose(6, whistle=True, **more), strict=True
+    ):
+        assert plain.ids.tolist() == whistled.ids.tolist()
+        given = int(representation.strikes[plain.ids[: plain.prompt]].sum())
+        without, nothing, marks = rows(plain.midi)
+        notes, signals, places = rows(whistled.midi)
+        assert not nothing
+        ((begins, pitch, _, velocity, ends),) = signals
+        assert (pitch, velocity) == (WHISTLE_PITCH, WHISTLE_VELOCITY)
+        assert places["whistle"] < begins < ends < places["generated"]
+        # What was given stands where it stood, and is over when it sounds.
+        for now, before in zip(notes[:given], without[:given], strict=True):
+            assert now[:4] == pytest.approx(before[:4], abs=1e-3)
+        end = notes[given - 1][0]
+        assert end <= places["whistle"] + 1e-3
+        # What the model wrote is the same, note by note, as much later.
+        assert len(notes) == len(without) > given
+        later = notes[given][0] - without[given][0]
+        for now, before in zip(notes[given:], without[given:], strict=True):
+            assert now[1:4] == before[1:4]
+            assert now[0] - before[0] == pytest.approx(later, abs=0.005)
+            assert now[4] - now[0] == pytest.approx(before[4] - before[0], abs=0.005)
+        assert notes[given][0] >= places["generated"] - 1e-3
+        assert marks["generated"] == pytest.approx(without[given][0], abs=1e-3)
+        # Its rest before its first note is the same as well, and what sounds does so a while.
+        rest = notes[given][0] - places["generated"]
+        lasted = places["generated"] - places["whistle"]
+        lingered = later - lasted
+        assert lingered >= -1e-3
+        ticks = representation.times(plain.ids)
+        first = np.flatnonzero(representation.strikes[plain.ids])[given]
+        moved = ticks[first] - ticks[plain.prompt - 1]
+        quarters = moved / representation.steps_per_beat
+        if representation.settings.time_base == "clock":
+            tempo = whistled.midi.tempo_changes[-1].tempo
+            quarters = moved * representation.grid_seconds * tempo / 60
+            assert lasted * 60 / tempo == pytest.approx(1.0, abs=0.01)
+            assert lingered * 60 / tempo <= LINGER + 0.01
+        grid = 2.0 / representation.steps_per_beat
+        assert rest == pytest.approx(quarters, abs=grid)
+        rested += rest > grid
+    assert rested or representation.settings.time_base == "beat"

@@ -430,14 +430,20 @@ def test_what_a_model_does_before_its_first_note_is_kept(
     how, ids = Arrangement("", None, whistle), np.array([*given, *more])
     piece = arrange(representation, ids, len(given), prompt, how)
     (struck,) = (each.start for each in piece.instruments[0].notes if each.pitch == 70)
-    # The whistle stands between the rest and the note; what is before it stays in the rest.
-    gap = round(480 * (2 if preset == "performance" else 40 / 60)) if whistle else 0
+    # A whistle stands before the whole of the rest.
+    ends = representation.times(np.array(given))[-1] * 480 // representation.steps_per_beat
+    sounds = 400 if preset == "duration" else 0  # where notes have ends, the last has had its own
+    assert struck == ends + 960 + whistle * (960 + sounds)
+    if whistle:
+        (signal,) = piece.instruments[1].notes
+        assert ends + sounds < signal.start < signal.end < struck - 960
+        assert piece.markers[-1].time == struck - 960
     if preset == "performance":
         events = [(each.value, each.time) for each in piece.instruments[0].control_changes]
-        assert events == [(127, struck - gap - 480), (0, struck + 480)]
+        assert events == [(127, struck - 480), (0, struck + 480)]
     else:
         events = [(round(each.tempo), each.time) for each in piece.tempo_changes]
-        assert events == [(120, 0), (40, struck - gap - 480)]
+        assert events == [(120, 0), (40, struck - 480)]
 
 
 @pytest.mark.parametrize("preset", ["duration", "performance", "remi"])
