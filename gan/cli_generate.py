@@ -59,7 +59,7 @@ _WHAT = _options(
     click.option(
         "--seconds",
         type=click.FloatRange(0, min_open=True),
-        help="No note begins later (the prompt's seconds included); the last may ring on.",
+        help="No note begins later in the file, prompt and whistle included; the last may ring on.",
     ),
 )
 _PROMPT = _options(

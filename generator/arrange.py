@@ -22,7 +22,7 @@ Event: TypeAlias = TempoChange | miditoolkit.TimeSignature | miditoolkit.Control
 
 TICKS = 480  # a quarter
 FINE = 64 * TICKS  # while a piece is laid out that is put on a prompt's own bars then
-WHISTLE = 78  # General MIDI's 79th, counted from 0
+WHISTLE, WHISTLE_NAME = 78, "Whistle"  # General MIDI's 79th, counted from 0
 # Of the soundfont that comes with pretty_midi, the whistle is silent from 79 to 101.
 WHISTLE_PITCH, WHISTLE_VELOCITY = 76, 90
 REST, SIGNAL = 0.25, 0.5  # seconds before and after the whistle, and of it
@@ -150,7 +150,7 @@ def _part(
     piece.markers.append(_marker("prompt", 0))
     if whistle:
         start = signal + round(REST * second)
-        sound = miditoolkit.Instrument(WHISTLE, False, "Whistle")
+        sound = miditoolkit.Instrument(WHISTLE, False, WHISTLE_NAME)
         stop = start + round(SIGNAL * second)
         sound.notes.append(miditoolkit.Note(WHISTLE_VELOCITY, WHISTLE_PITCH, start, stop))
         piece.instruments.append(sound)

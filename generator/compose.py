@@ -19,7 +19,7 @@ from torch import Tensor
 from data_tools import midi
 from data_tools.errors import UserError
 from data_tools.representation import EOS, PAD, Representation, TokenType
-from generator.arrange import arrange
+from generator.arrange import WHISTLE_NAME, arrange
 from generator.degenerate import describe
 from generator.folder import load_folder, save_folder
 from generator.model import GeneratorModel
@@ -126,7 +126,8 @@ class Composer:
             count: how many pieces.
             seed: of the first; the others count up.
             length: most tokens a piece adds (three or four make a note).
-            seconds: a piece ends after so many, if its tokens reach so far.
+            seconds: no note of a piece begins after so many of its file's, prompt and whistle
+                included; there are so many if its tokens reach so far.
             label: a label the model was trained with, or "none"; the composer's own default where
                 None.
             artist: an artist the model was trained with.
@@ -319,6 +320,12 @@ class Composer:
             return None
         story = replace(request.arrangement, story=f"{request.arrangement.story}, seed {seed}")
         result = arrange(self.representation, ids, prompt, request.prompt, story)
+        if prompt and (late := _late(result, request.seconds)):
+            # In the file they come later than their tokens say: it begins with a whole bar, a
+            # whistle takes its time, and the prompt has its own tempos.
+            begun = self.representation.strikes[ids].cumsum()
+            stop = int(np.searchsorted(begun, score.note_num() - late, side="right"))
+            return self._piece(ids[: max(prompt, stop)], seed, request)
         return Piece(result, ids, prompt, seed, describe(score))
 
     @cached_property
@@ -326,6 +333,15 @@ class Composer:
         """(V,) bool: tokens after which earlier notes are certain."""
         kinds = [TokenType.TIME_SHIFT, TokenType.BAR, TokenType.POSITION]
         return np.isin(self.representation.token_types, kinds)
+
+
+def _late(piece: miditoolkit.MidiFile, seconds: float | None) -> int:
+    """How many notes begin after so many seconds of a file."""
+    if not seconds:
+        return 0
+    read = midi.read(piece)
+    starts = [midi.notes_of(each).start for each in read.tracks if each.name != WHISTLE_NAME]
+    return int((midi.seconds_of(read, np.concatenate(starts)) >= seconds).sum())
 
 
 def _given(request: Request) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from data_tools import midi
 from data_tools.errors import UserError
 from data_tools.representation import EOS, Representation
-from generator.arrange import Arrangement
+from generator.arrange import Arrangement, arrange
 from generator.choice import Choice
 from generator.grammar import Grammar
 from generator.hints import key_bias, tempo_opening
@@ -91,12 +91,8 @@ def request_of(
         given = read_prompt(representation, prompt, prompt_length, prompt_bars, prompt_seconds)
         opening = given.ids
         music = np.array([index for index in opening if index > EOS])
-        last = float(seconds_at(representation, music)[-1])
-        if seconds is not None and seconds <= last:
-            raise UserError(
-                f"seconds {seconds:g}: they count from the beginning of the piece, and the prompt "
-                f"alone has {last:.1f}; ask for more, or for less of the prompt"
-            )
+        if seconds is not None:
+            _check_room(representation, music, given, Arrangement("", tempo, whistle), seconds)
     elif tempo and representation.settings.time_base == "beat":
         opening = [*opening, *tempo_opening(representation, tempo)]
     prefix = conditions + opening
@@ -114,6 +110,23 @@ def request_of(
         choice=chosen,
         arrangement=Arrangement(story, tempo, whistle),
     )
+
+
+def _check_room(
+    representation: Representation,
+    music: np.ndarray,
+    prompt: Prompt,
+    how: Arrangement,
+    seconds: float,
+) -> None:
+    alone = arrange(representation, music, len(music), prompt, how)
+    (begins,) = midi.seconds_of(midi.read(alone), np.array([alone.markers[-1].time]))
+    if seconds <= begins:
+        raise UserError(
+            f"seconds {seconds:g}: they count from the beginning of the piece, and the prompt "
+            f"alone has {begins:.1f}{' with its whistle' if how.whistle else ''}; ask for more, or "
+            "for less of the prompt"
+        )
 
 
 def seconds_at(representation: Representation, music: np.ndarray) -> np.ndarray:

@@ -111,3 +111,34 @@ def test_a_whistle_changes_nothing_but_when_the_rest_begins(
         assert rest == pytest.approx(quarters, abs=grid)
         rested += rest > grid
     assert rested or representation.settings.time_base == "beat"
+
+
+@pytest.mark.parametrize("whistle", [False, True])
+@pytest.mark.parametrize("choice", [{}, {"prompt_bars": 3}, {"prompt_length": 30}], ids=str)
+def test_seconds_are_those_of_the_file(
+    representation: Representation, choice: dict[str, float], whistle: bool
+) -> None:
+    composer = Composer(build(representation), representation)
+    music = off_the_grid()
+    # The file begins with the bar in which that note lies.
+    music.time_signatures.append(midi.symusic.TimeSignature(0, 4, 4))
+    more: dict[str, Any] = choice | {"length": 200, "prompt": music, "min_notes": 40}
+    more["whistle"] = whistle
+    (whole,) = composer.compose(1, **more)
+
+    def onsets(piece: miditoolkit.MidiFile) -> np.ndarray:
+        read = midi.read(piece)
+        tracks = [track for track in read.tracks if track.name != "Whistle"]
+        starts = np.concatenate([midi.notes_of(track).start for track in tracks])
+        return np.sort(midi.seconds_of(read, starts))
+
+    given = int(representation.strikes[whole.ids[: whole.prompt]].sum())
+    before = onsets(whole.midi)
+    for place in (given + 1, given + 12):
+        seconds = float(before[place]) + 1e-3
+        (piece,) = composer.compose(1, seconds=seconds, **more)
+        assert piece.ids.tolist() == whole.ids[: len(piece.ids)].tolist()
+        within = before[before < seconds]
+        assert onsets(piece.midi).max() < seconds
+        if representation.settings.time_base == "clock":
+            assert onsets(piece.midi) == pytest.approx(within, abs=2e-3)
