@@ -52,9 +52,7 @@ _WHAT = _options(
     click.option(
         "--length",
         type=click.IntRange(1),
-        default=1024,
-        show_default=True,
-        help="Most tokens added; about four make a note.",
+        help="Most tokens added; about four make a note.  [1024, or what --seconds may take]",
     ),
     click.option(
         "--seconds",
@@ -229,6 +227,7 @@ def generate(
     from gan.run import generator_of
     from generator.compose import Composer, empty
     from generator.degenerate import COUNTS, signs
+    from generator.request import length_of
 
     # What a glance refuses, before a model is loaded for it.
     if choices["prompt"] is not None:
@@ -247,6 +246,7 @@ def generate(
         return
     assert out is not None
     count = count or usual
+    length = length_of(choices["length"], choices["seconds"])
     pieces = _pieces(composer, count, seed, best_of, jazz_guidance, discriminator, choices)
     rows: list[dict[str, object]] = []
     written: list[Any] = []
@@ -277,8 +277,9 @@ def generate(
     if written and not quiet:
         tables.show(rows, "table")
         _report(written)
+        _report_short(written, length, choices["seconds"])
     if failed:
-        raise empty(failed, choices["length"])
+        raise empty(failed, length)
 
 
 def _name(number: int, seed: int) -> str:
@@ -352,3 +353,15 @@ def _report(pieces: "list[Piece]") -> None:
     counts = Counter(sign for each in found for sign in each)
     detail = f" ({', '.join(f'{name} {n}' for name, n in counts.items())})" if counts else ""
     click.echo(f"{sum(map(bool, found))} of {len(pieces)} degenerate{detail}", err=True)
+
+
+def _report_short(pieces: "list[Piece]", length: int, seconds: float | None) -> None:
+    """That pieces end before their seconds, for want of tokens."""
+    # One that has ended by itself, or at its seconds, has fewer.
+    short = sum(len(piece.ids) - piece.prompt >= length for piece in pieces)
+    if seconds and short:
+        click.echo(
+            f"note: {short} of {len(pieces)} end before {seconds:g} seconds, with their {length:,} "
+            "tokens; give a larger --length",
+            err=True,
+        )

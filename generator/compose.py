@@ -23,7 +23,7 @@ from generator.arrange import WHISTLE_NAME, arrange
 from generator.degenerate import describe
 from generator.folder import load_folder, save_folder
 from generator.model import GeneratorModel
-from generator.request import ATTEMPTS, Request, request_of, seconds_at
+from generator.request import ATTEMPTS, Request, length_of, request_of, seconds_at
 from generator.sampling import seeded, stream
 from generator.steering import Steering
 
@@ -104,7 +104,7 @@ class Composer:
         count: int = 1,
         seed: int = 0,
         *,
-        length: int = 1024,
+        length: int | None = None,
         seconds: float | None = None,
         label: str | None = None,
         artist: str | None = None,
@@ -125,9 +125,10 @@ class Composer:
         Args:
             count: how many pieces.
             seed: of the first; the others count up.
-            length: most tokens a piece adds (three or four make a note).
+            length: most tokens a piece adds (three or four make a note); 1024, or as many as the
+                seconds may take.
             seconds: no note of a piece begins after so many of its file's, prompt and whistle
-                included; there are so many if its tokens reach so far.
+                included; it has so many if its length reaches so far.
             label: a label the model was trained with, or "none"; the composer's own default where
                 None.
             artist: an artist the model was trained with.
@@ -159,7 +160,7 @@ class Composer:
         )  # fmt: skip
         missing = [seed + number for number, piece in enumerate(pieces) if piece is None]
         if missing:
-            raise empty(missing, length)
+            raise empty(missing, length_of(length, seconds))
         return [piece for piece in pieces if piece is not None]
 
     def each(
@@ -167,7 +168,7 @@ class Composer:
         count: int = 1,
         seed: int = 0,
         *,
-        length: int = 1024,
+        length: int | None = None,
         batch: int = 16,
         steering: Steering | None = None,
         **choices: Any,

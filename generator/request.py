@@ -19,6 +19,8 @@ from generator.merged import MergedGrammar, grammar_of
 from generator.prompt import Prompt, read_prompt
 
 ATTEMPTS = 4  # seeds tried for a piece before giving up
+USUAL_LENGTH = 1024  # tokens
+DENSEST = 64  # tokens a second: sixteen notes, more than nearly all music has
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def request_of(
     *,
     count: int = 1,
     seed: int = 0,
-    length: int = 1024,
+    length: int | None = None,
     seconds: float | None = None,
     label: str | None = None,
     artist: str | None = None,
@@ -73,6 +75,7 @@ def request_of(
     Raises:
         UserError: a choice out of range, an unknown label or artist, or a prompt that is none.
     """
+    length = length_of(length, seconds)
     chosen = Choice(**((choice or {}) | more))
     chosen.check()
     _check(count, seed, length, seconds, tempo, prompt_length, batch)
@@ -110,6 +113,15 @@ def request_of(
         choice=chosen,
         arrangement=Arrangement(story, tempo, whistle),
     )
+
+
+def length_of(length: int | None, seconds: float | None) -> int:
+    """Most tokens that a piece adds: as many as were asked for, or as its seconds may take."""
+    if length is not None:
+        return length
+    if seconds is None or not 0 < seconds < math.inf:
+        return USUAL_LENGTH
+    return max(USUAL_LENGTH, math.ceil(seconds * DENSEST))
 
 
 def _check_room(

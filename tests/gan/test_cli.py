@@ -431,6 +431,18 @@ def test_generate_writes_over_nothing(tmp_path: Path, generator: Path) -> None:
     assert path.read_bytes() != before
 
 
+def test_generate_says_what_ends_before_its_seconds(tmp_path: Path, generator: Path) -> None:
+    write = ("generate", "--checkpoint", generator, "--device", "cpu", "--count", 2, "--out")
+    short = ("--seconds", 60, "--length", 48)
+    result = run(*write, tmp_path / "a", *short)
+    assert result.exit_code == 0, result.stderr
+    line = "note: 2 of 2 end before 60 seconds, with their 48 tokens; give a larger --length"
+    assert result.stderr.splitlines()[-1] == line
+    assert "note:" not in run(*write, tmp_path / "b", "--seconds", 1).stderr
+    assert "note:" not in run(*write, tmp_path / "c", "--length", 48).stderr
+    assert run(*write, tmp_path / "d", *short, "--quiet").stderr == ""
+
+
 def test_an_empty_piece_costs_no_other(
     tmp_path: Path, generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -265,6 +265,19 @@ def test_seconds_on_the_beat_are_those_of_the_tempo(preset: str, tempo: float) -
     assert len(list(streamed)) == len(within)
 
 
+def test_the_length_is_what_the_seconds_may_take(composer: Composer) -> None:
+    lengths = [
+        composer._request(length=length, seconds=seconds).length
+        for length, seconds in ((None, None), (None, 5.0), (None, 120.0), (80, 120.0))
+    ]
+    assert lengths == [1024, 1024, 7680, 80]
+    (piece,) = composer.compose(1, seconds=2.0)
+    (same,) = composer.compose(1, length=1024, seconds=2.0)
+    assert piece.ids.tolist() == same.ids.tolist()
+    with pytest.raises(UserError, match="length 0"):
+        composer.compose(1, length=0, seconds=120.0)
+
+
 def test_no_label_is_a_choice(composer: Composer) -> None:
     (none,) = composer.compose(1, length=60, label="none")
     assert "label" not in none.midi.markers[0].text
