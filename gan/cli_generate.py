@@ -239,6 +239,8 @@ def generate(
     choices["guidance"] = label_guidance
     if greedy:
         choices["temperature"] = 0.0
+    if choices["prompt"] is not None and not quiet:
+        _report_left_out(composer, choices)
     if stream:
         more = best_of > 1 or jazz_guidance > 0 or out is not None or force
         more |= given("batch") == click.core.ParameterSource.COMMANDLINE
@@ -324,6 +326,15 @@ def _pieces(
     if tries == 1:
         return composer.each(count, seed, **choices)
     return selection.best_of(composer, classifier, tries, count, seed, **choices)
+
+
+def _report_left_out(composer: "Composer", choices: dict[str, Any]) -> None:
+    """What of the prompt is not used."""
+    from generator.prompt import read_prompt
+
+    cut = {name: choices[f"prompt_{name}"] for name in ("bars", "seconds")}
+    for what in read_prompt(composer.representation, choices["prompt"], **cut).left_out:
+        click.echo(f"note: {choices['prompt']}: {what}", err=True)
 
 
 def _stream(

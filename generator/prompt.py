@@ -37,6 +37,7 @@ class Prompt:
         tempos: (K, 2) quarters and beats a minute from there on; none on the clock.
         name: what to call it.
         bars: on the clock, with notes as given: where its bars lie.
+        left_out: what of the music is not used, in words.
     """
 
     ids: list[int]
@@ -45,6 +46,7 @@ class Prompt:
     tempos: np.ndarray
     name: str
     bars: Bars | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def read_prompt(
@@ -68,11 +70,15 @@ def read_prompt(
         MidiError: it cannot be read.
     """
     name = midi.name_of(music)
-    score = representation.prepare(music).score
+    prepared = representation.prepare(music)
+    score = prepared.score
     cut = bars is not None or seconds is not None
-    line = 0.0
+    line = np.inf
     if cut:
         score, line = _beginning(score, bars, seconds, name)
+    left_out = [f"left out: {', '.join(prepared.dropped)}"] * bool(prepared.dropped)
+    if beyond := _beyond(music, representation.plain.vocabulary.pitches, line):
+        left_out.append(f"left out: {beyond:,} note{'s' * (beyond > 1)} outside a piano's 88 keys")
     ids = representation.encode(score)
     # A merged token may begin a note and then go on in time.
     plain = representation.plain
@@ -87,7 +93,8 @@ def read_prompt(
         lines = None
         if given[0] is not None and representation.settings.time_base == "clock":
             lines = Bars.of(score, float(given[0].start.min()))
-        return Prompt([representation.bos, *ids.tolist()], *given, name, lines)
+        opening = [representation.bos, *ids.tolist()]
+        return Prompt(opening, *given, name, lines, tuple(left_out))
     # The middle of a piece: it starts with a note, after what is then in force, without BOS.
     starts = np.flatnonzero(representation.strikes[ids])
     starts = starts[starts >= len(ids) - most]
@@ -99,7 +106,23 @@ def read_prompt(
         notes = int(plain.strikes[representation.expand(ids[: starts[0]])].sum())
         here = _struck(plain, representation.expand(np.array(kept)))[0] - struck[notes]
         lines = Bars.of(score, float(struck[0] + here) * representation.grid_seconds)
-    return Prompt(kept, None, NOTHING, NOTHING, name, lines)
+    left_out.append(
+        f"gone on from its last {representation.strikes[kept].sum():,} of {len(struck):,} notes, "
+        f"{most:,} tokens; --prompt-bars takes its beginning"
+    )
+    return Prompt(kept, None, NOTHING, NOTHING, name, lines, tuple(left_out))
+
+
+def _beyond(music: midi.Music, pitches: tuple[int, int], end: float) -> int:
+    """How many notes of its piano, up to tick `end`, no token stands for."""
+    if pitches == midi.ALL_PITCHES:
+        return 0
+    tracks = [t for t in midi.read(music).tracks if t.program in midi.PIANO_PROGRAMS]
+    parts = [midi.notes_of(track) for track in tracks if track.notes and not track.is_drum]
+    return sum(
+        int((((part.pitch < pitches[0]) | (part.pitch > pitches[1])) & (part.start < end)).sum())
+        for part in parts
+    )
 
 
 def _struck(plain: Representation, ids: np.ndarray) -> np.ndarray:

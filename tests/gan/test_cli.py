@@ -508,6 +508,12 @@ def test_generate_goes_on_from_a_prompt(tmp_path: Path, generator: Path, files: 
     notes = [note for track in read.instruments for note in track.notes]
     assert int(told["notes"]) == len(notes)
     assert int(told["of_prompt"]) == sum(note.start < begins for note in notes) > 0
+    assert "note:" not in result.stderr
+    said = run(*write, "--out", tmp_path / "c", "--count", 1, "--prompt", prompt)
+    line = f"note: {prompt}: gone on from its last "
+    assert [one.startswith(line) for one in said.stderr.splitlines()].count(True) == 1
+    quiet = run(*write, "--out", tmp_path / "d", "--count", 1, "--prompt", prompt, "--quiet")
+    assert (quiet.stdout, quiet.stderr) == ("", "")
     broken = files / "broken.mid"
     line = refused(run(*write, "--out", tmp_path / "b", "--count", 1, "--prompt", broken))
     assert str(broken) in line

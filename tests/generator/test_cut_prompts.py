@@ -118,6 +118,28 @@ def test_a_line_off_the_grid_is_passed_by_less_than_a_step(ticks: int, offset: i
         assert -1e-9 - step / 2 * (base == "beat") <= late < 1.5 * step
 
 
+def test_what_is_not_used_is_said(representation: Representation) -> None:
+    music = chords()
+    assert read_prompt(representation, music).left_out == ()
+    music.tracks[0].notes.extend(
+        [midi.symusic.Note(0, 100, 20, 80), midi.symusic.Note(4000, 100, 109, 80)]
+    )
+    for name, program, drums in (("Bass", 33, False), ("Kit", 0, True), ("Mute", 40, False)):
+        music.tracks.append(midi.symusic.Track(name, program, drums))
+        if name != "Mute":
+            music.tracks[-1].notes.append(midi.symusic.Note(0, 100, 40, 80))
+    preset = representation.settings.preset
+    tracks = ["left out: Bass (program 33), drums"] * (preset != "raw")
+    folds = preset in ("duration", "remi")
+    keys = ["left out: 2 notes outside a piano's 88 keys"] * folds
+    assert list(read_prompt(representation, music).left_out) == tracks + keys
+    keys = ["left out: 1 note outside a piano's 88 keys"] * folds
+    assert list(read_prompt(representation, music, bars=2).left_out) == tracks + keys
+    (said,) = read_prompt(representation, chords(), most=30).left_out
+    notes = int(representation.strikes[read_prompt(representation, chords(), most=30).ids].sum())
+    assert said.startswith(f"gone on from its last {notes} of 16 notes, 30 tokens")
+
+
 def test_merged_tokens_wait_too() -> None:
     plain = Representation(RepresentationSettings())
     pieces = [plain.encode(chords(8)).astype(np.int64)]
