@@ -265,9 +265,6 @@ def generate(
                     name: int(value) if name in COUNTS else round(value, 3)
                     for name, value in piece.statistics.items()
                 }
-                if piece.prompt:
-                    strikes = composer.representation.strikes
-                    values["of_prompt"] = int(strikes[piece.ids[: piece.prompt]].sum())
                 rows.append({"path": str(path)} | values | {"degenerate": signs(piece.statistics)})
                 written.append(piece)
     except KeyboardInterrupt:

@@ -316,8 +316,8 @@ class Composer:
         ids = self._kept(ids, request)
         prompt = _given(request)
         score = self.representation.decode(ids)
-        opening = self.representation.decode(ids[:prompt])
-        if score.note_num() <= opening.note_num():
+        given = self.representation.decode(ids[:prompt]).note_num()
+        if score.note_num() <= given:
             return None
         story = replace(request.arrangement, story=f"{request.arrangement.story}, seed {seed}")
         result = arrange(self.representation, ids, prompt, request.prompt, story)
@@ -327,7 +327,7 @@ class Composer:
             begun = self.representation.strikes[ids].cumsum()
             stop = int(np.searchsorted(begun, score.note_num() - late, side="right"))
             return self._piece(ids[: max(prompt, stop)], seed, request)
-        return Piece(result, ids, prompt, seed, describe(score))
+        return Piece(result, ids, prompt, seed, describe(score, given))
 
     @cached_property
     def _moves(self) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Signs of a degenerate piece: loops, runs on one pitch, silence, next to nothing.
 
 The bounds are what nearly all real music stays within; `python -m experiments.recipes.samples`
-gives the share of held-out music beyond them beside that of samples.
+gives the share of held-out music beyond them beside that of samples. Of a piece that goes on from a
+prompt, what the model wrote is judged and not what it was given.
 """
 
 import numpy as np
@@ -9,7 +10,8 @@ from symusic.core import ScoreTick
 
 from data_tools.midi import merged_notes, seconds_of
 
-COUNTS = ("notes", "distinct_pitches", "longest_run")  # of what `describe` gives: whole numbers
+# Of what `describe` gives: whole numbers.
+COUNTS = ("notes", "distinct_pitches", "longest_run", "of_prompt")
 # Beyond these a piece counts as degenerate.
 LONGEST_RUN = 16  # notes in a row on one pitch
 MOST_REPEATED = 0.9  # share of four-note sequences heard before, in a piece or a stretch of it
@@ -19,31 +21,38 @@ FEWEST_PITCHES = 5  # in a piece of at least as many notes as below
 ENOUGH_NOTES = 32
 
 
-def describe(score: ScoreTick) -> dict[str, float]:
+def describe(score: ScoreTick, given: int = 0) -> dict[str, float]:
     """Signs of a degenerate piece.
+
+    Args:
+        score: the piece.
+        given: how many of its notes, the first ones, are a prompt's.
 
     Returns:
         notes, seconds (to the last note's end), distinct_pitches, longest_run (notes in a row on
         one pitch), repeated_4grams (share of the four-pitch sequences seen before in the piece),
         looped (the greatest such share within `STRETCH` notes) and longest_silence (seconds in
-        which nothing sounds, a silence before the first note included).
+        which nothing sounds, a silence before the first note included). With a prompt all but
+        notes and seconds are those of what follows it, the silence between them included, and
+        of_prompt says how many notes it has.
     """
     notes = merged_notes(score)
     if not len(notes):
         names = ("notes", "seconds", "distinct_pitches", "longest_run", "repeated_4grams", "looped")
         return dict.fromkeys((*names, "longest_silence"), 0.0)
     start, end = seconds_of(score, notes.start), seconds_of(score, notes.end)
-    changes = np.flatnonzero(np.diff(notes.pitch, prepend=-1, append=-1))
+    pitch = notes.pitch[given:]
+    changes = np.flatnonzero(np.diff(pitch, prepend=-1, append=-1))
     heard_until = np.concatenate([[0.0], np.maximum.accumulate(end)[:-1]])
     return {
         "notes": float(len(notes)),
         "seconds": float(end.max()),
-        "distinct_pitches": float(len(np.unique(notes.pitch))),
-        "longest_run": float(np.diff(changes).max()),
-        "repeated_4grams": repeated(notes.pitch, len(notes)),
-        "looped": repeated(notes.pitch, STRETCH),
-        "longest_silence": float((start - heard_until).max().clip(0)),
-    }
+        "distinct_pitches": float(len(np.unique(pitch))),
+        "longest_run": float(np.diff(changes).max(initial=0)),
+        "repeated_4grams": repeated(pitch, len(pitch)),
+        "looped": repeated(pitch, STRETCH),
+        "longest_silence": float((start - heard_until)[given:].max(initial=0)),
+    } | ({"of_prompt": float(given)} if given else {})
 
 
 def repeated(pitches: np.ndarray, stretch: int) -> float:
@@ -69,9 +78,10 @@ def repeated(pitches: np.ndarray, stretch: int) -> float:
 
 def signs(statistics: dict[str, float]) -> list[str]:
     """What is degenerate about a piece of these statistics; nothing for a sound one."""
-    enough = statistics["notes"] >= ENOUGH_NOTES
+    notes = statistics["notes"] - statistics.get("of_prompt", 0)
+    enough = notes >= ENOUGH_NOTES
     found = {
-        "empty": statistics["notes"] < 1,
+        "empty": notes < 1,
         "run": statistics["longest_run"] > LONGEST_RUN,
         "loop": enough and max(statistics["repeated_4grams"], statistics["looped"]) > MOST_REPEATED,
         "silence": statistics["longest_silence"] > LONGEST_SILENCE,

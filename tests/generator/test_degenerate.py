@@ -50,6 +50,37 @@ def test_a_loop_that_begins_late_is_a_loop() -> None:
     assert signs(early) == ["loop"]
 
 
+def test_a_prompt_is_not_judged() -> None:
+    chance = np.random.default_rng(0)
+    music = [int(pitch) for pitch in chance.integers(40, 90, 60)]
+    loop, run = [60, 64, 67, 71] * 20, [60] * 20
+
+    def after(prompt: list[int], pitches: list[int], rest: int = 0) -> dict[str, float]:
+        """Notes of half a second, the prompt's second half after twenty of silence."""
+        late = [40 * (number > len(prompt) // 2) for number in range(len(prompt))]
+        late += [40 + rest] * len(pitches)
+        rows = zip(late, range(len(late)), prompt + pitches, strict=True)
+        notes = np.array([(480 * (wait + place), pitch) for wait, place, pitch in rows])
+        start, pitch = notes.T
+        score = midi.score_of(Notes(start, start + 480, pitch, start * 0 + 64), 480, 120.0)
+        return describe(score, len(prompt))
+
+    for prompt in (loop, run):
+        found = after(prompt, music)
+        assert signs(found) == []
+        assert (found["notes"], found["of_prompt"]) == (60 + len(prompt), len(prompt))
+        assert found["seconds"] == pytest.approx((100 + len(prompt)) / 2)
+        assert found["distinct_pitches"] == len(set(music))
+        assert found["longest_silence"] == 0
+    assert signs(after(music, loop)) == ["loop", "monotone"]
+    assert signs(after(music, run + music)) == ["run"]
+    # The model's rest before its first note is its own.
+    assert signs(after(music, music, rest=24)) == ["silence"]
+    assert after(music, music, rest=24)["longest_silence"] == pytest.approx(12)
+    # Of few notes nobody can tell, however many were given.
+    assert signs(after(music, [60, 62, 60, 62] * 2)) == []
+
+
 @given(st.lists(st.integers(60, 63), min_size=4, max_size=300), st.integers(8, 64))
 def test_repetition_is_counted_stretch_by_stretch(pitches: list[int], stretch: int) -> None:
     size = min(len(pitches), stretch) - 3
