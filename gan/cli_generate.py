@@ -237,6 +237,7 @@ def generate(
     named = run or checkpoint
     composer = Composer.load(generator_of(named) if named else None, engine(device).device)
     choices["guidance"] = label_guidance
+    choices["told"] = _told(named, jazz_guidance, best_of, discriminator)
     if greedy:
         choices["temperature"] = 0.0
     if choices["prompt"] is not None and not quiet:
@@ -279,6 +280,18 @@ def generate(
         _report_short(written, length, choices["seconds"])
     if failed:
         raise empty(failed, length)
+
+
+def _told(named: Path | None, guidance: float, tries: int, discriminator: Path | None) -> str:
+    """What the composer does not know itself of how a piece is made."""
+    place = named and named.resolve()
+    if place and place.name == "generator":  # a run keeps its own under that name
+        place = place.parent
+    parts = [f"generator {place.name if place else 'shipped'}"]
+    parts += [f"best of {tries}"] if tries > 1 else []
+    parts += [f"jazz-guidance {guidance:g}"] if guidance else []
+    parts += [f"discriminator {discriminator.resolve().name}"] if discriminator else []
+    return ", ".join(parts)
 
 
 def _name(number: int, seed: int) -> str:

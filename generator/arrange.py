@@ -230,5 +230,6 @@ def _untangle(notes: list[miditoolkit.Note]) -> None:
 
 
 def _marker(text: str, tick: int) -> miditoolkit.Marker:
-    # MIDI's text events are Latin-1.
+    # MIDI's text events are Latin-1; and a line, whatever a file is called.
+    text = "".join(sign if sign.isprintable() else "?" for sign in text)
     return miditoolkit.Marker(text.encode("latin-1", "replace").decode("latin-1"), tick)

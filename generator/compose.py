@@ -118,6 +118,7 @@ class Composer:
         min_notes: int = 8,
         batch: int = 16,
         steering: Steering | None = None,
+        told: str = "",
         **choice: Any,
     ) -> list[Piece]:
         """Writes pieces, from nothing or on from a prompt.
@@ -144,6 +145,7 @@ class Composer:
             min_notes: the model may not end a piece before it has added this many.
             batch: pieces sampled side by side.
             steering: chooses among several continuations of each piece while it is written.
+            told: what the first marker is to say besides, such as who the model is.
             choice: how tokens are chosen; the fields of `Choice`.
 
         Raises:
@@ -155,7 +157,7 @@ class Composer:
                 count, seed, length=length, seconds=seconds, label=label, artist=artist, key=key,
                 tempo=tempo, prompt=prompt, prompt_length=prompt_length, prompt_bars=prompt_bars,
                 prompt_seconds=prompt_seconds, whistle=whistle, min_notes=min_notes, batch=batch,
-                steering=steering, **choice,
+                steering=steering, told=told, **choice,
             )
         )  # fmt: skip
         missing = [seed + number for number, piece in enumerate(pieces) if piece is None]

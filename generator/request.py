@@ -67,6 +67,7 @@ def request_of(
     whistle: bool = False,
     min_notes: int = 8,
     batch: int = 16,
+    told: str = "",
     choice: dict[str, Any] | None = None,
     **more: Any,
 ) -> Request:
@@ -75,6 +76,10 @@ def request_of(
     Raises:
         UserError: a choice out of range, an unknown label or artist, or a prompt that is none.
     """
+    asked = {
+        "tempo": tempo, "length": length, "seconds": seconds, "prompt bars": prompt_bars,
+        "prompt seconds": prompt_seconds,
+    }  # fmt: skip
     length = length_of(length, seconds)
     chosen = Choice(**((choice or {}) | more))
     chosen.check()
@@ -100,7 +105,7 @@ def request_of(
         opening = [*opening, *tempo_opening(representation, tempo)]
     prefix = conditions + opening
     notes = int(representation.strikes[np.asarray(prefix)].sum())
-    story = _story(family, label, artist, key, chosen, given)
+    story = _story(family, told, label, artist, key, chosen, given, asked)
     return Request(
         prefix=prefix,
         without=opening if conditions else None,
@@ -151,13 +156,16 @@ def seconds_at(representation: Representation, music: np.ndarray) -> np.ndarray:
 
 def _story(
     family: str,
+    told: str,
     label: str | None,
     artist: str | None,
     key: str | None,
     choice: Choice,
     prompt: Prompt | None,
+    asked: dict[str, float | None],
 ) -> str:
     parts = [f"composed by {'an LSTM' if family == 'lstm' else 'a transformer'}"]
+    parts += [told] if told else []
     parts += [f"label {label}"] if label else []
     parts += [f"artist {artist}"] if artist else []
     parts += [f"key {key}"] if key else []
@@ -167,6 +175,7 @@ def _story(
         if name == "temperature" or value != getattr(Choice, name)
     ]
     parts += [f"prompt {prompt.name}"] if prompt else []
+    parts += [f"{name} {value:g}" for name, value in asked.items() if value is not None]
     return ", ".join(parts)
 
 

@@ -431,6 +431,36 @@ def test_generate_writes_over_nothing(tmp_path: Path, generator: Path) -> None:
     assert path.read_bytes() != before
 
 
+def test_the_first_marker_says_how_a_piece_was_made(
+    tmp_path: Path, generator: Path, files: Path, tiny_discriminator: Path
+) -> None:
+    prompt = tmp_path / "a – \n tune.mid"
+    shutil.copy(min(files.glob("0*.mid")), prompt)
+    folder = tmp_path / "mine"
+    shutil.copytree(generator, folder / "generator")
+    write = ("generate", "--device", "cpu", "--quiet", "--discriminator", tiny_discriminator,
+             "--checkpoint", folder / "generator", "--length", 48, "--seconds", 30, "--tempo", 140,
+             "--jazz-guidance", 0.5, "--prompt", prompt, "--prompt-bars", 2, "--prompt-seconds", 3,
+             "--temperature", 0.9)  # fmt: skip
+    assert run(*write, "--count", 3, "--seed", 4, "--out", tmp_path / "a").exit_code == 0
+    written = sorted((tmp_path / "a").iterdir())
+    whole = MidiFile(str(written[1])).markers[0].text
+    story = whole.replace(str(prompt.parent), "")
+    assert story == (
+        "composed by a transformer, generator mine, jazz-guidance 0.5, discriminator "
+        f"{tiny_discriminator.name}, label jazz, temperature 0.9, opening 8, "
+        "prompt /a ? ? tune.mid, tempo 140, length 48, seconds 30, prompt bars 2, "
+        "prompt seconds 3, seed 5"
+    )
+    assert run(*write, "--count", 1, "--seed", 5, "--out", tmp_path / "b").exit_code == 0
+    (alone,) = (tmp_path / "b").iterdir()
+    assert alone.read_bytes() == written[1].read_bytes()
+    best = (*write[:6], "--checkpoint", generator, "--length", 48, "--best-of", 2, "--count", 1)
+    assert run(*best, "--out", tmp_path / "c").exit_code == 0
+    (piece,) = (tmp_path / "c").iterdir()
+    assert f"generator {generator.name}, best of 2, " in MidiFile(str(piece)).markers[0].text
+
+
 def test_generate_says_what_ends_before_its_seconds(tmp_path: Path, generator: Path) -> None:
     write = ("generate", "--checkpoint", generator, "--device", "cpu", "--count", 2, "--out")
     short = ("--seconds", 60, "--length", 48)
