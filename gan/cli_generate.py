@@ -47,7 +47,7 @@ _WHAT = _options(
         "--tempo",
         type=click.FloatRange(20, 400),
         help="Quarters a minute: of a generator on the clock it sets the file's bars and not the "
-        "music (else a prompt's, or 125); on the beat it is a hint.",
+        "music (else a prompt's, or 125, of performance and raw 250); on the beat it is a hint.",
     ),
     click.option(
         "--length",
@@ -173,7 +173,10 @@ _TASTE = _options(
     help="Pieces written side by side.",
 )
 @click.option(
-    "--stream", is_flag=True, help="One piece, its notes as lines of JSON, each when it has ended."
+    "--stream",
+    is_flag=True,
+    help="One piece, its notes as lines of JSON, each when it has ended; a prompt's too, as the "
+    "model read them: on its grid.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors (and --stream's notes).")

@@ -524,6 +524,13 @@ def test_what_is_out_of_a_flags_range_is_wrong_usage(
     assert str(value) in line
 
 
+def test_generate_names_the_tempo_of_every_preset() -> None:
+    told = " ".join(run("generate", "--help").stdout.split())
+    for preset in ("duration", "performance", "remi", "raw"):
+        usual = Representation(RepresentationSettings(preset=preset)).bpm
+        assert f"{usual:g}" in told[told.index("--tempo") : told.index("--length")]
+
+
 def test_generate_goes_on_from_a_prompt(tmp_path: Path, generator: Path, files: Path) -> None:
     prompt = min(files.glob("0*.mid"))
     write = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu")
