@@ -272,6 +272,8 @@ def generate(
                 rows.append({"path": str(path)} | values | {"degenerate": signs(piece.statistics)})
                 written.append(piece)
     except KeyboardInterrupt:
+        if written and not quiet:  # what is there all the same
+            tables.show(rows, "table")
         done = len(written) + len(failed)
         raise KeyboardInterrupt(
             f"{done:,} of {count:,} are done; --seed {seed + done * best_of} --count "

@@ -410,6 +410,8 @@ def test_generate_stopped_says_how_to_write_the_rest(
         result = run(*write, tmp_path / "a", "--count", 3, "--seed", 5)
     assert result.exit_code == 1
     assert "stopped: 2 of 3 are done; --seed 7 --count 1 writes the others" in result.stderr
+    assert all(str(path) in result.stdout for path in saved)
+    assert len(result.stdout.splitlines()) == 3, "a head, and a row for each that is there"
     assert run(*write, tmp_path / "a", "--count", 1, "--seed", 7).exit_code == 0
     run(*write, tmp_path / "b", "--count", 3, "--seed", 5)
     both = ([path.read_bytes() for path in sorted((tmp_path / name).iterdir())] for name in "ab")
