@@ -342,9 +342,9 @@ def _late(piece: miditoolkit.MidiFile, seconds: float | None) -> int:
     """How many notes begin after so many seconds of a file."""
     if not seconds:
         return 0
-    read = midi.read(piece)
-    starts = [midi.notes_of(each).start for each in read.tracks if each.name != WHISTLE_NAME]
-    return int((midi.seconds_of(read, np.concatenate(starts)) >= seconds).sum())
+    parts = [part for part in piece.instruments if part.name != WHISTLE_NAME]
+    starts = np.array([note.start for part in parts for note in part.notes])
+    return int((midi.seconds_of(midi.read(piece), starts) >= seconds).sum())
 
 
 def _given(request: Request) -> int:
@@ -364,8 +364,8 @@ def empty(seeds: Sequence[int], length: int) -> UserError:
     """The complaint that pieces of these seeds have no notes."""
     which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
     return UserError(
-        f"{which}: no notes in {length} tokens after {ATTEMPTS} tries; ask for more tokens, a "
-        "temperature nearer 1 or another seed"
+        f"{which}: no notes in {length} tokens after {ATTEMPTS} tries; ask for more tokens or "
+        "seconds, a temperature nearer 1 or another seed"
     )
 
 
