@@ -128,9 +128,9 @@ class Source:
         """MIDI files below a folder that the manifest at its top does not name."""
         if self._rows is None or self.kind != "folder":  # who gives a table means that table
             return []
-        named = {_spelt(PurePosixPath(entry.path).as_posix()) for entry in self.entries()}
-        found = (p.relative_to(self.root).as_posix() for p in self.root.rglob("*") if p.is_file())
-        return sorted(name for name in found if _is_midi(name) and _spelt(name) not in named)
+        named = {self._at(entry.path) for entry in self.entries() if not entry.refused}
+        found = (p for p in self.root.rglob("*") if p not in named and _is_midi(p.name))
+        return sorted(p.relative_to(self.root).as_posix() for p in found if p.is_file())
 
     def misnamed(self) -> list[str]:
         """Files below a folder that begin as MIDI files do and are not called so: not read."""
@@ -237,7 +237,9 @@ class Source:
 
         Names are as they are wanted, which may be in another spelling than the archive's.
         """
-        spellings = {_spelt(name): name for name in wanted}
+        # A name that is there is meant as it is; a tar, read front to back, tells too late.
+        there = set(self._names()) if self.kind == "zip" else set()
+        spellings = {_spelt(name): name for name in wanted if name not in there}
 
         def asked(name: str) -> str:
             name = name.removeprefix("./")

@@ -124,8 +124,9 @@ OF_SIZE = frozenset(name for sizes in _SIZES.values() for one in sizes.values() 
 def model_name(fields: Mapping[str, Any]) -> str:
     """Which of `MODELS` a model's fields make: one with a stride over 1 has a convolution first."""
     kind = fields.get("kind", "cnn")
-    convolves = fields.get("stride", TransformerSettings().stride) > 1
-    return f"conv-{kind}" if kind == "transformer" and convolves else kind
+    if kind != "transformer":
+        return kind
+    return kind if fields.get("stride") == 1 else f"conv-{kind}"
 
 
 def sized(model: str, size: str) -> dict[str, Any]:

@@ -151,11 +151,12 @@ def pretrain_disc(
     layers = [_preset_for(settings.PretrainSettings, corpora, preset)] if preset else []
     held = _held(layers[0], "model") if layers else {}
     own, lost = model_name(held), dict[str, Any]()
-    if size or model not in (None, own) or not held:
+    # What is no model at all is told by `build`.
+    if not held or (own in MODELS and (size or model not in (None, own))):
         held, lost = refitted(held, sized(model or own, size or "small"), FAMILIES, OF_SIZE)
     layers.append({"model": held})
     if lost and not quiet:
-        click.echo(gave_way(lost, held))
+        click.echo(gave_way(lost))
     given = options.given(settings.PretrainSettings, flags)
     if view:
         given["model"] = {"view": view}
@@ -202,7 +203,7 @@ def train(
     held = _held(layers[0], "generator") if layers else {}
     lost = dict[str, Any]()
     family = held.get("kind", "transformer")
-    if size or model not in (None, family):
+    if family in generators.MODELS and (size or model not in (None, family)):
         asked = generators.sized(model or family, size or "small")
         held, lost = refitted(held, asked, generators.FAMILIES, generators.OF_SIZE)
     layers.append({"generator": held})
@@ -227,7 +228,7 @@ def train(
     with joined(engine(chosen.device, chosen.precision).device) as ranks:
         trainer = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks)
         if lost and not quiet and ranks.main:
-            click.echo(gave_way(lost, held))
+            click.echo(gave_way(lost))
         if idle and not chosen.adversarial and not quiet and ranks.main:
             told = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
             click.echo(f"note: nothing comes of {told} without --adv-weight or --reward-weight")

@@ -48,9 +48,7 @@ def _may_hold(family: type[BaseModel], asked: Mapping[str, Any], name: str, valu
     return True
 
 
-def gave_way(lost: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
-    """The line that says what of a preset's model gave way, and to what."""
-    old, new = (
-        ", ".join(f"{name} {value}" for name, value in each.items()) for each in (lost, fields)
-    )
-    return f"note: of the preset's model, {old} gave way; it is now {new}"
+def gave_way(lost: Mapping[str, Any]) -> str:
+    """The line that says what of a preset's model gave way."""
+    told = ", ".join(f"{name} {value}" for name, value in lost.items())
+    return f"note: of the preset's model, {told} gave way to --model or --size"

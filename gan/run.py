@@ -258,7 +258,8 @@ def checkpoint_of(folder: Path, which: str = "latest", missing_ok: bool = False)
         if name.startswith("step-") and (pointer.parent / name).is_dir():
             return pointer.parent / name
         told = f"names a checkpoint that is gone ({name})" if name else "is empty"
-        raise UserError(f"{pointer}: {told}{_older(folder, name)}")
+        onward = _older(folder, name) if which == "latest" else ""
+        raise UserError(f"{pointer}: {told}{onward}")
     if missing_ok:
         return None
     raise UserError(f"{folder}: no checkpoint here yet; train first, or give another run")

@@ -118,7 +118,8 @@ def _part(
     end = boundary
     exact = prompt is not None and prompt.notes is not None and len(piece.instruments) == 1
     given: list[miditoolkit.Note] = []
-    tempos = [(event.time, event.tempo) for event in piece.tempo_changes]
+    # The prompt's own: the model's are moved behind the whistle.
+    tempos = [(each.time, each.tempo) for each in piece.tempo_changes if each.time <= boundary]
     if exact:
         assert prompt is not None
         unit = float(piece.ticks_per_beat)
@@ -133,11 +134,9 @@ def _part(
     _later([*written, *own], max(0, end - first))
     signal = generated = max(end, first)
     if whistle:
-        # The tempo in force there: the model may choose others later.
-        now = ([bpm for time, bpm in tempos if time <= end] or [tempos[0][1]])[-1]
-        second = piece.ticks_per_beat * now / 60
         sounds = max(note.end for note in given or [note for *_, note in everything[:count]])
-        signal = max(end, min(sounds, end + round(LINGER * second)))
+        signal = max(end, min(sounds, end + round(LINGER * _second(piece, tempos, end))))
+        second = _second(piece, tempos, signal)
         generated = signal + round((2 * REST + SIGNAL) * second)
         # All that the model wrote, a rest before its first note too.
         _later([*written, *own], generated - end)
@@ -156,6 +155,13 @@ def _part(
         piece.instruments.append(sound)
         piece.markers.append(_marker("whistle", signal))
     piece.markers.append(_marker("generated", generated))
+
+
+def _second(piece: miditoolkit.MidiFile, tempos: Sequence[tuple[float, float]], tick: int) -> float:
+    """The ticks of a second at the tempo that is in force at a tick."""
+    passed = [bpm for time, bpm in tempos if time <= tick]
+    now = passed[-1] if passed else tempos[0][1] if tempos else 120.0
+    return piece.ticks_per_beat * now / 60
 
 
 def _own(piece: miditoolkit.MidiFile, boundary: int) -> list[Event]:

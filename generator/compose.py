@@ -23,6 +23,7 @@ from generator.arrange import WHISTLE_NAME, arrange
 from generator.degenerate import describe
 from generator.folder import load_folder, save_folder
 from generator.model import GeneratorModel
+from generator.prompt import Prompt
 from generator.request import ATTEMPTS, Request, length_of, request_of, seconds_at
 from generator.sampling import seeded, stream
 from generator.steering import Steering
@@ -287,11 +288,12 @@ class Composer:
         start = len(request.prefix)
         # Where companions have just been chosen among: in the middle of a block none is better.
         every = steering.block if steering else 64
+        enough = (request.seconds or 0.0) * _slower(request.prompt, self.representation)
         for number, grown in enumerate(self._tokens(request, seeds, steering), start=1):
             ids = grown
             if request.seconds and number % every == 0:
                 ends = [self._seconds(row[request.music_start :]) for row in ids.numpy(force=True)]
-                if min(ends) > request.seconds:
+                if min(ends) > enough:
                     break
         width = steering.width if steering else 1
         pieces: list[Piece | None] = []
@@ -315,8 +317,9 @@ class Composer:
 
     def _piece(self, ids: np.ndarray, seed: int, request: Request) -> Piece | None:
         """The piece these tokens stand for, or None where the model added no note."""
-        ids = self._kept(ids, request)
         prompt = _given(request)
+        if not prompt:  # after one the file's own seconds count, see below
+            ids = self._kept(ids, request)
         score = self.representation.decode(ids)
         given = self.representation.decode(ids[:prompt]).note_num()
         if score.note_num() <= given:
@@ -324,8 +327,8 @@ class Composer:
         story = replace(request.arrangement, story=f"{request.arrangement.story}, seed {seed}")
         result = arrange(self.representation, ids, prompt, request.prompt, story)
         if prompt and (late := _late(result, request.seconds)):
-            # In the file they come later than their tokens say: it begins with a whole bar, a
-            # whistle takes its time, and the prompt has its own tempos.
+            # In the file they come at other times than their tokens say: it begins with a whole
+            # bar, a whistle takes its time, and the prompt has its own tempos.
             begun = self.representation.strikes[ids].cumsum()
             stop = int(np.searchsorted(begun, score.note_num() - late, side="right"))
             return self._piece(ids[: max(prompt, stop)], seed, request)
@@ -338,8 +341,17 @@ class Composer:
         return np.isin(self.representation.token_types, kinds)
 
 
+def _slower(prompt: Prompt | None, representation: Representation) -> float:
+    """How many seconds of tokens a second of the file may hold: none says a tempo so fast."""
+    if prompt is None or not len(prompt.tempos):
+        return 1.0
+    known = representation.token_values[representation.token_types == TokenType.TEMPO]
+    fastest = float(known.max()) if len(known) else 120.0
+    return max(1.0, float(prompt.tempos[:, 1].max()) / fastest)
+
+
 def _late(piece: miditoolkit.MidiFile, seconds: float | None) -> int:
-    """How many notes begin after so many seconds of a file."""
+    """How many notes begin so many seconds into a file, or later."""
     if not seconds:
         return 0
     parts = [part for part in piece.instruments if part.name != WHISTLE_NAME]

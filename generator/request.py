@@ -20,6 +20,7 @@ from generator.prompt import Prompt, read_prompt
 
 ATTEMPTS = 4  # seeds tried for a piece before giving up
 USUAL_LENGTH = 1024  # tokens
+MOST = 1 << 18  # that seconds alone ask for: an hour of the densest music, some hours of any other
 DENSEST = 64  # tokens a second: sixteen notes, more than nearly all music has
 
 
@@ -126,7 +127,7 @@ def length_of(length: int | None, seconds: float | None) -> int:
         return length
     if seconds is None or not 0 < seconds < math.inf:
         return USUAL_LENGTH
-    return max(USUAL_LENGTH, math.ceil(seconds * DENSEST))
+    return max(USUAL_LENGTH, min(MOST, math.ceil(seconds * DENSEST)))
 
 
 def _check_room(

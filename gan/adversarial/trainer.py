@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from data_tools.corpus import Corpus
+from data_tools.errors import UserError
 from data_tools.representation import PAD
 from gan.adversarial import guards
 from gan.adversarial.balance import norm_at_logits
@@ -159,13 +160,13 @@ class Trainer:
                     log.log(self.step, metrics, show=soon or self.step % 50 == 0)
                 self._after_step(log, stop.now(self.ranks.any))
             log.conclude(self.step, COMPARED)
-            if main and self.term is None:
-                self._tell_best(log)
             out = self.out / "generator"
             # One that is there stays byte for byte: other runs may have begun from it.
             if main and not (self.step == began and (out / "generator.json").is_file()):
                 # In half the size, and faster on a CPU (`generator.products`).
                 self.composer.save(out, half=True)
+            if main and self.term is None and self._bits > (1 + WORSE) * self.best:
+                self._tell_best(log)
             self.ranks.wait()
         return out
 
@@ -246,10 +247,12 @@ class Trainer:
             self.ranks.wait()
 
     def _tell_best(self, log: Logbook) -> None:
-        """Says where the generator was better, if it got worse: what is finished is the last."""
-        best = checkpoint_of(self.out, "best", missing_ok=True)
-        if best is None or not self._bits > (1 + WORSE) * self.best:
+        """Says where the generator was better: what is finished is the last."""
+        try:
+            best = checkpoint_of(self.out, "best")
+        except UserError:  # somebody took it away
             return
+        assert best is not None
         log.say(
             f"note: bits a note on validation were {self.best:.2f} at step {int(best.name[5:]):,} "
             f"and are {self._bits:.2f} now; that better generator is {best}"

@@ -171,14 +171,14 @@ def cost(
 
 
 def per_note(bits: Bits, against: Bits | None = None) -> Interval:
-    """Bits a note, less another model's of the same works; works are drawn."""
+    """Bits a note, less another model's of the same works; works are drawn, if there are two."""
     rows = bits.sums if against is None else np.concatenate([bits.sums, against.sums], axis=1)
 
     def figure(drawn: np.ndarray) -> float:
         each = drawn[:, ::2].sum(0) / np.maximum(1.0, drawn[:, 1::2].sum(0))
         return float(each[0] - each[1:].sum())
 
-    return interval([rows], figure)
+    return interval([rows], figure) if len(rows) > 1 else point(figure(rows))
 
 
 def judges_of(system: Measured) -> list[str]:

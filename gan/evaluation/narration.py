@@ -63,7 +63,7 @@ def told(figure: Interval, digits: int = 2) -> str:
 
 def verdict(systems: Sequence[Measured], real: Measured) -> str:
     """What was found, a line a system; differences within their intervals are said to be none."""
-    sentences = [_nearest(systems, real)] if any("frechet" in s.figures for s in systems) else []
+    sentences = [_nearest(systems, real)] if any(map(_measured, systems)) else []
     if not systems[0].p_jazz:
         sentences.append(
             "No judges were asked; the figures below say how near each system comes to real jazz."
@@ -75,20 +75,31 @@ def verdict(systems: Sequence[Measured], real: Measured) -> str:
         for judge, words in _asked(real).items()
         if real.figures[RATE + judge].value < HALF
     ]:
+        onward = "Go by the distances, or give" if any(map(_measured, systems)) else "Give"
         sentences.append(
             f"But of real jazz itself only {' and '.join(deaf)}: pieces like these tell the judges "
-            "too little. Go by the distances, or give a larger --length."
+            f"too little. {onward} a larger --length."
         )
-    fewest = min(len(p) for each in (*systems, real) for p in each.p_jazz.values())
-    if fewest < ENOUGH:
+    fewest, known = (
+        min(len(p) for each in some for p in each.p_jazz.values()) for some in (systems, [real])
+    )
+    if (least := min(fewest, known)) < ENOUGH:
+        whose, more = "", "more pieces"
+        if known < fewest:
+            whose, more = " of real jazz", "more of it as --real, or another --split"
         sentences.append(
-            f"Of only {fewest} pieces a rate is known to within about {1 / fewest**0.5:.1f}: "
-            "take that it differs or not as a hint, and give more pieces."
+            f"Of only {least} pieces{whose} a rate is known to within about {1 / least**0.5:.1f}: "
+            f"take that it differs or not as a hint, and give {more}."
         )
     if any(_sides(system, real)["more"] for system in systems):
         # Judges can be pleased by what is not music: chromaticism, noise.
         sentences.append("More often is no gain: real jazz's own rate is what to match.")
     return "\n".join(sentences + [_beside(system, systems[0]) for system in systems[1:]])
+
+
+def _measured(system: Measured) -> bool:
+    """Whether there were pieces enough for distances."""
+    return "frechet" in system.figures
 
 
 def _nearest(systems: Sequence[Measured], real: Measured) -> str:

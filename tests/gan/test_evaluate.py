@@ -277,6 +277,8 @@ def test_bits_are_sure_as_there_are_works_not_windows() -> None:
     figure, more = per_note(bits), per_note(Bits(bits.works, bits.sums * 8))
     assert (more.value, more.low, more.high) == (figure.value, figure.low, figure.high)
     assert 1.0 < figure.high - figure.low < 2.6  # 2 · 1.96 · 2 / √20 is 1.75
+    one = Bits(("only",), bits.sums[:1])
+    assert np.isnan([per_note(one).low, per_note(one, one).high]).all(), "one is no evidence"
     # What is cheaper by a tenth of a bit on every work is surely cheaper, though works differ; and
     # a note more or less in a window, as with a condition before it, makes no stranger of it.
     odd = bits.sums - np.array([10.0, 0.0]) + np.array([[10.0, 1.0]]) * (np.arange(20) % 2)[:, None]
@@ -437,6 +439,15 @@ def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
     assert "But of real jazz itself only 15% by harmony: pieces like these" in short
     both = narration.verdict([one], made("real jazz", 0, 0.25, 0, 30))
     assert "But of real jazz itself only 0% by harmony and 25% by roll: pieces like these" in both
+    assert "too little. Go by the distances, or give a larger --length." in both
+    far = made("one", 0.2, 0.5, 9, 90)
+    del far.figures["frechet"]
+    known = made("real jazz", 0, 0.25, 0, 30)
+    known.p_jazz = {judge: p[:4] for judge, p in known.p_jazz.items()}
+    short = narration.verdict([far], known)
+    assert "too little. Give a larger --length." in short
+    assert "Of only 4 pieces of real jazz a rate" in short
+    assert "give more of it as --real, or another --split." in short
     above = narration.verdict([made("high", 1.0, 0.9, 9, 40)], real)
     assert "high is called jazz about as often as real jazz by roll, more often by harmony" in above
     assert "More often is no gain" in above

@@ -61,6 +61,17 @@ def test_a_slip_of_the_pen_is_told_in_any_family(practice_corpus: Corpus, tmp_pa
     told = begun(practice_corpus, tmp_path, preset, "train", "--model", "lstm")
     assert told.exit_code == 1
     assert "widht" in told.output
+    for command, model in (("train", "generator"), ("pretrain-disc", "model")):
+        for kind in ("rnn", ["lstm"]):
+            preset = {"steps": 1, model: {"kind": kind}}
+            for words in ((), ("--size", "base")):
+                told = begun(practice_corpus, tmp_path, preset, command, *words)
+                assert isinstance(told.exception, SystemExit), told.exception
+                assert told.exit_code == 1
+    for stride in ("two", None):
+        preset = {"steps": 1, "model": {"kind": "cnn", "stride": stride}}
+        told = begun(practice_corpus, tmp_path, preset, "pretrain-disc")
+        assert "stride" in told.output
     told = begun(practice_corpus, tmp_path, BRIEF | {"generator": 3}, "train")
     assert told.exit_code == 1
     assert "not 3" in told.output

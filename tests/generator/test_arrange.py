@@ -113,13 +113,15 @@ def test_a_whistle_changes_nothing_but_when_the_rest_begins(
     assert rested or representation.settings.time_base == "beat"
 
 
-@pytest.mark.parametrize("whistle", [False, True])
+@pytest.mark.parametrize(("whistle", "tempo"), [(False, 0), (True, 0), (False, 390)])
 @pytest.mark.parametrize("choice", [{}, {"prompt_bars": 3}, {"prompt_length": 30}], ids=str)
 def test_seconds_are_those_of_the_file(
-    representation: Representation, choice: dict[str, float], whistle: bool
+    representation: Representation, choice: dict[str, float], whistle: bool, tempo: float
 ) -> None:
     composer = Composer(build(representation), representation)
     music = off_the_grid()
+    if tempo:  # faster than any token says
+        music.tempos = midi.symusic.core.TempoTickList([midi.symusic.Tempo(0, tempo)])
     # The file begins with the bar in which that note lies.
     music.time_signatures.append(midi.symusic.TimeSignature(0, 4, 4))
     more: dict[str, Any] = choice | {"length": 200, "prompt": music, "min_notes": 40}
@@ -140,5 +142,5 @@ def test_seconds_are_those_of_the_file(
         assert piece.ids.tolist() == whole.ids[: len(piece.ids)].tolist()
         within = before[before < seconds]
         assert onsets(piece.midi).max() < seconds
-        if representation.settings.time_base == "clock":
+        if representation.settings.time_base == "clock" or tempo:
             assert onsets(piece.midi) == pytest.approx(within, abs=2e-3)

@@ -268,9 +268,9 @@ def test_seconds_on_the_beat_are_those_of_the_tempo(preset: str, tempo: float) -
 def test_the_length_is_what_the_seconds_may_take(composer: Composer) -> None:
     lengths = [
         composer._request(length=length, seconds=seconds).length
-        for length, seconds in ((None, None), (None, 5.0), (None, 120.0), (80, 120.0))
+        for length, seconds in ((None, None), (None, 5.0), (None, 120.0), (80, 120.0), (None, 1e9))
     ]
-    assert lengths == [1024, 1024, 7680, 80]
+    assert lengths == [1024, 1024, 7680, 80, 2**18]
     (piece,) = composer.compose(1, seconds=2.0)
     (same,) = composer.compose(1, length=1024, seconds=2.0)
     assert piece.ids.tolist() == same.ids.tolist()
