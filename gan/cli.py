@@ -172,6 +172,10 @@ def pretrain_disc(
         click.echo(f"classifier: {out / 'classifier'}   report: {out / 'report.md'}")
 
 
+def _never_whole(chosen: settings.TrainSettings) -> bool:
+    return chosen.adv_start + chosen.adv_ramp > chosen.steps
+
+
 @main.command(cls=options.sectioned(TRAIN_SECTIONS))
 @_training
 @click.option("--model", type=click.Choice(generators.MODELS), help="Family.  [transformer]")
@@ -236,6 +240,11 @@ def train(
             click.echo(
                 f"note: no adversarial term: --adv-start {chosen.adv_start:,} comes after the last "
                 f"of {chosen.steps:,} steps"
+            )
+        elif chosen.adversarial and _never_whole(chosen) and not quiet and ranks.main:
+            click.echo(
+                f"note: the adversarial term never has its whole weight: --adv-ramp "
+                f"{chosen.adv_ramp:,} goes on beyond the last of {chosen.steps:,} steps"
             )
         if early and not quiet and ranks.main:
             click.echo(

@@ -88,7 +88,9 @@ def curate(
     if not quiet:
         if summary.note:
             click.echo(f"note: {summary.note}", err=True)
-        click.echo(f"kept {summary.kept:,} of {counted(summary.files)}{place}", err=True)
+        least = f"p({choice.keep}) at least {choice.min_prob:g}"
+        told = f"kept {summary.kept:,} of {counted(summary.files)}, {least}{place}"
+        click.echo(told, err=True)
     if not summary.histogram.any():
         raise UserError(f"none of {counted(summary.files)} has a score; the reasons are counted")
     if summary.damaged:

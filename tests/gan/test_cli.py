@@ -198,6 +198,10 @@ def test_a_term_on_what_has_learnt_nothing_is_remarked(
     assert "nothing comes of" not in result.stdout
     result = run(*train, "--out", tmp_path / "late", "--adv-start", 1, "--init", tmp_path / "new")
     assert "no adversarial term: --adv-start 1 comes after the last of 1 steps" in result.stdout
+    for ramp, told in ((50, True), (1, False)):
+        result = run(*train, "--out", tmp_path / f"ramp-{ramp}", "--adv-ramp", ramp,
+                     "--init", tmp_path / "new")  # fmt: skip
+        assert ("never has its whole weight: --adv-ramp 50" in result.stdout) == told
     idle = (*train[:9], "--samples", 0, "--validation-windows", 2, "--kl-weight", 0.1,
             "--no-guard-hollow", "--init", tmp_path / "new")  # fmt: skip
     result = run(*idle, "--out", tmp_path / "idle")
