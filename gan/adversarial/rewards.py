@@ -190,8 +190,8 @@ def docks(ids: np.ndarray, representation: Representation, bounds: Bounds) -> di
             result[name][heard.place] = offends * (1 - bounds.high[name] / found[name])
     steps = steps_of(heard)
     result["rhythm"][heard.first] = runs(steps) > bounds.high["rhythm"]
-    for place, wait in zip([*heard.first, heard.last], _waits(heard), strict=True):
-        result["silence"][place] += np.clip(wait - bounds.high["silence"], 0, 1)
+    long = np.clip(_waits(heard) - bounds.high["silence"], 0, 1)
+    np.add.at(result["silence"], np.append(heard.first, heard.last), long)  # one may be both
     for name in bounds.low:
         span = bounds.high[name] - bounds.low[name]
         off = max(found[name] - bounds.high[name], bounds.low[name] - found[name], 0.0)
