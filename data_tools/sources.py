@@ -238,16 +238,17 @@ class Source:
         Names are as they are wanted, which may be in another spelling than the archive's.
         """
         # A name that is there is meant as it is; a tar, read front to back, tells too late.
-        there = set(self._names()) if self.kind == "zip" else set()
-        spellings = {_spelt(name): name for name in wanted if name not in there}
+        accented = [name for name in wanted if not name.isascii()]
+        there = set(self._names()) if accented and self.kind == "zip" else set()
+        spellings = {_spelt(name): name for name in accented if name not in there}
 
         def asked(name: str) -> str:
             name = name.removeprefix("./")
             return name if name in wanted else spellings.get(_spelt(name), name)
 
         if self.kind == "zip":
-            with self._zip() as folder:
-                for info in folder.infolist():
+            with self._zip() as packed:
+                for info in packed.infolist():
                     name = asked(_member_name(info))
                     if name not in wanted:
                         continue
@@ -255,7 +256,7 @@ class Source:
                         yield name, None, TOO_LARGE
                         continue
                     try:
-                        data = folder.read(info)
+                        data = packed.read(info)
                     except _DAMAGE as error:  # the other members do not suffer
                         yield name, None, f"damaged in its archive ({error})"
                         continue
