@@ -19,7 +19,7 @@ from data_tools.errors import UserError
 from data_tools.files import write_json
 from gan.engine import engine
 from gan.evaluation.comparison import Bits, cost, per_note
-from gan.evaluation.confidence import Z
+from gan.evaluation.confidence import student
 from gan.evaluation.distances import Interval
 from gan.evaluation.summary import jackknifed
 from gan.plain import PlainCommand
@@ -42,7 +42,7 @@ def drawn(pieces: list[np.ndarray], sets: int, size: int, seed: int) -> list[lis
     return [[pieces[place] for place in places] for places in order.reshape(sets, size)]
 
 
-def held(sets: list[dict[str, Interval]]) -> dict[str, dict[str, float]]:
+def held(sets: list[dict[str, Interval]], size: int) -> dict[str, dict[str, float]]:
     """By figure: mean, spread, the spread that one set tells on average, and the share held."""
     result = {}
     for name in sets[0]:
@@ -54,7 +54,7 @@ def held(sets: list[dict[str, Interval]]) -> dict[str, dict[str, float]]:
         result[name] = {
             "mean": round(float(mean), 4),
             "spread": round(float(value.std(ddof=1)), 4),
-            "told": round(float((high - low).mean() / 2 / Z), 4),
+            "told": round(float((high - low).mean() / 2 / student(size)), 4),
             "held": round(float(((low <= mean) & (mean <= high)).mean()), 3),
         }
     return result
@@ -97,7 +97,7 @@ def main(where: Path, rounds: int, sets: int, size: int, real: int, length: int,
         for seed in range(rounds)
         for pieces in drawn(others, sets, size, seed)
     ]
-    result = held(found)
+    result = held(found, size)
     numbers = [n for split in ("validation", "test") for n in corpus.select(split, "jazz")]
     compute = engine("cpu", "fp32")
     one, two = (

@@ -171,14 +171,18 @@ def cost(
 
 
 def per_note(bits: Bits, against: Bits | None = None) -> Interval:
-    """Bits a note, less another model's of the same works; works are drawn, if there are two."""
+    """Bits a note, less another model's of the same works; works are left out, if there are two."""
     rows = bits.sums if against is None else np.concatenate([bits.sums, against.sums], axis=1)
 
-    def figure(drawn: np.ndarray) -> float:
-        each = drawn[:, ::2].sum(0) / np.maximum(1.0, drawn[:, 1::2].sum(0))
-        return float(each[0] - each[1:].sum())
+    def figure(places: np.ndarray) -> dict[str, float]:
+        total = rows[places].sum(0)
+        each = total[::2] / np.maximum(1.0, total[1::2])
+        return {BITS: float(each[0] - each[1:].sum())}
 
-    return interval([rows], figure) if len(rows) > 1 else point(figure(rows))
+    if len(rows) < 2:
+        return point(figure(np.arange(len(rows)))[BITS])
+    found = jackknife(figure, len(rows))[BITS]
+    return clipped(found, low=0.0) if against is None else found
 
 
 def judges_of(system: Measured) -> list[str]:

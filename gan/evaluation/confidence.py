@@ -3,8 +3,9 @@
 The bootstrap of a share that is 0 or 1 is a point, however few the pieces: a share has Wilson's
 (1927) interval. A figure of how a set repeats itself cannot be drawn with replacement, which would
 copy pieces: it has the jackknife's interval (Tukey 1958), leaving each piece out in turn, which
-is on average too wide rather than too narrow (Efron & Stein 1981). Differences of either recover
-their variance from both intervals (Newcombe 1998; Zou & Donner 2008).
+is on average too wide rather than too narrow (Efron & Stein 1981). So has a ratio of sums over
+works of which few weigh most, where the percentiles of a bootstrap are too narrow. Differences of
+shares and of figures recover their variance from both intervals (Newcombe 1998; Zou & Donner 2008).
 
 None of them says anything of bias: a Fréchet distance of few pieces is too large, and its interval
 lies around a value that is too large.
@@ -14,6 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from scipy.special import stdtrit
 
 from discriminator.intervals import Interval
 
@@ -50,6 +52,11 @@ def difference(first: Interval, second: Interval) -> Interval:
     return Interval(gap, gap - down, gap + up)
 
 
+def student(count: int) -> float:
+    """How many standard errors, told by so many values, a 95% interval reaches to either side."""
+    return float(stdtrit(count - 1, 0.975))
+
+
 def jackknife(
     figures: Callable[[np.ndarray], Mapping[str, float]], count: int
 ) -> dict[str, Interval]:
@@ -72,7 +79,7 @@ def jackknife(
     for name, value in whole.items():
         values = np.array([each[name] for each in without])
         variance = (len(groups) - 1) * float(((values - values.mean()) ** 2).mean())
-        half = Z * math.sqrt(variance)
+        half = student(len(groups)) * math.sqrt(variance)
         result[name] = Interval(value, value - half, value + half)
     return result
 

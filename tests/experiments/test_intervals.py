@@ -24,10 +24,10 @@ def test_what_is_held_is_counted() -> None:
         {"a": Interval(value, value - 1, value + 1), "none": Interval(1, np.nan, np.nan)}
         for value in (0.0, 0.5, 1.0, 4.5)
     ]
-    found = held(sets)
+    found = held(sets, 48)
     assert found["a"]["mean"] == 1.5
     assert found["a"]["held"] == 0.5
-    assert found["a"]["told"] == pytest.approx(1 / 1.96, abs=1e-3)
+    assert found["a"]["told"] == pytest.approx(1 / 2.0117, abs=1e-4)  # t of 47
     assert "none" not in found
 
 

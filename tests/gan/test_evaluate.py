@@ -276,7 +276,7 @@ def test_bits_are_sure_as_there_are_works_not_windows() -> None:
     bits = Bits(tuple(map(str, range(20))), np.stack([notes * rng.normal(10, 2, 20), notes], 1))
     figure, more = per_note(bits), per_note(Bits(bits.works, bits.sums * 8))
     assert (more.value, more.low, more.high) == (figure.value, figure.low, figure.high)
-    assert 1.0 < figure.high - figure.low < 2.6  # 2 · 1.96 · 2 / √20 is 1.75
+    assert 1.0 < figure.high - figure.low < 2.8  # 2 · 2.09 · 2 / √20 is 1.87
     one = Bits(("only",), bits.sums[:1])
     assert np.isnan([per_note(one).low, per_note(one, one).high]).all(), "one is no evidence"
     # What is cheaper by a tenth of a bit on every work is surely cheaper, though works differ; and
@@ -286,6 +286,23 @@ def test_bits_are_sure_as_there_are_works_not_windows() -> None:
     assert beside.low < -0.1 < beside.high
     assert beside.high < 0
     assert beside.high - beside.low < 0.1
+
+
+def test_a_few_works_that_weigh_most_do_not_make_bits_too_sure() -> None:
+    """Long works that cost little are not in every set, and a bootstrap of one knows of no other."""
+    rng = np.random.default_rng(0)
+    notes = np.exp(rng.normal(6, 1.2, 4000))
+    sums = np.stack([notes * (15 - 0.8 * np.log(notes)), notes], 1)
+    true = sums[:, 0].sum() / sums[:, 1].sum()
+    held = []
+    for _ in range(300):
+        some = sums[rng.choice(4000, 12, replace=False)]
+        figure = per_note(Bits(("",) * 12, some))
+        draws = rng.multinomial(12, np.full(12, 1 / 12), size=300) @ some
+        low, high = np.percentile(draws[:, 0] / draws[:, 1], [2.5, 97.5])
+        held.append((figure.low <= true <= figure.high, low <= true <= high))
+    ours, bootstrap = np.mean(held, axis=0)
+    assert ours > bootstrap + 0.1
 
 
 def test_a_folder_is_not_read_by_name(practice_corpus: Corpus, tmp_path: Path) -> None:
