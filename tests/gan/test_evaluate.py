@@ -289,7 +289,7 @@ def test_bits_are_sure_as_there_are_works_not_windows() -> None:
 
 
 def test_a_few_works_that_weigh_most_do_not_make_bits_too_sure() -> None:
-    """Long works that cost little are not in every set, and a bootstrap of one knows of no other."""
+    """Long works that cost little are not in every set; a bootstrap of one knows of no other."""
     rng = np.random.default_rng(0)
     notes = np.exp(rng.normal(6, 1.2, 4000))
     sums = np.stack([notes * (15 - 0.8 * np.log(notes)), notes], 1)
