@@ -284,8 +284,11 @@ def work(corpus: Path, bases: Path, runs: Path, device: str, only: str, scale: f
             try:
                 one(arm, seed, corpus, bases, runs, device, scale)
                 click.echo(f"{arm.name} {seed}: done in {time.monotonic() - began:.0f} s")
-            except Exception:  # one arm that fails is a row that is missing, and the rest goes on
-                traceback.print_exc()
+            except Exception as error:  # a row that is missing, and the rest goes on
+                if isinstance(error, UserError):
+                    click.echo(f"{arm.name} {seed}: {error}", err=True)
+                else:
+                    traceback.print_exc()
                 sound = False
                 (runs / f"{arm.name}-{seed}.failed").mkdir(exist_ok=True)
         # What goes on from another arm waits for it, unless that one will never be there.
