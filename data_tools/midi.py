@@ -29,6 +29,7 @@ LOWEST_PITCH, HIGHEST_PITCH = 21, 108  # the 88 keys
 PIANO_PITCHES, ALL_PITCHES = (LOWEST_PITCH, HIGHEST_PITCH), (0, 127)
 LONGEST_SILENCE = 300  # seconds between onsets; beyond that the timing is damaged
 SUSTAIN = 64  # the pedal's controller number
+PRESSED = 64  # the least value of it that is down
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,14 @@ def read(music: Music) -> ScoreTick:
     if isinstance(music, ScoreSecond | ScoreQuarter):
         music = music.to("tick")
     if isinstance(music, ScoreTick):
-        return _in_order(music)
+        return _pedals_read(_in_order(music), own=False)
     if not isinstance(music, bytes | str | Path):
         raise MidiError(name, NO_MUSIC)
     try:
         data = smf.unwrapped(music if isinstance(music, bytes) else bytes_of(Path(music)))
         if _breaks_off(data):
             raise MidiError(name, "not readable as MIDI (a track breaks off)")
-        score = symusic.Score.from_midi(data, sanitize_data=True)
+        score = _pedals_read(symusic.Score.from_midi(data, sanitize_data=True))
     except OSError as error:
         raise MidiError(name, error.strerror or str(error)) from None
     except (RuntimeError, ValueError, MemoryError) as error:
@@ -119,6 +120,31 @@ def _in_order(score: ScoreTick) -> ScoreTick:
         return score
     score = score.copy()
     score.tempos = symusic.core.TempoTickList(sorted(score.tempos, key=lambda one: one.time))
+    return score
+
+
+def _pedals_read(score: ScoreTick, own: bool = True) -> ScoreTick:
+    """The score with the pedals that its control changes press, or a copy where it is not our own.
+
+    On every channel but the first, symusic 0.5.9 takes the pedal to be down from the beginning: its
+    first pedal lasts from tick 0 to where a pedal is first let go.
+    """
+    for number, track in enumerate(score.tracks):
+        if not track.pedals or track.pedals[0].time:
+            continue
+        controls = track.controls.numpy()
+        mine = controls["number"] == SUSTAIN
+        if not mine.any():  # built of pedals alone
+            continue
+        time, down = controls["time"][mine], controls["value"][mine] >= PRESSED
+        turns = np.flatnonzero(np.diff(down, prepend=False))
+        pressed, let_go = time[turns[::2]], time[turns[1::2]]
+        pressed = pressed[: len(let_go)]  # one that is never let go is none
+        if len(pressed) and not pressed[0]:
+            continue
+        if not own:
+            score, own = score.copy(), True
+        score.tracks[number].pedals = symusic.Pedal.from_numpy(pressed, let_go - pressed)
     return score
 
 
@@ -157,7 +183,7 @@ def to_bytes(music: ScoreTick | miditoolkit.MidiFile, name: str | Path = "music"
     data = buffer.getvalue()
     if any(parts.named(instrument.name) for instrument in music.instruments):
         # miditoolkit numbers channels as it likes; the names say which they are.
-        return parts.dumped(symusic.Score.from_midi(data))
+        return parts.dumped(_pedals_read(symusic.Score.from_midi(data)))
     return data
 
 

@@ -6,10 +6,11 @@ import pickle
 from pathlib import Path
 
 import miditoolkit
+import mido
 import numpy as np
 import pytest
 import symusic
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools import midi, smf
@@ -421,3 +422,60 @@ def test_a_pedal_let_go_and_pressed_again_at_one_tick_is_two_pedals() -> None:
     notes = midi.notes_of(prepared.tracks[0])
     folded = midi.clean(midi.fold_pedal(notes, pedals["time"], pedals["time"] + pedals["duration"]))
     assert (folded.end - folded.start).tolist() == [480] * 4
+
+
+def on_channel(channel: int, pedal: list[tuple[int, int]]) -> bytes:
+    """Notes of a tenth of a beat on a channel, and its pedal (tick, value)."""
+    said = [(beat * 480, mido.Message("note_on", channel=channel, note=60 + beat, velocity=80))
+            for beat in range(12)]  # fmt: skip
+    said += [(beat * 480 + 48, mido.Message("note_off", channel=channel, note=60 + beat))
+             for beat in range(12)]  # fmt: skip
+    said += [(tick, mido.Message("control_change", channel=channel, control=64, value=value))
+             for tick, value in pedal]  # fmt: skip
+    track, now = mido.MidiTrack(), 0
+    for tick, message in sorted(said, key=lambda one: one[0]):
+        track.append(message.copy(time=tick - now))
+        now = tick
+    buffer = io.BytesIO()
+    mido.MidiFile(tracks=[track]).save(file=buffer)
+    return buffer.getvalue()
+
+
+turns = st.lists(st.tuples(st.integers(0, 12 * 480), st.integers(0, 127)), max_size=12)
+
+
+@given(turns, st.integers(1, 15).filter(lambda channel: channel != 9))
+@settings(max_examples=60)
+def test_a_pedal_is_the_same_on_every_channel(pedal: list[tuple[int, int]], channel: int) -> None:
+    """symusic has it down from the beginning on all but the first."""
+    one, other = (midi.read(on_channel(each, pedal)).tracks[0] for each in (0, channel))
+    assert list(one.pedals) == list(other.pedals)
+    down, expected = None, []
+    for tick, value in sorted(pedal, key=lambda turn: turn[0]):
+        if value >= 64 and down is None:
+            down = tick
+        elif value < 64 and down is not None:
+            expected.append((down, tick - down))
+            down = None
+    assert [(each.time, each.duration) for each in other.pedals] == expected
+
+
+@pytest.mark.parametrize("kind", ["bytes", "symusic", "miditoolkit"])
+@pytest.mark.parametrize("pedal", [[(2400, 127), (2600, 0), (3000, 90), (4000, 20)], [(2400, 0)]])
+def test_a_pedal_on_another_channel_holds_no_notes_before_it(
+    kind: str, pedal: list[tuple[int, int]]
+) -> None:
+    def music(channel: int) -> midi.Music:
+        data = on_channel(channel, pedal)
+        if kind == "symusic":
+            return symusic.Score.from_midi(data)
+        if kind == "miditoolkit":  # which numbers channels as it likes
+            return miditoolkit.MidiFile(file=io.BytesIO(data))
+        return data
+
+    four = music(4)
+    found = midi.prepare(four).score.tracks[0]
+    assert [each.time for each in found.pedals] == [tick for tick, value in pedal if value >= 64]
+    if isinstance(four, symusic.core.ScoreTick):
+        assert [each.time for each in four.tracks[0].pedals][:1] == [0], "it is as it was given"
+    assert midi.to_bytes(midi.prepare(four).score) == midi.to_bytes(midi.prepare(music(0)).score)
