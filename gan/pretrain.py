@@ -139,7 +139,8 @@ def pretrain(
             due = state["step"] % settings.evaluate_every == 0 or state["step"] == settings.steps
             if due:
                 _validate(classifier, corpus, splits["validation"], state, log)
-            if stop.now() or due:
+            last = state["step"] == settings.steps or state["waited"] >= settings.patience
+            if stop.now(last=last) or due:
                 better = due and state["waited"] == 0
                 run.save(
                     state["step"],

@@ -18,7 +18,7 @@ _WORDS = b"\nstopping when this step is done and saved; Ctrl-C once more stops a
 
 class Stop:
     """What was asked for by Ctrl-C, SIGTERM or a terminal that was closed: among the steps when one
-    is saved, elsewhere at once.
+    is saved, after the last when the run has finished, elsewhere at once.
 
     Args:
         speaks: this process says that it heard.
@@ -30,7 +30,7 @@ class Stop:
 
     def __init__(self, speaks: bool = True, alone: bool = True) -> None:
         self._speaks, self._alone = speaks, alone
-        self._asked = self._heeded = self._waits = self._ended = False
+        self._asked = self._heeded = self._waits = self._last = self._ended = False
         self.terminals = [descriptor for descriptor in (1, 2) if _may_go(descriptor)]
 
     def steps(self, items: Iterable[Item]) -> Iterator[Item]:
@@ -48,18 +48,20 @@ class Stop:
                 yield item
                 if self._heeded:
                     self._end()
-            if self._asked and self._alone:  # since the last step asked
+            if self._asked and self._alone and not self._last:  # since the last step asked
                 self._end()
         finally:
             self._waits = False
 
-    def now(self, agreed: Callable[[bool], bool] = bool) -> bool:
-        """Whether this step is the last and so must be saved; asked once a step, at its end.
+    def now(self, agreed: Callable[[bool], bool] = bool, last: bool = False) -> bool:
+        """Whether the run stops after this step and so must save it; asked once a step, at its end.
 
         Args:
             agreed: what several processes make of their answers: all stop at one step, or none.
+            last: no step follows. The run finishes then, whatever was asked: little is left to do.
         """
-        self._heeded = agreed(self._asked)
+        self._last = last
+        self._heeded = agreed(self._asked) and not last
         return self._heeded
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -76,7 +78,7 @@ class Stop:
                 with suppress(OSError):  # gone, too
                     os.write(2, _WORDS)  # Python's own streams may be in the middle of a line
             self._asked = True
-        elif not (patient and self._ended):
+        elif not (patient and (self._ended or (self._last and self._asked))):
             self._end()
 
     def unheard(self, descriptor: int) -> None:

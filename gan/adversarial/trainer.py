@@ -158,7 +158,8 @@ class Trainer:
                     metrics |= peak_memory(self.compute.device)
                     soon = self.step - began <= 10  # whether it learns, and how fast
                     log.log(self.step, metrics, show=soon or self.step % 50 == 0)
-                self._after_step(log, stop.now(self.ranks.any))
+                last = self.step == settings.steps
+                self._after_step(log, stop.now(self.ranks.any, last))
             log.conclude(self.step, COMPARED)
             out = self.out / "generator"
             # One that is there stays byte for byte: other runs may have begun from it.

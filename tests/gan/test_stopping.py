@@ -77,6 +77,28 @@ def test_after_a_step_asked_the_next_one_is_finished() -> None:
     assert stopped(after=(signal.SIGTERM,)) == ([0, 1, 2, 3, 4], [4])
 
 
+def test_asked_in_its_last_step_a_run_finishes(capfd: pytest.CaptureFixture[str]) -> None:
+    done = []
+    with heeding() as stop:
+        for step in stop.steps(range(3)):
+            if step == 2:
+                ask(signal.SIGTERM)
+            done.append((step, stop.now(last=step == 2)))
+        ask(signal.SIGTERM)  # the scheduler's second one
+        done.append((3, False))
+        with pytest.raises(KeyboardInterrupt):
+            ask(signal.SIGINT)
+    assert done == [(0, False), (1, False), (2, False), (3, False)]
+    assert "stopping when this step is done" in capfd.readouterr().err
+
+
+def test_asked_after_its_last_step_asked_a_run_finishes() -> None:
+    stop = Stop(speaks=False)
+    for _ in stop.steps([7]):
+        assert not stop.now(last=True)
+        stop(signal.SIGTERM, None)
+
+
 def test_a_second_key_waits_for_nothing_and_a_scheduler_says_it_twice() -> None:
     term, key = signal.SIGTERM, signal.SIGINT
     assert stopped(before=(key, key)) == ([0, 1, 2], [])

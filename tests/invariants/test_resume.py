@@ -267,6 +267,45 @@ def test_everything_adversarial_stopped_and_resumed_is_the_same(
         assert len({file.read_bytes() for file in files}) == 1
 
 
+def test_stopped_in_its_last_step_a_run_is_finished(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
+    trainer = Trainer(practice_corpus, tmp_path / "gan", tiny_settings(adv_weight=0.0), quiet=True)
+    step = trainer.train_step
+
+    def asked(at: int, *rest: Any) -> dict[str, float]:
+        if at == 3:
+            interrupt(kindly=True)
+        return step(at, *rest)
+
+    trainer.train_step = asked  # type: ignore[method-assign]
+    trainer.train()
+    assert (tmp_path / "gan" / "generator" / "generator.json").is_file()
+
+
+@pytest.mark.parametrize("steps", [2, 90])
+def test_pretraining_stopped_in_its_last_step_is_finished(
+    practice_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Its last is also the one after which it has waited enough."""
+    settings = PretrainSettings.model_validate(
+        {
+            "model": {"kind": "statistics"}, "device": "cpu", "precision": "fp32",
+            "steps": steps, "batch": 4, "window": 64, "shortest": 32, "warmup": 1,
+            "evaluate_every": 1, "patience": 1,
+        }
+    )  # fmt: skip
+
+    def validate(_: Any, corpus: Any, numbers: Any, state: dict[str, Any], log: Any) -> None:
+        state["waited"] = state["step"] - 1
+        if state["step"] == 2:
+            interrupt(kindly=True)
+
+    monkeypatch.setattr(module, "_validate", validate)
+    pretrain(practice_corpus, tmp_path, settings, quiet=True)
+    assert (tmp_path / "report.json").is_file()
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_scheduler_stops_it_and_a_person_is_told(
     practice_corpus: Corpus, tiny_discriminator: Path, tmp_path: Path, workers: int
