@@ -13,7 +13,7 @@ from gan import tables
 from gan.bars import ProgressBar
 
 if TYPE_CHECKING:
-    from generator.compose import Composer, Piece
+    from generator.compose import Composer, Piece, Streamed
 
 Option = Callable[[Any], Any]
 
@@ -282,7 +282,9 @@ def generate(
     if written and not quiet:
         tables.show(rows, "table")
         _report(written)
-        _report_short(written, length, choices["seconds"])
+        # One that has ended by itself, or at its seconds, has fewer.
+        short = sum(len(piece.ids) - piece.prompt >= length for piece in written)
+        _report_short(short, len(written), choices)
     if failed:
         raise empty(failed, length)
 
@@ -362,13 +364,20 @@ def _stream(
             "--count, --batch, --best-of, --jazz-guidance and --whistle"
         )
     choices.pop("batch")
-    silent = True
-    for onset, length, pitch, velocity in composer.stream(seed, **choices):
+    silent, cut = True, False
+
+    def notes() -> "Iterator[Streamed]":
+        nonlocal cut
+        cut = yield from composer.stream(seed, **choices)
+
+    for onset, length, pitch, velocity in notes():
         silent = False
         note = {"time": round(onset, 4), "length": round(length, 4)}
         click.echo(json.dumps(note | {"pitch": pitch, "velocity": velocity}))
     if silent and not quiet:
         click.echo(f"note: the piece of seed {seed} has no note", err=True)
+    if cut and not quiet:
+        _report_short(1, 1, choices)
 
 
 def _report(pieces: "list[Piece]") -> None:
@@ -381,13 +390,15 @@ def _report(pieces: "list[Piece]") -> None:
     click.echo(f"{sum(map(bool, found))} of {len(pieces)} degenerate{detail}", err=True)
 
 
-def _report_short(pieces: "list[Piece]", length: int, seconds: float | None) -> None:
-    """That pieces end before their seconds, for want of tokens."""
-    # One that has ended by itself, or at its seconds, has fewer.
-    short = sum(len(piece.ids) - piece.prompt >= length for piece in pieces)
+def _report_short(short: int, count: int, choices: dict[str, Any]) -> None:
+    """That so many pieces of a count end before their seconds, for want of tokens."""
+    from generator.request import length_of
+
+    seconds = choices["seconds"]
     if seconds and short:
+        length = length_of(choices["length"], seconds)
         click.echo(
-            f"note: {short} of {len(pieces)} end before {seconds:g} seconds, with their {length:,} "
+            f"note: {short} of {count} end before {seconds:g} seconds, with their {length:,} "
             "tokens; give a larger --length",
             err=True,
         )

@@ -5,7 +5,7 @@ and `representation.json`. Every piece has its own seed, so piece number three o
 written again alone; a piece that comes out empty gives way to another seed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from generator.request import ATTEMPTS, Request, length_of, request_of, seconds_
 from generator.sampling import seeded, stream
 from generator.steering import Steering
 
+Streamed = tuple[float, float, int, int]  # a note; see `Composer.stream`
 STRIDE = 1_000_000_007  # between the seeds of a piece's tries: beyond all counts
 
 
@@ -201,7 +202,7 @@ class Composer:
                 pieces |= {number: piece for number, piece in found if piece is not None}
             yield from (pieces.get(number) for number in part)
 
-    def stream(self, seed: int = 0, **choices: Any) -> Iterator[tuple[float, float, int, int]]:
+    def stream(self, seed: int = 0, **choices: Any) -> Generator[Streamed, None, bool]:
         """Writes one piece and gives its notes as soon as they are certain.
 
         That is when they have ended: a pitch struck again cuts what is left of its last note.
@@ -212,9 +213,12 @@ class Composer:
 
         Yields:
             Onset and length in seconds (on the beat: in quarters), pitch, velocity.
+
+        Returns:
+            Whether the length ended it.
         """
         request = self._request(count=1, seed=seed, batch=1, **choices)
-        told = 0
+        told, cut = 0, False
         for ids in self._tokens(request, [seed], None):
             # Nothing but a moment's passing can end a note.
             music = ids[0, request.music_start :].numpy(force=True)
@@ -228,11 +232,12 @@ class Composer:
             notes = self._notes(music, now)
             yield from notes[told:]
             told = max(told, len(notes))
+        else:
+            cut = True
         yield from self._notes(self._kept(music, request))[told:]
+        return cut
 
-    def _notes(
-        self, music: np.ndarray, until: int | None = None
-    ) -> list[tuple[float, float, int, int]]:
+    def _notes(self, music: np.ndarray, until: int | None = None) -> list[Streamed]:
         """The notes of some music ids in the order of their ends; see `stream`.
 
         Args:

@@ -477,6 +477,10 @@ def test_generate_says_what_ends_before_its_seconds(tmp_path: Path, generator: P
     assert "note:" not in run(*write, tmp_path / "b", "--seconds", 1).stderr
     assert "note:" not in run(*write, tmp_path / "c", "--length", 48).stderr
     assert run(*write, tmp_path / "d", *short, "--quiet").stderr == ""
+    stream = ("generate", "--checkpoint", generator, "--device", "cpu", "--stream")
+    assert run(*stream, *short).stderr == line.replace("2 of 2", "1 of 1") + "\n"
+    assert run(*stream, "--seconds", 1).stderr == run(*stream, "--length", 48).stderr == ""
+    assert run(*stream, *short, "--quiet").stderr == ""
 
 
 def test_an_empty_piece_costs_no_other(
