@@ -14,6 +14,7 @@ from gan.bars import ProgressBar
 
 if TYPE_CHECKING:
     from generator.compose import Composer, Piece, Streamed
+    from generator.prompt import Prompt
 
 Option = Callable[[Any], Any]
 
@@ -230,9 +231,18 @@ def generate(
     from gan.run import generator_of
     from generator.compose import Composer, empty
     from generator.degenerate import COUNTS, signs
+    from generator.prompt import read_prompt
     from generator.request import length_of
 
     # What a glance refuses, before a model is loaded for it.
+    if stream:
+        more = best_of > 1 or jazz_guidance > 0 or out is not None or force or (count or 1) > 1
+        more |= given("batch") == click.core.ParameterSource.COMMANDLINE
+        if more or choices["whistle"]:
+            raise UserError(
+                "--stream writes one piece's notes and nothing else; leave out --out, --force, "
+                "--count, --batch, --best-of, --jazz-guidance and --whistle"
+            )
     if choices["prompt"] is not None:
         midi.read(choices["prompt"])
     if not (force or stream or out is None):
@@ -243,17 +253,17 @@ def generate(
     choices["told"] = _told(named, jazz_guidance, best_of, discriminator)
     if greedy:
         choices["temperature"] = 0.0
-    if choices["prompt"] is not None and not quiet:
-        _report_left_out(composer, choices)
+    if choices["prompt"] is not None:
+        cut = {name: choices[f"prompt_{name}"] for name in ("bars", "seconds")}
+        choices["prompt"] = read_prompt(composer.representation, choices["prompt"], **cut)
     if stream:
-        more = best_of > 1 or jazz_guidance > 0 or out is not None or force
-        more |= given("batch") == click.core.ParameterSource.COMMANDLINE
-        _stream(composer, seed, more or (count or 1) > 1, quiet, choices)
+        _stream(composer, seed, quiet, choices)
         return
     assert out is not None
     count = count or usual
     length = length_of(choices["length"], choices["seconds"])
     pieces = _pieces(composer, count, seed, best_of, jazz_guidance, discriminator, choices)
+    _report_left_out(choices["prompt"], quiet)
     rows: list[dict[str, object]] = []
     written: list[Any] = []
     failed: list[int] = []
@@ -345,30 +355,24 @@ def _pieces(
     return selection.best_of(composer, classifier, tries, count, seed, **choices)
 
 
-def _report_left_out(composer: "Composer", choices: dict[str, Any]) -> None:
+def _report_left_out(prompt: "Prompt | None", quiet: bool) -> None:
     """What of the prompt is not used."""
-    from generator.prompt import read_prompt
+    if prompt is None or quiet:
+        return
+    for what in prompt.left_out:
+        click.echo(f"note: {prompt.name}: {what}", err=True)
 
-    cut = {name: choices[f"prompt_{name}"] for name in ("bars", "seconds")}
-    for what in read_prompt(composer.representation, choices["prompt"], **cut).left_out:
-        click.echo(f"note: {choices['prompt']}: {what}", err=True)
 
-
-def _stream(
-    composer: "Composer", seed: int, more: bool, quiet: bool, choices: dict[str, Any]
-) -> None:
+def _stream(composer: "Composer", seed: int, quiet: bool, choices: dict[str, Any]) -> None:
     """Notes to standard output, a line each."""
-    if more or choices.pop("whistle"):
-        raise UserError(
-            "--stream writes one piece's notes and nothing else; leave out --out, --force, "
-            "--count, --batch, --best-of, --jazz-guidance and --whistle"
-        )
-    choices.pop("batch")
+    asked = {name: value for name, value in choices.items() if name not in ("batch", "whistle")}
+    streamed = composer.stream(seed, **asked)
+    _report_left_out(choices["prompt"], quiet)
     silent, cut = True, False
 
     def notes() -> "Iterator[Streamed]":
         nonlocal cut
-        cut = yield from composer.stream(seed, **choices)
+        cut = yield from streamed
 
     for onset, length, pitch, velocity in notes():
         silent = False

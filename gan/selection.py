@@ -46,8 +46,20 @@ def best_of(
     """Of `tries` pieces each, the one with the highest p(jazz); None where all stay empty.
 
     Piece k is chosen from the seeds `seed + k * tries` and on.
+
+    Raises:
+        UserError: at once; see `Composer.each`.
     """
-    pieces = composer.each(count * tries, seed, **choices)
+    return _best(composer.each(count * tries, seed, **choices), composer, classifier, tries, count)
+
+
+def _best(
+    pieces: Iterator[Piece | None],
+    composer: Composer,
+    classifier: Classifier,
+    tries: int,
+    count: int,
+) -> Iterator[Piece | None]:
     for _ in range(count):
         group = [piece for piece in islice(pieces, tries) if piece is not None]
         if not group:

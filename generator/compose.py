@@ -112,7 +112,7 @@ class Composer:
         artist: str | None = None,
         key: str | None = None,
         tempo: float | None = None,
-        prompt: midi.Music | None = None,
+        prompt: midi.Music | Prompt | None = None,
         prompt_length: int = 512,
         prompt_bars: float | None = None,
         prompt_seconds: float | None = None,
@@ -137,7 +137,8 @@ class Composer:
             artist: an artist the model was trained with.
             key: such as "Bb" or "F#m": notes outside it become less likely.
             tempo: quarters a minute; on the clock the file's bars, on the beat how it opens.
-            prompt: music to go on from, opening every piece.
+            prompt: music to go on from, opening every piece; or what was read of it already, by
+                `read_prompt` and for these choices.
             prompt_length: how many of a long prompt's last tokens are used.
             prompt_bars: only the first bars of the prompt, from that of its first note on, with a
                 rest at their end.
@@ -183,13 +184,18 @@ class Composer:
             count, seed, length, batch, steering: see there.
             choices: its other choices.
 
-        Yields:
+        Returns:
             Piece after piece in order; None for one that stays empty after all its tries.
 
         Raises:
-            UserError: as `compose`, but for empty pieces.
+            UserError: as `compose`, but for empty pieces; at once, before the first is written.
         """
         request = self._request(count=count, seed=seed, length=length, batch=batch, **choices)
+        return self._each(request, count, seed, batch, steering)
+
+    def _each(
+        self, request: Request, count: int, seed: int, batch: int, steering: Steering | None
+    ) -> Iterator[Piece | None]:
         for first in range(0, count, batch):
             part = range(first, min(first + batch, count))
             pieces: dict[int, Piece] = {}
@@ -211,13 +217,16 @@ class Composer:
             seed: of the piece.
             choices: as for `compose`, but for count, batch, whistle and steering.
 
-        Yields:
-            Onset and length in seconds (on the beat: in quarters), pitch, velocity.
-
         Returns:
-            Whether the length ended it.
+            Onset and length in seconds (on the beat: in quarters), pitch, velocity of each; at the
+            end whether the length ended it.
+
+        Raises:
+            UserError: as `compose`; at once.
         """
-        request = self._request(count=1, seed=seed, batch=1, **choices)
+        return self._stream(self._request(count=1, seed=seed, batch=1, **choices), seed)
+
+    def _stream(self, request: Request, seed: int) -> Generator[Streamed, None, bool]:
         told, cut = 0, False
         for ids in self._tokens(request, [seed], None):
             # Nothing but a moment's passing can end a note.

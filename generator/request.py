@@ -61,7 +61,7 @@ def request_of(
     artist: str | None = None,
     key: str | None = None,
     tempo: float | None = None,
-    prompt: midi.Music | None = None,
+    prompt: midi.Music | Prompt | None = None,
     prompt_length: int = 512,
     prompt_bars: float | None = None,
     prompt_seconds: float | None = None,
@@ -92,12 +92,15 @@ def request_of(
     conditions = [representation.condition_id(name) for name in names]
     if chosen.guidance != 1 and not conditions:
         raise UserError("label guidance: there is no label to be led to; give --label or --artist")
-    given = None
+    given: Prompt | None = None
     opening = [representation.bos]
     if prompt is not None:
         if tempo and representation.settings.time_base == "beat":
             raise UserError("tempo: on the beat a prompt goes on in its own; leave one of them out")
-        given = read_prompt(representation, prompt, prompt_length, prompt_bars, prompt_seconds)
+        if isinstance(prompt, Prompt):
+            given = prompt
+        else:
+            given = read_prompt(representation, prompt, prompt_length, prompt_bars, prompt_seconds)
         opening = given.ids
         music = np.array([index for index in opening if index > EOS])
         if seconds is not None:

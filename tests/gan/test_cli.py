@@ -18,6 +18,7 @@ from miditoolkit import MidiFile
 
 from data_tools.corpus import Corpus, build
 from data_tools.errors import UserError
+from data_tools.midi import Prepared
 from data_tools.practice import write_practice
 from data_tools.representation import Representation, RepresentationSettings
 from discriminator.classifier import PRETRAINED as CLASSIFIER
@@ -561,9 +562,32 @@ def test_generate_goes_on_from_a_prompt(tmp_path: Path, generator: Path, files: 
     assert [one.startswith(line) for one in said.stderr.splitlines()].count(True) == 1
     quiet = run(*write, "--out", tmp_path / "d", "--count", 1, "--prompt", prompt, "--quiet")
     assert (quiet.stdout, quiet.stderr) == ("", "")
+    for wrong in (("--artist", "Sun Ra"), ("--seconds", 1), ("--best-of", 2, "--label", "x")):
+        refused(run(*write, "--out", tmp_path / "e", "--prompt", prompt, *wrong))
+        if "--best-of" not in wrong:
+            refused(run(*write, "--stream", "--prompt", prompt, *wrong))
     broken = files / "broken.mid"
     line = refused(run(*write, "--out", tmp_path / "b", "--count", 1, "--prompt", broken))
     assert str(broken) in line
+
+
+@pytest.mark.parametrize("how", [("--out", "music", "--count", 1), ("--stream",)])
+def test_generate_makes_tokens_of_its_prompt_once(
+    generator: Path, files: Path, how: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare, read = Representation.prepare, []
+
+    def prepared(self: Representation, music: Path) -> Prepared:
+        read.append(music)
+        return prepare(self, music)
+
+    monkeypatch.setattr(Representation, "prepare", prepared)
+    monkeypatch.chdir(files)
+    prompt = min(files.glob("0*.mid"))
+    write = ("generate", "--checkpoint", generator, "--length", 48, "--device", "cpu")
+    result = run(*write, *how, "--prompt", prompt)
+    assert result.stderr.count("gone on from its last ") == 1
+    assert read == [prompt]
 
 
 def test_build_counts_and_verifies(practice_music: Path, tmp_path: Path) -> None:
@@ -660,6 +684,7 @@ def test_what_a_glance_refuses_waits_for_no_model(
     write = ("generate", "--out", tmp_path / "new")
     assert "broken.mid" in refused(run(*write, "--prompt", files / "broken.mid"))
     assert "key 'H'" in refused(run(*write, "--key", "H"), code=2)
+    assert "leave out --out" in refused(run(*write, "--stream"))
     music = next(files.glob("0*.mid"))
     assert "a table ends in" in refused(run("score", music, "--out", tmp_path / "x.txt"))
     assert "a picture ends in" in refused(run("explain", music, "--out", tmp_path / "x.jpg"))
