@@ -43,7 +43,7 @@ def _key(context: click.Context, parameter: click.Parameter, key: str | None) ->
 _WHAT = _options(
     click.option("--label", help="A label the generator knows, or none.  [jazz]"),
     click.option("--artist", help="An artist the generator knows."),
-    click.option("--key", callback=_key, help="Notes outside it become rarer: Bb, F#m."),
+    click.option("--key", callback=_key, help="Notes outside it become rarer, not drums: Bb, F#m."),
     click.option(
         "--tempo",
         type=click.FloatRange(20, 400),

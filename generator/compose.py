@@ -135,7 +135,7 @@ class Composer:
             label: a label the model was trained with, or "none"; the composer's own default where
                 None.
             artist: an artist the model was trained with.
-            key: such as "Bb" or "F#m": notes outside it become less likely.
+            key: such as "Bb" or "F#m": notes outside it become less likely; drums have none.
             tempo: quarters a minute; on the clock the file's bars, on the beat how it opens.
             prompt: music to go on from, opening every piece; or what was read of it already, by
                 `read_prompt` and for these choices.

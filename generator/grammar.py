@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_tools.parts import DRUMS
 from data_tools.representation import Representation, TokenType
 from generator.memory import CHANNELS, last_time, memories_of
 
@@ -139,6 +140,12 @@ class Grammar:
         for memory, own in zip(self._memories, self._columns(state), strict=True):
             memory.restrict(own, allowed)
         return allowed
+
+    def drumming(self, state: GrammarState) -> Tensor:
+        """(B,) bool: the channel in force is the drums'."""
+        if not self._several:
+            return torch.zeros_like(state.last, dtype=torch.bool)
+        return state.memory[:, 0] == DRUMS - 1
 
     def _columns(self, state: GrammarState) -> tuple[Tensor, ...]:
         """What each memory remembers."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from data_tools.bytepair import MergedRepresentation
 from data_tools.errors import UserError
+from data_tools.parts import DRUMS
 from data_tools.representation import Representation, TokenType
 
 KEY_STRENGTH = 1.5  # nats off the scale: blue notes stay possible
@@ -31,18 +32,34 @@ def scale(key: str) -> set[int]:
 
 
 def key_bias(representation: Representation, key: str) -> Tensor:
-    """(V,) to be added to logits: tokens that begin a note outside the key are less likely.
+    """(2, V) to be added to logits: tokens that begin a note outside the key are less likely.
 
-    A merged token is as much less likely as its parts are together.
+    A merged token is as much less likely as its parts are together. The second row is for where the
+    drums' channel is in force (`raw`): what sounds there has no key.
     """
     if isinstance(representation, MergedRepresentation):
-        plain = key_bias(representation.plain, key)
-        return torch.stack([plain[list(parts)].sum() for parts in representation.parts])
+        return _merged_bias(representation, key_bias(representation.plain, key))
     wanted = scale(key)
     begins = representation.strikes > 0
     classes = representation.token_values % 12
     outside = begins & ~np.isin(classes, sorted(wanted))
-    return torch.from_numpy(np.where(outside, -KEY_STRENGTH, 0.0)).float()
+    bias = torch.from_numpy(np.where(outside, -KEY_STRENGTH, 0.0)).float()
+    drums = representation.settings.preset == "raw"
+    return torch.stack([bias, torch.zeros_like(bias) if drums else bias])
+
+
+def _merged_bias(representation: MergedRepresentation, plain: Tensor) -> Tensor:
+    """(2, M) of the plain tokens' (2, V): a merged token may change the channel in its middle."""
+    kinds, values = representation.plain.token_types, representation.plain.token_values
+    bias = torch.zeros(2, len(representation.parts))
+    for first in range(2):
+        for token, parts in enumerate(representation.parts):
+            row = first
+            for part in parts:
+                if kinds[part] == TokenType.CHANNEL:
+                    row = int(values[part] == DRUMS)
+                bias[first, token] += plain[row, part]
+    return bias
 
 
 def tempo_opening(representation: Representation, bpm: float) -> list[int]:

@@ -105,6 +105,10 @@ class MergedGrammar:
             allowed[:, level.tokens] = (own >= 0) & plain[own.clamp(min=0), level.lasts]
         return allowed
 
+    def drumming(self, state: GrammarState) -> Tensor:
+        """See `Grammar`."""
+        return self.plain.drumming(state)
+
     def advance(self, state: GrammarState, ids: Tensor) -> GrammarState:
         """The state after one more token (B,) a sequence."""
         parts = self._parts[ids]

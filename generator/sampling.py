@@ -193,7 +193,7 @@ def stream(
         steps: most tokens to add; sampling ends early once every sequence has ended.
         generators: one a sequence, B in all; see `seeded`.
         choice: how tokens are chosen.
-        bias: (V,) added to the logits of every step.
+        bias: (2, V) added to the logits of every step; the second row where drums are written.
         unconditioned: (B, P' >= 1) the prefix without what `choice.guidance` leads towards.
         reselect: called with the ids so far after every step, and once more, then with True, when
             there are no more; the rows (B,) to go on with, some perhaps more than once, or None to
@@ -214,7 +214,7 @@ def stream(
         state = grammar.read(prefix)
         draws = None
         if not guided and reselect is None and drawable(grammar, choice):
-            draws = readers[0].draws(grammar, choice, bias)
+            draws = readers[0].draws(grammar, choice, None if bias is None else bias[0])
         captured = False  # whether the state is with the captured draws
         for step in range(steps):
             now = start + step
@@ -238,7 +238,7 @@ def stream(
                 without = readers[1].next(ids[:, start:now])
                 logits = without + choice.guidance * (logits - without)
             if bias is not None:
-                logits = logits + bias
+                logits = logits + torch.where(grammar.drumming(state)[:, None], bias[1], bias[0])
             here = choice.at(step)
             scores = scored(logits, grammar.allowed(state), ids[:, :now], here, grammar.strikes)
             if here.temperature:
@@ -284,7 +284,7 @@ class _Reader:
     def draws(
         self, grammar: Grammar | MergedGrammar, choice: Choice, bias: Tensor | None
     ) -> GraphedDraws | None:
-        """Captured draws on this reader's cache, where they can be had."""
+        """Captured draws on this reader's cache, where they can be had; with a bias (V,)."""
         if not static(self.model, self.cache):
             return None
         assert isinstance(self.model, Transformer)

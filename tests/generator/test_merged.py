@@ -72,7 +72,9 @@ def test_real_pieces_pass(practice_corpus: Corpus) -> None:
 
 def test_a_key_weighs_the_parts(practice_corpus: Corpus) -> None:
     representation = merged_of(practice_corpus)
-    bias, plain = key_bias(representation, "Db"), key_bias(representation.plain, "Db")
+    both, (plain, _) = key_bias(representation, "Db"), key_bias(representation.plain, "Db")
+    bias = both[0]
+    assert torch.equal(bias, both[1]), "a piano has no drums"
     assert len(bias) == representation.vocab_size
     size = representation.plain.music_size
     assert torch.equal(bias[:size], plain[:size])
@@ -82,6 +84,19 @@ def test_a_key_weighs_the_parts(practice_corpus: Corpus) -> None:
         assert bias[token] == -KEY_STRENGTH * outside[list(parts)].sum()
     later = [outside[list(p[1:])].any() and not outside[p[0]] for p in representation.parts]
     assert any(later), "a wrong pitch may be any of the parts"
+
+
+def test_a_key_weighs_no_drums_within_a_token() -> None:
+    settings = RepresentationSettings(preset="raw")
+    plain = Representation(settings)
+    names = ("NoteOn_61", "Channel_10", "Channel_1")
+    note, drums, piano = (plain.names.index(name) for name in names)
+    first = plain.music_size
+    pairs = [(note, note), (note, drums), (drums, note), (piano, note), (first + 1, first + 3)]
+    bias = key_bias(MergedRepresentation(settings, (), pairs), "C") / -KEY_STRENGTH
+    assert bias[:, note].tolist() == [1, 0]
+    # Two notes; one, then drums; drums; a piano; one, then drums, then a piano.
+    assert bias[:, first:].tolist() == [[2, 1, 0, 1, 2], [0, 0, 0, 1, 1]]
 
 
 def test_composing(practice_corpus: Corpus, practice_music, tmp_path) -> None:  # type: ignore[no-untyped-def]
