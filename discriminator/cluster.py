@@ -46,12 +46,14 @@ class Summary:
         failed: files set aside in `errors/`.
         parts: parts written by this call.
         kept: parts that were finished before.
+        damaged: whether an archive is, and what lies behind the damage has no row.
     """
 
     scored: int
     failed: int
     parts: int
     kept: int
+    damaged: bool = False
 
 
 def score_cluster(
@@ -110,7 +112,7 @@ def score_cluster(
         kept = total - len(missing)
         progress(kept, total)
         if not missing:
-            return Summary(0, 0, 0, kept)
+            return Summary(0, 0, 0, kept, parts.damaged())
         with _cluster(ray, address):
             compute = _Compute.of(ray, readers, scorers, gpu_share)
             verdicts = _stream(
@@ -127,7 +129,7 @@ def score_cluster(
                     progress(total - len(missing), total)
             except ray.exceptions.RayError as error:
                 raise _stopped(out, error) from error
-    return Summary(scored, written - scored, total - kept, kept)
+    return Summary(scored, written - scored, total - kept, kept, parts.damaged())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_tools.errors import UserError
-from data_tools.files import write_bytes, write_json
+from data_tools.files import DAMAGED, write_bytes, write_json
 from discriminator import parquet
 from discriminator.collection import NO_MUSIC, places
 from discriminator.reading import Piece
@@ -196,6 +196,10 @@ class Parts:
             self._path("errors", number).unlink(missing_ok=True)  # of a try that was cut short
         scored = [row for row in rows if row.p_jazz is not None]
         self._write(self._path("scores", number), scored)
+
+    def damaged(self) -> bool:
+        """Whether an archive is damaged, so that more may lie in it than there are rows."""
+        return any(row.error.startswith(DAMAGED) for row in read_parts(self.folder / "errors"))
 
     def _path(self, table: str, number: int) -> Path:
         return self.folder / table / f"part-{number:06}.{self.form}"

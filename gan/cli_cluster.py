@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
+from data_tools.errors import UserError
 from gan.bars import ProgressBar
+from gan.cli_score import BEYOND
 
 
 @click.command("ray-score")
@@ -43,7 +45,8 @@ def ray_score(
     """Score collections of any size on a Ray cluster or this machine; go on where it stopped.
 
     Files, folders, .zip and .tar archives, a manifest.csv, or a .txt with one of these a line.
-    Finished parts are kept: the same command again does what is missing.
+    Finished parts are kept: the same command again does what is missing. Exit code 1: an archive is
+    damaged, or the work failed.
     """
     from discriminator.cluster import score_cluster
     from gan.run import classifier_folder
@@ -60,3 +63,5 @@ def ray_score(
             f"{out}: {summary.scored:,} scored, {summary.failed:,} set aside in errors/; "
             f"{summary.parts:,} parts written, {summary.kept:,} there before"
         )
+    if summary.damaged:
+        raise UserError(BEYOND)

@@ -6,17 +6,25 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from data_tools.errors import UserError
+from discriminator import cluster as cluster_module
+from discriminator.classifier import Classifier
 from discriminator.cluster import Summary, score_cluster
-from discriminator.parts import read_parts
+from discriminator.parts import pieces_of, read_listing, read_parts
 from discriminator.scores import DIGITS
+from gan.cli import main
+from gan.cli_score import BEYOND
 
 ray_only = [
     pytest.mark.slow,
@@ -71,8 +79,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def expected(model: Path, paths: list[Path]) -> dict[str, Any]:
-    from discriminator.classifier import Classifier
-
     return {verdict.path: verdict for verdict in Classifier.load(model).score_many(paths)}
 
 
@@ -103,6 +109,46 @@ def test_without_ray_one_line_says_what_to_install(tmp_path, monkeypatch, name):
         score_cluster([tmp_path], tmp_path / "out")
 
 
+class Table(list[dict[str, Any]]):
+    """Rows, as pyarrow gives them."""
+
+    to_pylist = list.copy
+
+
+def test_a_damaged_archive_is_told_also_of_parts_that_were_there(
+    practice_music, tiny_discriminator, tmp_path, monkeypatch
+):
+    """Exit code 1, as `gan score` has it; one process stands in for the cluster."""
+
+    def stream(ray, compute, listing, missing, representation, scorer):
+        model = Classifier.load(scorer[0])
+        for part in missing:
+            found = pieces_of(read_listing(listing.path, *listing.span(part)), Path.cwd())
+            rows, pieces = zip(*found, strict=True)
+            verdicts = map(asdict, model.score_many(list(pieces), workers=0))
+            yield Table(
+                {"part": part, "row": row} | one for row, one in zip(rows, verdicts, strict=True)
+            )
+
+    monkeypatch.setattr(cluster_module, "_ray", lambda: None)
+    monkeypatch.setattr(cluster_module, "_cluster", lambda *_: nullcontext())
+    one = cluster_module._Compute(1, (1, 1), 0.0)
+    monkeypatch.setattr(cluster_module._Compute, "of", lambda *_: one)
+    monkeypatch.setattr(cluster_module, "_stream", stream)
+    whole, broken = tmp_path / "whole.tar", tmp_path / "broken.tar"
+    with tarfile.open(whole, "w") as archive:
+        for path in midi(practice_music)[:3]:
+            archive.add(path, path.name)
+    broken.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    command = ["ray-score", "--model", str(tiny_discriminator), "--format", "csv", "--quiet"]
+    fine = CliRunner().invoke(main, [*command, str(whole), "--out", str(tmp_path / "a")])
+    assert (fine.exit_code, fine.output) == (0, "")
+    for _ in range(2):
+        told = CliRunner().invoke(main, [*command, str(broken), "--out", str(tmp_path / "b")])
+        assert (told.exit_code, told.stderr) == (1, f"error: {BEYOND}\n")
+    assert len(list(read_parts(tmp_path / "b" / "scores"))) >= 1
+
+
 class TestOnTwoNodes:
     pytestmark = ray_only
 
@@ -112,8 +158,6 @@ class TestOnTwoNodes:
         paths = midi(mini)
         assert summary == Summary(len(paths), 0, -(-len(paths) // 25), 0)
         found = {row.path: row for row in read_parts(out / "scores")}
-        from discriminator.classifier import Classifier
-
         for verdict in Classifier.load().score_many(paths):
             assert found[verdict.path].p_jazz == pytest.approx(verdict.p_jazz, abs=6e-5)
             assert found[verdict.path].windows == verdict.windows
