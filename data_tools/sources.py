@@ -237,9 +237,10 @@ class Source:
 
         Names are as they are wanted, which may be in another spelling than the archive's.
         """
-        # A name that is there is meant as it is; a tar, read front to back, tells too late.
+        # A name that is there is meant as it is; whether it is, a tar tells at its end alone.
         accented = [name for name in wanted if not name.isascii()]
-        there = set(self._names()) if accented and self.kind == "zip" else set()
+        # Without a manifest all are.
+        there = set(self._names()) if accented and self._rows is not None else set(accented)
         spellings = {_spelt(name): name for name in accented if name not in there}
 
         def asked(name: str) -> str:
