@@ -31,6 +31,7 @@ _PEDALLED, _SIGNAL = (126, 166, 120), (233, 205, 120)
 _SOFT, _LOUD = (176, 201, 236), (14, 44, 108)
 _SOFT_PROMPT, _LOUD_PROMPT = (200, 196, 186), (52, 48, 40)
 _AGAINST, _NEITHER, _FOR = (31, 95, 168), (196, 196, 192), (209, 96, 10)
+_LETTER = 7.0  # pixels, of eleven high; none is wider by much
 _SHADES = 8
 
 
@@ -139,16 +140,18 @@ def _draw_notes(
 
 
 def _draw_parts(canvas: Canvas, frame: _Frame, roll: Roll) -> None:
-    """A line where a part begins, with its name."""
+    """A line where a part begins, with its name; names of short parts push the next one on."""
+    free = 0.0
     for time, text in roll.parts:
         if frame.begin <= time < frame.begin + frame.length:
             x = float(frame.x(np.array(time)))
             colour = _LOUD if text == "generated" else _LOUD_PROMPT
-            canvas.words(colour, x + 5, frame.top - 3, text, 11)
+            top = frame.top - (12 if x >= free else 0)  # beside the name before, or below it
             if text != "whistle":
-                canvas.boxes(
-                    colour, np.array([x, frame.top - 12, 1.5, frame.bottom - frame.top + 12])
-                )
+                canvas.boxes(colour, np.array([x, top, 1.5, frame.bottom - top]))
+            x = max(x + 5, free)
+            canvas.words(colour, x, frame.top - 3, text, 11)
+            free = x + _LETTER * len(text) + 4
 
 
 def _draw_pedal(canvas: Canvas, frame: _Frame, pedals: np.ndarray) -> None:
@@ -209,12 +212,12 @@ def _draw_head(canvas: Canvas, roll: Roll, opinion: Opinion | None, unread: bool
     right = float(WIDTH - _RIGHT)
     for before, after, colours in rows:
         canvas.words(_GREY, right, 20, after, 11, "end")
-        right -= 7.0 * len(after) + 4
+        right -= _LETTER * len(after) + 4
         for colour in reversed(colours):
             right -= 9
             canvas.boxes(colour, np.array([right, 11, 9, 10]))
         canvas.words(_GREY, right - 6, 20, before, 11, "end")
-        right -= 7.0 * len(before) + 26
+        right -= _LETTER * len(before) + 26
 
 
 def _velocities(roll: Roll) -> list[tuple[Colour, np.ndarray]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import symusic
-from PIL import Image
+from PIL import Image, ImageFont
 from symusic.core import ScoreTick
 
 from data_tools import midi
@@ -78,6 +78,25 @@ def test_prompt_and_generated_part_are_told_apart() -> None:
     given = {s.colour for s in canvas.shapes if isinstance(s, Boxes)}
     others = {s.colour for s in plain.shapes if isinstance(s, Boxes)}
     assert len(given - others) >= 4
+
+
+@pytest.mark.parametrize("prompt", [500, 2000])
+def test_names_of_parts_stand_beside_each_other(prompt: int) -> None:
+    score = continuation()
+    score.tracks[0].notes.append(symusic.Note(30_000, 9_000, 65, 80))  # so that a second is short
+    times = {"whistle": prompt, "generated": prompt + 1000}
+    for mark in score.markers:
+        mark.time = times.get(mark.text, mark.time)
+    shapes = draw(roll_of(score)).shapes
+    names = [s for s in shapes if isinstance(s, Words) and s.text in ("prompt", *times)]
+    names.pop()  # the legend's
+    ends = [s.x + ImageFont.load_default(s.size).getlength(s.text) for s in names]
+    assert [name.text for name in names] == ["prompt", *times]
+    assert all(end + 4 < name.x for end, name in zip(ends, names[1:], strict=False))
+    lines = np.concatenate([s.places for s in shapes if isinstance(s, Boxes)])
+    for x, top, width, _ in lines[lines[:, 2] == 1.5]:
+        for end, name in zip(ends, names, strict=True):
+            assert top >= name.y or not name.x < x + width < end
 
 
 def test_louder_is_darker_and_later_is_further_right() -> None:
