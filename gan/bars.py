@@ -40,6 +40,7 @@ class ProgressBar:
         quiet: show nothing.
         console: whose lines the bar stays below; standard error's own where None.
         plain: print lines where there is no terminal.
+        slow: so many first ones are slower than the rest, and no measure of it.
     """
 
     def __init__(
@@ -50,11 +51,12 @@ class ProgressBar:
         quiet: bool = False,
         console: Console | None = None,
         plain: bool = True,
+        slow: int = 0,
     ) -> None:
         self._console = console or Console(stderr=True, quiet=quiet, highlight=False)
         drawn = self._console.is_terminal and not self._console.is_dumb_terminal
         self._plain = plain and not drawn and not quiet
-        self._what, self._total, self._first = what, total, done
+        self._what, self._total, self._first, self._slow = what, total, done, slow
         self._began = self._told = time.monotonic()
         self._bar = Progress(
             "{task.description}",
@@ -78,6 +80,8 @@ class ProgressBar:
             self._task, completed=done, total=self._total, description=self._what
         )  # fmt: skip
         now = time.monotonic()
+        if self._slow and done >= self._first + self._slow:
+            self._first, self._began, self._slow = done, now, 0
         if self._plain and now - self._told >= PLAIN_SECONDS:
             self._told = now
             self._console.print(self._line(done, now), soft_wrap=True)
@@ -97,6 +101,8 @@ class ProgressBar:
         return f"{minutes}:{seconds:02d} left"
 
     def _speed(self, done: int, now: float) -> float:
+        if self._slow:
+            return 0.0
         return (done - self._first) / max(now - self._began, 1e-9)
 
     def __enter__(self) -> "ProgressBar":

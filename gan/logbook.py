@@ -72,7 +72,10 @@ class Logbook:
             self.text("settings", "\n".join(f"    {line}" for line in listed.splitlines()), 0)
         hidden = quiet or steps < SHORTEST_BAR
         # A log file gets the lines of metrics; others in between would tell nothing more.
-        self._bar = ProgressBar("steps", steps or None, step, hidden, self._console, plain=False)
+        # The first step warms up, and waits for data and the validation before it.
+        self._bar = ProgressBar(
+            "steps", steps or None, step, hidden, self._console, plain=False, slow=1
+        )
         self._bar.__enter__()
 
     def tick(self, step: int) -> None:

@@ -12,6 +12,7 @@ from data_tools.corpus import Corpus
 from gan import bars
 from gan.bars import ProgressBar, rate
 from gan.cli import main
+from gan.logbook import Logbook
 from tests.data_tools.soundfonts import write_soundfont
 
 
@@ -78,6 +79,19 @@ def test_a_line_knows_what_was_done_before(monkeypatch: pytest.MonkeyPatch) -> N
         "counting still: 55 of 100, 2.0 s each, 1:30 left",
         "counting still: 40 of 30",
     ]
+
+
+def test_the_first_step_of_a_run_is_no_measure_of_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(bars.time, "monotonic", lambda: now)
+    with Logbook(tmp_path, step=40, steps=140) as log:
+        for step, later in ((41, 160.0), (50, 169.0)):
+            now = later
+            log.tick(step)
+            log.log(step, {}, show=True)
+    assert capsys.readouterr().out.splitlines() == ["step     41", "step     50  1:30 left"]
 
 
 def test_a_speed_is_told_the_way_it_is_read() -> None:
