@@ -326,7 +326,7 @@ def prepare(music: Music, pitches: tuple[int, int] = PIANO_PITCHES) -> Prepared:
     )
     if not piano:
         raise MidiError(
-            name, f"no piano track, only {', '.join(dropped)}" if dropped else _silence(music)
+            name, f"no piano track, only {_first(dropped)}" if dropped else _silence(music)
         )
     parts = [notes_of(track) for track in piano]
     merged = Notes(
@@ -348,6 +348,12 @@ def prepare(music: Music, pitches: tuple[int, int] = PIANO_PITCHES) -> Prepared:
     result.time_signatures = score.time_signatures.copy()
     result.tracks[0].pedals = symusic.Pedal.from_numpy(*pedal_union(pedals))
     return Prepared(result, dropped)
+
+
+def _first(names: tuple[str, ...], most: int = 3) -> str:
+    """The first of some names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _silence(music: Music) -> str:

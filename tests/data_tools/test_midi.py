@@ -203,6 +203,10 @@ def test_prepare_merges_two_hands() -> None:
 def test_prepare_without_a_piano() -> None:
     with pytest.raises(MidiError, match=r"no piano track, only part 0 \(program 33\), drums"):
         midi.prepare(song((33, False, 40), (0, True, 36)))
+    for count, end in ((3, r"part 2 \(program 42\)"), (12, r"part 2 \(program 42\) and 9 more")):
+        parts = [(40 + number, False, 40) for number in range(count)]
+        with pytest.raises(MidiError, match=rf"only part 0 \(program 40\), [^,]*, {end}$"):
+            midi.prepare(song(*parts))
     with pytest.raises(MidiError, match="no notes"):
         midi.prepare(song((0, False, 60), count=0))
     with pytest.raises(MidiError, match="88 keys"):
