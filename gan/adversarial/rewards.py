@@ -212,38 +212,6 @@ def returns(docked: np.ndarray) -> np.ndarray:
 Docks = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
-def taken(ids: np.ndarray, docked: Docks) -> float:
-    """What all parts together take from a piece (S,)."""
-    return float(sum(part.sum() for part in docked(ids).values()))
-
-
-@dataclass(frozen=True)
-class Usual:
-    """What real pieces of the rollouts' length are docked themselves, and its deviation.
-
-    Bounds are percentiles, so that a few real pieces lie beyond them.
-    """
-
-    mean: float
-    deviation: float
-
-    @classmethod
-    def of(cls, pieces: Sequence[np.ndarray], docked: Docks) -> "Usual":
-        """Of real pieces (S,) each."""
-        found = [taken(ids, docked) for ids in pieces]
-        return cls(float(np.mean(found)), float(np.std(found)))
-
-    def pull(self, mean: float) -> float:
-        """The share of its full weight, 0 to 1, that docks of `mean` a piece are worth.
-
-        For gradients brought to a fixed norm, which pull as hard where hardly anything is wrong:
-        as much as real pieces are docked is worth nothing, a deviation more is worth all.
-        """
-        if not self.deviation:  # no real piece is docked, or all alike
-            return float(mean > self.mean)
-        return min(1.0, max(0.0, (mean - self.mean) / self.deviation))
-
-
 def rewards(rows: np.ndarray, docked: Docks) -> tuple[np.ndarray, dict[str, float]]:
     """Returns (B, S) of ids (B, S), and the share of pieces that each part docks."""
     found = [docked(row) for row in rows]

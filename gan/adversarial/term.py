@@ -112,10 +112,8 @@ class AdversarialTerm:
             )  # fmt: skip
         self._docks: rewards.Docks | None = None
         if settings.reward_weight:
-            real = self._real_pieces(corpus, jazz)
-            bounds = rewards.bounds_of(real, self.representation)
+            bounds = rewards.bounds_of(self._real_pieces(corpus, jazz), self.representation)
             self._docks = partial(rewards.docks, representation=self.representation, bounds=bounds)
-            self._usual = rewards.Usual.of(real, self._docks)
         self.reference: GeneratorModel | None = None
         self.recent: list[Tensor] = []
         self.watch = guards.Watch(settings.guard_bits, settings.guard_variety)
@@ -248,13 +246,7 @@ class AdversarialTerm:
             after, docked = rewards.rewards(drawn.ids.cpu().numpy(), self._docks)
             earned = torch.from_numpy(after).float().to(drawn.raw.device)
             advantages = leave_one_out(earned, self.ranks)
-            loss = policy_gradient(drawn, advantages, self.ranks)
-            pull = 1.0
-            if settings.adv_scale == "gradient":
-                mean = self.ranks.total(loss.new_tensor(mine * docked["reward/docked"]))
-                pull = self._usual.pull(float(mean) / self.ranks.world)
-                measured["reward/pull"] = pull
-            found["reward"] = loss, settings.reward_weight * pull
+            found["reward"] = policy_gradient(drawn, advantages, self.ranks), settings.reward_weight
             measured |= docked
         happened = drawn.ids != PAD
         if self.reference is None and not settings.entropy_weight:
