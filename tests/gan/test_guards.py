@@ -27,7 +27,6 @@ from discriminator.ensemble import Ensemble, joined
 from gan.adversarial import guards
 from gan.adversarial.critic import HOLLOW, StyleCritic
 from gan.adversarial.guards import Watch
-from gan.adversarial.rewards import PARTS, Usual
 from gan.adversarial.rollout import Replay
 from gan.adversarial.term import RECENT, AdversarialTerm
 from gan.adversarial.trainer import Trainer
@@ -437,48 +436,6 @@ def test_ranks_hold_back_by_tokens_and_not_by_rollouts(make: Make) -> None:
     for name, value in whole.items():
         assert value != 0
         assert np.mean([each[name] for each in shares]) == pytest.approx(value, rel=1e-5)
-
-
-@pytest.mark.parametrize("scale", ["gradient", "loss"])
-def test_the_reward_pulls_as_hard_as_pieces_are_docked(make: Make, scale: str) -> None:
-    """Of two ranks' shares, as hard as all of them are; a weight of the loss fades by itself."""
-    trainer = make(reward_weight=0.6, adv_scale=scale, adv_batch=5, rollout=12)
-    term = trainer.term
-    assert term is not None
-    prefix, music = term.prompts.continued(0, False)
-    drawn, rows = term._drawn(0, prefix, music)
-    docked = np.array([1.0, 0.0, 3.0, 0.0, 2.0])
-    places = {ids.numpy().tobytes(): place for place, ids in enumerate(drawn.ids)}
-    assert len(places) == 5
-    term._docks = lambda ids: {name: np.full(12, docked[places[ids.tobytes()]] / 12 / len(PARTS))
-                               for name in PARTS}  # fmt: skip
-
-    said: list[float] = []
-
-    class Two(Ranks):
-        def total(self, value: Tensor) -> Tensor:
-            """How much a piece is docked is asked for last."""
-            said.append(float(value.double().mean()))
-            return torch.full_like(value.double(), 2 * docked.mean())
-
-        def gather(self, value: Any) -> list[Any]:
-            return [value, value]
-
-    for mean, deviation, pull in ((0.2, 2.0, 0.5), (1.2, 1.0, 0.0), (0.0, 1.0, 1.0)):
-        term._usual = Usual(mean, deviation)
-        shares: list[float] = []
-        for rank in (None, 0, 1):
-            mine = slice(rank, None, 1 if rank is None else 2)
-            term.ranks = ALONE if rank is None else Two(rank, 2)
-            found: dict[str, float] = {}
-            part = Replay(drawn.ids[mine], drawn.raw[mine], drawn.scores[mine], drawn.noise[mine])
-            weight = term._losses(0, part, rows[mine], music[mine], found)["reward"][1]
-            expected = pull if scale == "gradient" else 1.0
-            assert weight == pytest.approx(0.6 * expected, abs=1e-6)
-            if scale == "gradient":
-                assert found["reward/pull"] == pytest.approx(pull, abs=1e-6)
-                shares += said[-1:]
-        assert sum(shares) == pytest.approx(2 * docked.mean() if shares else 0)
 
 
 def test_the_entropy_bonus_asks_for_entropy(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

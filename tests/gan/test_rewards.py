@@ -279,19 +279,6 @@ def test_shares_are_of_pieces() -> None:
     assert not after[1:].any()
 
 
-def test_what_real_pieces_are_docked_pulls_at_nothing() -> None:
-    """And a deviation more with the whole weight."""
-    docked = partial(docks, representation=CLOCK, bounds=tight(run=4))
-    pieces = [even(SCALE), even([60] * 8), even([60] * 6), even(SCALE)]
-    usual = rewards.Usual.of(pieces, docked)
-    assert usual.mean == np.mean([0, 4, 2, 0])
-    assert usual.deviation == np.std([0, 4, 2, 0])
-    pulls = [usual.pull(usual.mean + far * usual.deviation) for far in (-1, 0, 0.5, 1, 7)]
-    assert pulls == pytest.approx([0, 0, 0.5, 1, 1])
-    never = rewards.Usual.of([even(SCALE)] * 2, docked)
-    assert (never.pull(0), never.pull(0.1)) == (0, 1)
-
-
 tokens = st.lists(st.integers(0, CLOCK.music_size - 1), max_size=60).map(
     lambda ids: np.array(ids, dtype=np.int64)
 )
