@@ -319,9 +319,9 @@ def experiment(
     runs.mkdir(parents=True, exist_ok=True)
     if workers > 1 or "ADVERSARIAL_WORKER" not in os.environ:
         jobs(only, runs)  # a wrong name is told once
-        # Marks of processes that are no more.
         for mark in runs.glob("*.taken"):
-            mark.unlink()
+            if not _at_work(mark):
+                mark.unlink()
         for mark in runs.glob("*.failed"):
             mark.rmdir()
     if workers == 1:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
@@ -170,6 +171,19 @@ def test_what_another_process_has_taken_is_left_to_it(
     assert ("ce", 0) not in done
     assert done[-1] == ("best-of-4", 0)
     assert len(done) == 5
+
+
+def test_a_second_command_leaves_to_the_first_what_it_has_taken(
+    done: list[tuple[str, int]], tmp_path: Path
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / "ce-0.taken").write_text(str(os.getppid()))
+    (tmp_path / "ce-1.taken").write_text(str(gone.pid))
+    words = ["--corpus", tmp_path, "--bases", tmp_path, "--out", tmp_path, "--only", "ce"]
+    ended = CliRunner().invoke(recipe.experiment, [*map(str, words), "--device", "cpu"])
+    assert ended.exit_code == 0, ended.output
+    assert done == [("ce", 1), ("ce", 2)]
 
 
 def test_what_a_process_that_is_no_more_had_taken_is_not_waited_for(
