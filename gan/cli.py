@@ -7,6 +7,7 @@ failed, 2 wrong usage; an error is one line on standard error, a traceback only 
 import errno
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,7 @@ def pretrain_disc(
 ) -> None:  # fmt: skip
     """Train the style discriminator: jazz or not."""
     from data_tools.corpus import Corpus, Enlarged
+    from gan.lock import training
     from gan.pretrain import pretrain
 
     corpora = [corpus, also] if also else [corpus]
@@ -167,7 +169,8 @@ def pretrain_disc(
     music = Enlarged(corpus, also) if also else Corpus(corpus)
     if isinstance(music, Enlarged) and not quiet:
         click.echo(f"learns from {music.told()}")
-    pretrain(music, out, chosen, resume, quiet)
+    with training(out):
+        pretrain(music, out, chosen, resume, quiet)
     if not quiet:
         click.echo(f"classifier: {out / 'classifier'}   report: {out / 'report.md'}")
 
@@ -201,6 +204,7 @@ def train(
     from gan.adversarial.setup import with_its_generator
     from gan.adversarial.trainer import Trainer
     from gan.engine import engine
+    from gan.lock import training
     from gan.ranks import joined
 
     layers = [_preset_for(settings.TrainSettings, [corpus], preset)] if preset else []
@@ -229,7 +233,10 @@ def train(
     early = chosen.adversarial and not chosen.init and chosen.adv_start <= chosen.warmup
     early &= not chosen.adv_start or chosen.adv_start < chosen.steps // 2
     early &= not (resume and (out / "checkpoints" / "latest").is_file())
-    with joined(engine(chosen.device, chosen.precision).device) as ranks:
+    with (
+        joined(engine(chosen.device, chosen.precision).device) as ranks,
+        training(out) if ranks.main else nullcontext(),
+    ):
         trainer = Trainer(Corpus(corpus), out, chosen, resume, quiet, ranks)
         if lost and not quiet and ranks.main:
             click.echo(gave_way(lost))

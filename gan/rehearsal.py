@@ -12,6 +12,7 @@ from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from gan.adversarial.trainer import Trainer
 from gan.data import Batches
+from gan.lock import training
 from gan.ranks import Ranks
 from gan.run import Run
 from gan.settings import TrainSettings
@@ -21,12 +22,14 @@ def rehearse(corpus: Corpus, out: Path, settings: TrainSettings, resume: bool, r
     """Finds what would keep a run from beginning on so many ranks.
 
     Args:
-        corpus, out, settings, resume: as of `Trainer`; nothing is written to `out`.
+        corpus, out, settings, resume: as of `Trainer`; nothing is left in `out`.
         ranks: how many processes there will be.
 
     Raises:
         UserError: the first mistake found.
     """
+    with training(out, looks=True):
+        pass
     with TemporaryDirectory() as folder:
         trainer = Trainer(corpus, Path(folder) / "run", settings, quiet=True)
         record = (Path(folder) / "run" / "settings.yaml").read_text(encoding="utf-8")

@@ -1,5 +1,7 @@
 """A rehearsal finds what would keep a run from beginning, and leaves nothing behind."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,3 +51,22 @@ def test_a_run_that_is_there_is_compared(
         rehearse(practice_corpus, tmp_path, tiny_settings(seed=3), True, ranks=1)
     with pytest.raises(UserError, match="--resume or another --out"):
         rehearse(practice_corpus, tmp_path, tiny_settings(), False, ranks=1)
+
+
+def test_a_place_where_no_run_can_be_written_is_told(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match=rf"{out}: cannot be written \(.*--out"):
+            rehearse(practice_corpus, out, tiny_settings(), True, ranks=1)
+    out = tmp_path / "runs" / "run"
+
+    def refuses(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", refuses)  # the superuser may write everywhere
+    with pytest.raises(UserError, match=r"cannot be written \(Permission denied\)"):
+        rehearse(practice_corpus, out, tiny_settings(), True, ranks=1)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
