@@ -201,6 +201,15 @@ def load_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
     return facts | {"optimizer": optimizer}
 
 
+@contextmanager
+def resuming(checkpoint: Path) -> Iterator[None]:
+    """What a checkpoint is refused for within it comes with how to go on from another."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{error}{_older(checkpoint.parents[1], checkpoint.name)}") from None
+
+
 def _older(folder: Path, without: str) -> str:
     """How to go on from another checkpoint of a run, if there is one."""
     steps = sorted(

@@ -42,7 +42,7 @@ from gan.engine import (
 from gan.evaluation.progress import Progress
 from gan.logbook import Logbook, Silence
 from gan.ranks import ALONE, Ranks
-from gan.run import Run, checkpoint_of, load_state, weights_digest
+from gan.run import Run, checkpoint_of, load_state, resuming, weights_digest
 from gan.settings import TrainSettings
 from gan.update import Updater
 from generator.compose import Composer
@@ -376,7 +376,8 @@ class Trainer:
         return inputs
 
     def _load(self, checkpoint: Path) -> None:
-        saved = Composer.load(checkpoint, self.compute.device)
+        with resuming(checkpoint):
+            saved = Composer.load(checkpoint, self.compute.device)
         self.model.load_state_dict(saved.model.state_dict())
         state = load_state(checkpoint, self.compute.device)
         moving = state["optimizer"]

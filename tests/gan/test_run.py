@@ -12,8 +12,10 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.settings import ThinningSettings
+from gan.adversarial.trainer import Trainer
 from gan.logbook import Logbook
 from gan.run import FREE, LATER, Run, checkpoint_of, load_state
 from gan.settings import PretrainSettings, TrainSettings
@@ -220,6 +222,18 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     (folder / "optimizer.pt").unlink()
     with pytest.raises(UserError, match="damaged"):
         load_state(folder, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("part", ["model.safetensors", "optimizer.pt"])
+def test_a_damaged_checkpoint_comes_with_the_way_out(
+    part: str, practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
+    settings = tiny_settings(samples=0)
+    Trainer(practice_corpus, tmp_path, settings, quiet=True).train()
+    file = tmp_path / "checkpoints" / "step-000004" / part
+    file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(UserError, match=r"step-000004.*; to go on from step-000002, write that"):
+        Trainer(practice_corpus, tmp_path, settings, resume=True, quiet=True)
 
 
 def test_no_checkpoint_yet(tmp_path: Path) -> None:
