@@ -170,9 +170,19 @@ def pretrain_disc(
     if isinstance(music, Enlarged) and not quiet:
         click.echo(f"learns from {music.told()}")
     with training(out):
+        if not quiet:
+            _tell_slow(chosen)
         pretrain(music, out, chosen, resume, quiet)
     if not quiet:
         click.echo(f"classifier: {out / 'classifier'}   report: {out / 'report.md'}")
+
+
+def _tell_slow(chosen: settings.PretrainSettings | settings.TrainSettings) -> None:
+    if chosen.warmup > chosen.steps:
+        click.echo(
+            f"note: the learning rate never comes to its peak: --warmup {chosen.warmup:,} goes on "
+            f"beyond the last of {chosen.steps:,} steps"
+        )
 
 
 def _never_whole(chosen: settings.TrainSettings) -> bool:
@@ -253,6 +263,8 @@ def train(
                 f"note: the adversarial term never has its whole weight: --adv-ramp "
                 f"{chosen.adv_ramp:,} goes on beyond the last of {chosen.steps:,} steps"
             )
+        if not quiet and ranks.main:
+            _tell_slow(chosen)
         if early and not quiet and ranks.main:
             click.echo(
                 "note: the adversarial term begins with a generator that has learnt nothing; "

@@ -183,6 +183,20 @@ def test_rollouts_must_fit_the_context(
     Trainer(practice_corpus, tmp_path / "out", settings).train_step(0)
 
 
+@pytest.mark.parametrize("command", ["train", "pretrain-disc"])
+def test_a_rate_that_never_comes_to_its_peak_is_remarked(
+    command: str, tmp_path: Path, practice_corpus: Corpus
+) -> None:
+    words = [command, "--corpus", practice_corpus.folder, "--device", "cpu", "--steps", 2]
+    if command == "train":
+        words += ["--layers", 1, "--width", 32, "--heads", 2, "--samples", 0]
+    for warmup in (3, 2):
+        result = run(*words, "--batch", 2, "--out", tmp_path / str(warmup), "--warmup", warmup)
+        assert result.exit_code == 0, result.stderr
+        told = "note: the learning rate never comes to its peak: --warmup 3 goes on beyond the last"
+        assert (told in result.stdout) == (warmup == 3)
+
+
 def test_a_term_on_what_has_learnt_nothing_is_remarked(
     tmp_path: Path, practice_corpus: Corpus, tiny_discriminator: Path
 ) -> None:
