@@ -226,6 +226,14 @@ _OTHERS = {
 }  # fmt: skip
 
 
+# Of a digest that says little by its name.
+_TOLD = {
+    "inputs.manifest": "of the corpus: labels, splits or sources were edited, or it was built from "
+    "a folder of another name; give the one that the run began with, or build it from a folder of "
+    "the old name"
+}
+
+
 def _differences(recorded: dict[str, Any], wanted: dict[str, Any], within: str = "") -> list[str]:
     """The names of settings that differ, and from what to what where that is short to say."""
     found = []
@@ -235,6 +243,8 @@ def _differences(recorded: dict[str, Any], wanted: dict[str, Any], within: str =
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             found += _differences(old, new, f"{name}.")
+        elif name in _TOLD:
+            found.append(f"{name} ({_TOLD[name]})")
         elif within == "inputs." or len(told := f"{name} ({old} there, {new} now)") > _TELLABLE:
             found.append(name)  # of a digest the name says all
         else:

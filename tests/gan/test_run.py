@@ -12,7 +12,7 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data_tools.corpus import Corpus
+from data_tools.corpus import Corpus, build
 from data_tools.errors import UserError
 from data_tools.settings import ThinningSettings
 from gan.adversarial.trainer import Trainer
@@ -54,6 +54,21 @@ def test_resuming_with_other_settings_or_inputs_is_refused(tmp_path: Path) -> No
         Run(tmp_path / "run", other, resume=True, inputs=INPUTS)
     with pytest.raises(UserError, match=r"differs in inputs\.[a-z]+;"):
         Run(tmp_path / "run", SETTINGS, resume=True, inputs={"corpus": "xyz"})
+
+
+def test_a_corpus_built_from_a_folder_of_another_name_is_told_how_to_come_by(
+    practice_music: Path, tmp_path: Path
+) -> None:
+    inputs = []
+    for name in ("old", "new"):
+        music = next(iter(practice_music.glob("jazz/*.mid")))
+        (tmp_path / name / "jazz").mkdir(parents=True)
+        shutil.copy(music, tmp_path / name / "jazz")
+        inputs.append(build([tmp_path / name], tmp_path / f"{name}-corpus", workers=1)[0].inputs())
+    assert inputs[0]["corpus"] == inputs[1]["corpus"]
+    Run(tmp_path / "run", SETTINGS, inputs=inputs[0])
+    with pytest.raises(UserError, match=r"inputs\.manifest \(.*from a folder of the old name\)"):
+        Run(tmp_path / "run", SETTINGS, resume=True, inputs=inputs[1])
 
 
 def test_what_changes_no_outcome_may_change(tmp_path: Path) -> None:
