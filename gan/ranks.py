@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,7 @@ from torch import Tensor
 
 Value = TypeVar("Value")
 REST = 0.25  # seconds
+ASKING = 0.05
 PATIENCE = timedelta(hours=1)  # the others wait while one samples or writes
 
 
@@ -90,6 +92,30 @@ class Ranks:
 ALONE = Ranks()
 
 
+def round_of(store: dist.Store, rank: int, world: int) -> str:
+    """A name that these processes share, and none that were started before them.
+
+    torchrun keeps its store when it starts dead ranks again, and without a prefix of their own the
+    new ones would look for the old ones at the addresses they left there. Its count of restarts is
+    none: each node has its own. So the first rank makes one up, for all who ask with a word of
+    their own; what the dead have asked is answered too, but heard by nobody.
+    """
+    own = uuid4().hex
+    if rank:
+        store.set(f"asks/{rank}", own)
+        name = store.get(f"answer/{own}").decode()
+        store.set(f"heard/{name}/{rank}", "")
+        return name
+    others = set(range(1, world))
+    while others:
+        for each in others:
+            if store.check([f"asks/{each}"]):
+                store.set(f"answer/{store.get(f'asks/{each}').decode()}", own)
+        others -= {each for each in others if store.check([f"heard/{own}/{each}"])}
+        time.sleep(ASKING)
+    return own
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
     """Joins the processes that `torchrun` started, and leaves them at the end."""
@@ -100,19 +126,12 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    rank, tries = int(os.environ["RANK"]), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    if os.environ.get("LOCAL_WORLD_SIZE") == str(world):
-        # On one node torchrun keeps its store when it starts dead ranks again; without a prefix of
-        # their own the new ones would look for the old ones at the addresses they left there.
-        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        store = dist.TCPStore(address, port, world, rank == 0 and not agents, PATIENCE)
-        attempt = dist.PrefixStore(f"attempt-{tries}", store)
-        dist.init_process_group(
-            backend, store=attempt, rank=rank, world_size=world, timeout=PATIENCE
-        )
-    else:
-        dist.init_process_group(backend, timeout=PATIENCE)
+    rank = int(os.environ["RANK"])
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    store = dist.TCPStore(address, port, world, rank == 0 and not agents, PATIENCE)
+    own = dist.PrefixStore(round_of(store, rank, world), store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=world, timeout=PATIENCE)
     try:
         yield Ranks(rank, world)
         # A thread of gloo's lets go of what was last sent a moment later, and aborts the process

@@ -7,12 +7,15 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 import yaml
 from safetensors.torch import load_file
 
@@ -20,6 +23,7 @@ from data_tools.corpus import Corpus
 from gan.engine import engine
 from gan.evaluation.progress import Progress
 from gan.logbook import Logbook
+from gan.ranks import round_of
 from gan.settings import TrainSettings, build
 from generator.compose import Composer
 
@@ -37,12 +41,18 @@ def flags(corpus: Corpus, out: Path, **changes: object) -> list[str]:
 
 
 def launch(
-    ranks: int, arguments: list[str], restarts: int = 0, program: tuple[str, ...] = ("-m", "gan")
-) -> subprocess.Popen[str]:
-    """`gan train` (or another program) alone, or under torchrun."""
+    ranks: int, arguments: list[str], restarts: int = 0,
+    program: tuple[str, ...] = ("-m", "gan"), meet: str = "",
+) -> subprocess.Popen[str]:  # fmt: skip
+    """`gan train` (or another program) alone, or under torchrun.
+
+    Args:
+        meet: where two nodes find each other, each of which has one of the ranks.
+    """
+    nodes = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-id", "1", "--rdzv-endpoint", meet]
     torchrun = [
-        "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks),
-        "--max-restarts", str(restarts), *program,
+        "-m", "torch.distributed.run", *(nodes if meet else ["--standalone"]),
+        "--nproc-per-node", "1" if meet else str(ranks), "--max-restarts", str(restarts), *program,
     ]  # fmt: skip
     words = torchrun if ranks > 1 else program
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -227,6 +237,42 @@ def test_a_killed_rank_costs_no_more_than_a_checkpoint(
     curves = [metrics(run) for run in (straight, out)]
     for step in (10, 30, 60):
         assert curves[0][step]["loss/ce"] == pytest.approx(curves[1][step]["loss/ce"], rel=0.03)
+
+
+def test_a_killed_rank_is_started_again_on_several_nodes(
+    practice_corpus: Corpus, tmp_path: Path
+) -> None:
+    """Two nodes on one machine: each counts the restarts it knows of, and keeps the store."""
+    out = tmp_path / "run"
+    steps = {"steps": 40, "checkpoint-every": 5, "evaluate-every": 40}
+    with socket.create_server(("localhost", 0)) as free:
+        meet = f"localhost:{free.getsockname()[1]}"
+    nodes = [
+        launch(2, [*flags(practice_corpus, out, **steps), "--resume"], restarts=2, meet=meet)
+        for _ in range(2)
+    ]
+    pointer = out / "checkpoints" / "latest"
+    while not pointer.is_file() and all(node.poll() is None for node in nodes):
+        time.sleep(0.005)
+    os.kill(ranks_of(nodes[1])[0], signal.SIGKILL)
+    errors = [ended(node) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], errors
+    assert "exitcode: -9" in errors[1]
+    assert list(metrics(out)) == [0, 1, 10, 20, 30, 40]
+
+
+def test_ranks_started_again_agree_on_a_name_of_their_own() -> None:
+    store = dist.HashStore()
+    store.set("asks/1", "of a dead rank")
+    store.set("asks/2", "of another")
+    rounds = []
+    with ThreadPoolExecutor(3) as pool:
+        for order in ((0, 1, 2), (2, 1, 0)):  # whoever comes first
+            found = [pool.submit(round_of, store, rank, 3) for rank in order]
+            names = {each.result(timeout=60) for each in found}
+            assert len(names) == 1
+            rounds += names
+    assert rounds[0] != rounds[1]
 
 
 def test_too_few_windows_for_the_ranks_are_named(practice_corpus: Corpus, tmp_path: Path) -> None:
