@@ -18,9 +18,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from data_tools.errors import UserError
+
 Value = TypeVar("Value")
 REST = 0.25  # seconds
 ASKING = 0.05
+# What gloo and NCCL say of it.
+GONE = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited")
 PATIENCE = timedelta(hours=1)  # the others wait while one samples or writes
 
 
@@ -139,5 +143,13 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         # end and nothing tells when they rest; asleep we leave them the interpreter.
         dist.barrier()
         time.sleep(REST)
+    except RuntimeError as error:
+        if not any(words in str(error) for words in GONE):
+            raise
+        if rank:
+            raise SystemExit(1) from None  # what ended the other is to be read, and not this
+        raise UserError(
+            "another process of this run has ended; see what it said, if it could"
+        ) from None
     finally:
         dist.destroy_process_group()

@@ -239,6 +239,19 @@ def test_a_killed_rank_costs_no_more_than_a_checkpoint(
         assert curves[0][step]["loss/ce"] == pytest.approx(curves[1][step]["loss/ce"], rel=0.03)
 
 
+def test_what_ends_the_first_rank_is_all_that_is_said(
+    practice_corpus: Corpus, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "settings.yaml").write_text("{}")
+    process = launch(2, flags(practice_corpus, tmp_path / "run"))
+    errors = ended(process)
+    assert process.returncode != 0
+    assert "error: " in errors
+    assert "a run lies here already" in errors
+    assert "RuntimeError" not in errors
+
+
 def test_a_killed_rank_is_started_again_on_several_nodes(
     practice_corpus: Corpus, tmp_path: Path
 ) -> None:
