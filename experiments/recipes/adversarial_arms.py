@@ -34,7 +34,7 @@ STYLE: dict[str, Any] = RELAXED | {"discriminator": "style"}
 REALISM: dict[str, Any] = RELAXED | {"adv_critics": "realism"}
 BOTH: dict[str, Any] = STYLE | {"adv_critics": "both", "realism_share": 0.3}
 # Loops are a disease of low temperatures, so that is where they are docked.
-REWARD: dict[str, Any] = GUARDED | {"reward_weight": SHARE, "temperature": 0.9}
+REWARD: dict[str, Any] = GUARDED | {"reward_weight": 1.0, "temperature": 0.9}
 LABEL: dict[str, Any] = {"condition": "label"}
 UNGUARDED: dict[str, Any] = {
     "adv_weight": 1.0, "adv_loss": "hinge", "adv_estimator": "replay",
@@ -105,6 +105,8 @@ ARMS = (
         SCORED | {"adv_loss": "non_saturating"}, seeds=MORE_SEEDS, last=True),
     Arm("scored-most-more", "the same, 100 steps more",
         SCORED | {"adv_loss": "non_saturating"}, base="scored-most", seeds=2, last=True),
+    Arm("reward-half", "self-referential reward alone, half the share",
+        REWARD | {"reward_weight": SHARE}, last=True),
     Arm("realism", "adversarial, realism discriminator trained along", REALISM, last=True),
     Arm("teacher", "adversarial, style, tokens along music",
         STYLE | {"adv_estimator": "teacher"}, last=True),
