@@ -66,7 +66,12 @@ def ordered_map(
         seconds: an item may take.
         batch: items sent at once, fewer where they are large; more cost less to send.
         bounded: let a single worker be a process too, bounded like several.
+
+    Raises:
+        ValueError: a negative number of workers.
     """
+    if workers < 0:
+        raise ValueError(f"{workers} workers: give how many, or 0 for one a core")
     if workers == 1 and not bounded:
         if initializer:
             initializer(*initargs)

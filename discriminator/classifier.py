@@ -192,6 +192,8 @@ class Classifier:
 
         Raises:
             TypeError: one piece was given instead of several.
+            ValueError: a batch of no windows, or a negative number of workers; with the first
+                verdict.
         """
         if isinstance(music, str | bytes | Path):
             raise TypeError("score_many takes an iterable of pieces; score takes one")
@@ -257,6 +259,8 @@ class Classifier:
 
     def _pieces(self, readings: Iterable[Reading], batch_size: int) -> Iterator[_Piece]:
         """Fills batches across pieces, and lets pieces out in order once their windows are done."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size {batch_size}: must be at least one window")
         waiting: deque[_Piece] = deque()
         todo: deque[tuple[_Piece, np.ndarray]] = deque()
         for reading in readings:

@@ -74,6 +74,9 @@ def read_many(
         workers: processes that read, each piece bounded in time and memory; 0 reads in this one,
             where nothing is. They start afresh, so a script that asks for them needs the usual
             `if __name__ == "__main__"`.
+
+    Raises:
+        ValueError: a negative number of workers.
     """
     if workers == 0:
         for piece in music:

@@ -150,5 +150,11 @@ def test_nothing_to_do() -> None:
     assert list(ordered_map(work, [], crashed, 2)) == []
 
 
+def test_fewer_than_no_workers_are_refused() -> None:
+    """An empty pool would wait for its first worker for ever."""
+    with pytest.raises(ValueError, match="-1 workers"):
+        next(ordered_map(work, [1], crashed, -1))
+
+
 def test_cores() -> None:
     assert 1 <= cores() <= (os.cpu_count() or 1)

@@ -368,3 +368,10 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_one_piece_is_not_many():
     with pytest.raises(TypeError, match="score takes one"):
         make().score_many("piece.mid")
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"batch_size": -4}, {"workers": -1}])
+def test_sizes_that_are_none_are_refused(wrong, music):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name.replace("_", ".")):
+        next(make().score_many(music, **wrong))
