@@ -156,7 +156,10 @@ def sample(
     unconditioned: Tensor | None = None,
     reselect: Reselect | None = None,
 ) -> Samples:
-    """Continues `prefix` (B, P) by up to `steps` tokens: `stream`, run to its end."""
+    """Continues `prefix` (B, P) by up to `steps` tokens: `stream`, run to its end.
+
+    What comes back are ordinary tensors, which a training loop can use.
+    """
     start = prefix.shape[1]
     ids = prefix
     for grown in stream(
@@ -164,6 +167,7 @@ def sample(
         unconditioned=unconditioned, reselect=reselect,
     ):  # fmt: skip
         ids = grown
+    ids = ids.clone()  # out here: autograd refuses to save what inference mode made
     return Samples(ids, start + (ids[:, start:] != PAD).sum(1), start)
 
 
@@ -200,7 +204,8 @@ def stream(
             go on with all as they are.
 
     Yields:
-        (B, P + s) ids after s = 1, 2, ... steps, PAD after EOS; the next step may change them.
+        (B, P + s) ids after s = 1, 2, ... steps, PAD after EOS; the next step may change them, and
+        they are inference tensors: clone what is kept or trained on.
     """
     batch, start = prefix.shape
     ids = torch.cat([prefix, prefix.new_full((batch, steps), PAD)], 1)

@@ -122,6 +122,16 @@ def test_sampling_goes_on_past_the_context(durations: Representation, model: Tra
         assert torch.equal(scores.argmax(-1), drawn.ids[:, position])
 
 
+def test_samples_can_be_trained_on(
+    durations: Representation, grammar: Grammar, model: Transformer
+) -> None:
+    drawn = sample(model, grammar, start(durations, 2), 20, generators=seeded([5, 6]))
+    loss = F.cross_entropy(model(drawn.ids[:, :-1]).flatten(0, 1), drawn.ids[:, 1:].flatten())
+    loss.backward()
+    assert all(weight.grad.isfinite().all() for weight in model.parameters())
+    assert not drawn.lengths.is_inference()
+
+
 def test_sampling_stops_when_all_have_ended(durations: Representation, model: Transformer) -> None:
     prefix = torch.tensor([[durations.bos, durations.eos]] * 3)
     drawn = sample(model, Grammar(durations), prefix, 1000, generators=seeded(range(3)))
