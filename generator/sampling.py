@@ -159,6 +159,9 @@ def sample(
     """Continues `prefix` (B, P) by up to `steps` tokens: `stream`, run to its end.
 
     What comes back are ordinary tensors, which a training loop can use.
+
+    Raises:
+        ValueError: other than B generators.
     """
     start = prefix.shape[1]
     ids = prefix
@@ -206,8 +209,13 @@ def stream(
     Yields:
         (B, P + s) ids after s = 1, 2, ... steps, PAD after EOS; the next step may change them, and
         they are inference tensors: clone what is kept or trained on.
+
+    Raises:
+        ValueError: other than B generators; with the first step.
     """
     batch, start = prefix.shape
+    if len(generators) != batch:  # one alone would give its noise to all
+        raise ValueError(f"{len(generators)} generators for {batch} sequences: each needs its own")
     ids = torch.cat([prefix, prefix.new_full((batch, steps), PAD)], 1)
     grown = prefix
     guided = choice.guidance != 1 and unconditioned is not None

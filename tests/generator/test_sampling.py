@@ -87,6 +87,14 @@ def test_a_seed_is_the_music_alone_or_in_company(
         assert np.array_equal(alone.pieces()[0], together)
 
 
+@pytest.mark.parametrize("count", [0, 1, 3, 5])
+def test_every_sequence_has_its_own_noise(
+    count: int, durations: Representation, grammar: Grammar, model: Transformer
+) -> None:
+    with pytest.raises(ValueError, match=f"{count} generators for 4 sequences"):
+        sample(model, grammar, start(durations, 4), 8, generators=seeded(range(count)))
+
+
 def test_a_longer_request_goes_on_from_the_shorter(
     durations: Representation, grammar: Grammar, model: Transformer
 ) -> None:
