@@ -142,7 +142,8 @@ class Classifier:
                 f"{representation.music_size}; copy the whole folder again"
             )
         try:
-            model = build(card.settings.model, TokenTable.of(representation))
+            with torch.random.fork_rng(devices=[]):  # the fresh weights give way to those loaded
+                model = build(card.settings.model, TokenTable.of(representation))
         except ValueError as error:
             raise UserError(f"{folder}: {error}") from None
         _load_weights(model, folder / "model.safetensors")

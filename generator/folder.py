@@ -83,7 +83,8 @@ def load_folder(folder: str | Path | None) -> tuple[GeneratorModel, Representati
             f"{saved[0]} tokens, representation.json is {representation.digest} of {sizes[0]}; "
             "copy the whole folder again"
         )
-    model = build(card.vocabulary, card.settings)
+    with torch.random.fork_rng(devices=[]):  # the fresh weights give way to those loaded
+        model = build(card.vocabulary, card.settings)
     _load_weights(model, folder / "model.safetensors")
     return model, representation, card.default_label
 

@@ -107,7 +107,8 @@ class RollJudge:
         try:
             tensors = load_file(path)
             scale, bias = tensors.pop("calibration").tolist()
-            network = RollNetwork(len(tensors["layers.0.bias"]))
+            with torch.random.fork_rng(devices=[]):  # the fresh weights give way to those loaded
+                network = RollNetwork(len(tensors["layers.0.bias"]))
             network.load_state_dict(tensors)
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{path}: no piano-roll judge ({error})".replace("\n", " ")) from None

@@ -85,6 +85,12 @@ def test_a_folder_gives_the_same_classifier_back(tmp_path, model):
     ]
 
 
+def test_loading_leaves_the_random_state_alone(folder):
+    before = torch.random.get_rng_state()
+    Classifier.load(folder)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="rights are of another kind there")
 @pytest.mark.parametrize("mask", [0o022, 0o027])
 def test_who_may_read_a_folder_may_read_its_weights(tmp_path: Path, mask: int) -> None:

@@ -229,6 +229,13 @@ def test_it_says_the_same_after_it_is_saved(
     assert RollJudge.load(tmp_path / "narrow.safetensors").network.head.in_features == 64
 
 
+def test_loading_leaves_the_random_state_alone(tmp_path: Path) -> None:
+    RollJudge(RollNetwork()).save(tmp_path / "roll.safetensors")
+    before = torch.random.get_rng_state()
+    RollJudge.load(tmp_path / "roll.safetensors")
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("damage", ["missing", "folder", "cut", "text", "other", "shape", "empty"])
 def test_what_is_no_judge_is_refused_in_one_line(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "roll.safetensors"

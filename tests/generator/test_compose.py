@@ -134,6 +134,13 @@ def test_halved_is_what_float16_holds(composer: Composer, tmp_path: Path) -> Non
         assert torch.equal(loaded[name], expected), name
 
 
+def test_loading_leaves_the_random_state_alone(composer: Composer, tmp_path: Path) -> None:
+    composer.save(tmp_path)
+    before = torch.random.get_rng_state()
+    Composer.load(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("half", [False, True])
 def test_folder_and_back(composer: Composer, tmp_path: Path, half: bool) -> None:
     composer.save(tmp_path, half=half)
