@@ -5,6 +5,7 @@ and `representation.json`. Every piece has its own seed, so piece number three o
 written again alone; a piece that comes out empty gives way to another seed.
 """
 
+import operator
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -163,7 +164,8 @@ class Composer:
                 steering=steering, told=told, **choice,
             )
         )  # fmt: skip
-        missing = [seed + number for number, piece in enumerate(pieces) if piece is None]
+        first = operator.index(seed)
+        missing = [first + number for number, piece in enumerate(pieces) if piece is None]
         if missing:
             raise empty(missing, length_of(length, seconds))
         return [piece for piece in pieces if piece is not None]
@@ -190,6 +192,8 @@ class Composer:
         Raises:
             UserError: as `compose`, but for empty pieces; at once, before the first is written.
         """
+        # Not NumPy's: torch refuses them as seeds, and they overflow.
+        count, seed = operator.index(count), operator.index(seed)
         request = self._request(count=count, seed=seed, length=length, batch=batch, **choices)
         return self._each(request, count, seed, batch, steering)
 
@@ -224,6 +228,7 @@ class Composer:
         Raises:
             UserError: as `compose`; at once.
         """
+        seed = operator.index(seed)
         return self._stream(self._request(count=1, seed=seed, batch=1, **choices), seed)
 
     def _stream(self, request: Request, seed: int) -> Generator[Streamed, None, bool]:

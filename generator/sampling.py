@@ -8,6 +8,7 @@ Noise, temperature and truncation are float32 whatever the model runs in.
 Shapes: B batch, P prefix tokens, S sampled tokens, V vocabulary.
 """
 
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,7 @@ def _noise_of(generators: Sequence[torch.Generator], size: int, device: torch.de
 
 def seeded(seeds: Iterable[int]) -> list[torch.Generator]:
     """One noise generator a sequence, on the CPU: the same music on every device."""
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+    return [torch.Generator().manual_seed(operator.index(seed)) for seed in seeds]
 
 
 def tempered(logits: Tensor, masks: Tensor, temperature: float) -> Tensor:

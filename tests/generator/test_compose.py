@@ -71,6 +71,19 @@ def test_a_piece_can_be_written_again_alone(composer: Composer) -> None:
     assert len({tuple(piece.ids) for piece in pieces}) == 5
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_seeds_may_be_numpys(composer: Composer, kind: type[np.integer]) -> None:
+    pieces = composer.compose(kind(2), seed=kind(255), length=60)
+    plain = composer.compose(2, seed=255, length=60)
+    assert [piece.seed for piece in pieces] == [255, 256]
+    assert all(
+        np.array_equal(*(one.ids for one in pair)) for pair in zip(pieces, plain, strict=True)
+    )
+    assert list(composer.stream(kind(3), length=60)) == list(composer.stream(3, length=60))
+    with pytest.raises(UserError, match="seeds 255, 256: no notes in 2 tokens"):
+        composer.compose(2, seed=kind(255), length=2)
+
+
 def test_label_and_artist_steer(composer: Composer) -> None:
     plain, *others = (
         composer.compose(1, length=60, **choice)[0]
