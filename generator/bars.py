@@ -45,7 +45,8 @@ class Bars:
         first = min(int(each.start.min()) for each in notes if len(each))
         last = max(int(each.start.max()) for each in notes if len(each))
         quarter = score.ticks_per_quarter
-        changes = sorted((max(0, int(one.time)), float(one.qpm)) for one in score.tempos)
+        # Of several at one tick the file's last holds.
+        changes = sorted({max(0, int(one.time)): float(one.qpm) for one in score.tempos}.items())
         changes = [(0, 120.0)] * (not changes or changes[0][0] > 0) + changes
         changes = [one for one in changes if one[0] <= last]
         ticks = np.array([tick for tick, _ in changes])
@@ -109,8 +110,12 @@ def put_on(piece: miditoolkit.MidiFile, bars: Bars) -> None:
 
 
 def meters_of(score: ScoreTick) -> list[tuple[int, int, int]]:
-    """(tick, numerator, denominator) from tick 0 on; 4/4 where nothing is said."""
-    found = sorted((int(m.time), m.numerator, m.denominator) for m in score.time_signatures)
+    """(tick, numerator, denominator) from tick 0 on; 4/4 where nothing is said.
+
+    Of several at one tick the file's last holds.
+    """
+    said = {int(each.time): (each.numerator, each.denominator) for each in score.time_signatures}
+    found = [(tick, *meter) for tick, meter in sorted(said.items())]
     return found if found and found[0][0] <= 0 else [(0, 4, 4), *found]
 
 

@@ -66,6 +66,22 @@ def test_meters_go_on() -> None:
     assert meters_of(played(480, 0, [])) == [(0, 4, 4)]
 
 
+@pytest.mark.parametrize("tempos", [(200.0, 60.0), (60.0, 200.0)])
+def test_of_two_at_one_tick_the_last_holds(
+    durations: Representation, tempos: tuple[float, float]
+) -> None:
+    score = played(480, 0, [(0, 120.0), *((4, bpm) for bpm in tempos)])
+    for meter in ((7, 4), (3, 4)):
+        score.time_signatures.append(symusic.TimeSignature(4 * 480, *meter))
+    bars = Bars.of(score, 0.0)
+    expected = midi.seconds_of(score, 480 * np.arange(12))
+    assert bars.quarters(expected) == pytest.approx(np.arange(12))
+    assert bars.meters == ((0.0, 4, 4), (4.0, 3, 4))
+    (piece,) = Composer(build(durations), durations).compose(1, prompt=score, length=60)
+    found = midi.seconds_of(midi.read(piece.midi), piece.midi.ticks_per_beat * np.arange(12))
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
 def test_a_piece_opens_beside_its_prompt(durations: Representation) -> None:
     """Two tempos, a pick-up: notes on their ticks, markers and continuation in their seconds."""
     score = played(220, 7, [(0, 120.0), (8, 82.0)])
