@@ -11,7 +11,7 @@ chord that is heard twice loses nothing with either.
 """
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -126,6 +126,7 @@ def explain(
 
     Raises:
         MidiError: bad music, or too short a piece.
+        ValueError: another method, or no variants.
     """
     reading = read_piece(music, classifier.representation)
     if reading.error:
@@ -154,7 +155,12 @@ def explain_tokens(
 
     Raises:
         MidiError: too few tokens, or not a note in them.
+        ValueError: another method, or no variants.
     """
+    if method not in get_args(Method):
+        raise ValueError(f"method '{method}': use {' or '.join(get_args(Method))}")
+    if method == "subsets" and variants < 1:
+        raise ValueError(f"variants {variants}: spend at least one")
     representation, settings = classifier.representation, classifier.settings
     verdict = classifier.score_tokens(ids, path)
     if verdict.p_jazz is None:

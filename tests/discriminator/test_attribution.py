@@ -398,3 +398,16 @@ def test_what_is_explained_is_what_is_read():
     assert found.read == pytest.approx(reached / len(ids), abs=0.05)
     assert known[0]
     assert known[-1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"method": "foo"}, "method 'foo': use subsets or gradient"),
+        ({"variants": 0}, "variants 0"),
+        ({"variants": -3}, "variants -3"),
+    ],
+)
+def test_what_cannot_be_chosen_is_refused(wrong: dict[str, object], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        explain(counting(), melody(40), **wrong)
