@@ -201,12 +201,20 @@ class Classifier:
         return self.verdicts(read_many(music, self.representation, workers), batch_size)
 
     def score_tokens(self, ids: np.ndarray, path: str = "<tokens>") -> Verdict:
-        """Scores token ids (T,) of this representation; specials and conditions are skipped."""
-        return next(self.verdicts([Reading(path, np.asarray(ids))], 64))
+        """Scores token ids (T,) of this representation; specials and conditions are skipped.
+
+        Raises:
+            ValueError: ids of another shape, as those of several pieces have.
+        """
+        return next(self.verdicts([_given(ids, path)], 64))
 
     def logits(self, pieces: Iterable[np.ndarray], batch_size: int = 64) -> np.ndarray:
-        """The uncalibrated logit of each piece of token ids, (N,); NaN where it is too short."""
-        readings = (Reading("<tokens>", np.asarray(ids)) for ids in pieces)
+        """The uncalibrated logit of each piece of token ids (T,), (N,); NaN where it is too short.
+
+        Raises:
+            ValueError: ids of another shape, as where one piece was given instead of several.
+        """
+        readings = map(_given, pieces)
         return np.array(
             [
                 np.mean(piece.logits) if piece.logits else math.nan
@@ -301,6 +309,14 @@ class Classifier:
             logits = self.model(torch.from_numpy(x).to(self.device)).tolist()
         for (piece, _), logit in zip(batch, logits, strict=True):
             piece.logits.append(logit)
+
+
+def _given(ids: np.ndarray, path: str = "<tokens>") -> Reading:
+    """Ids (T,) as if they had been read."""
+    ids = np.asarray(ids)
+    if ids.ndim != 1:
+        raise ValueError(f"{path}: the ids of a piece are (T,), not {ids.shape}")
+    return Reading(path, ids)
 
 
 def too_little(ids: np.ndarray, representation: Representation, least: int) -> str:

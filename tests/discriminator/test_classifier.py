@@ -381,3 +381,14 @@ def test_sizes_that_are_none_are_refused(wrong, music):
     (name,) = wrong
     with pytest.raises(ValueError, match=name.replace("_", ".")):
         next(make().score_many(music, **wrong))
+
+
+def test_one_piece_and_several_are_not_taken_for_each_other():
+    classifier = make()
+    ids = classifier.representation.encode(melody(60))
+    with pytest.raises(ValueError, match=r"\(T,\), not \(\)"):
+        classifier.logits(ids)
+    with pytest.raises(ValueError, match=r"\(T,\), not \(1, \d+\)"):
+        classifier.score_tokens(ids[None])
+    assert classifier.logits(ids[None]).shape == (1,)
+    assert classifier.score_tokens(ids.tolist()) == classifier.score_tokens(ids)
