@@ -44,7 +44,7 @@ class JudgeSettings(BaseModel):
     )
     decay: float = Field(0.0, ge=0, description="L2 penalty on what leaves add")
     bags: int = Field(1, ge=1, description="models of other seeds, of which the mean counts")
-    minimum: int = Field(16, ge=1, description="notes; fewer have no probability")
+    minimum: int = Field(16, ge=1, description="notes; a file of fewer gets no probability")
 
 
 class _Card(BaseModel):

@@ -51,7 +51,11 @@ class Judges:
     def p_jazz(
         self, pieces: Sequence[np.ndarray], representation: Representation
     ) -> dict[str, np.ndarray]:
-        """p(jazz) (N,) of token ids (T,) by each judge."""
+        """p(jazz) (N,) of token ids (T,) by each judge.
+
+        A piece of few notes, or of none, has a number like any other: a share of pieces called jazz
+        is one of all that were written. Silence is no jazz to the judges that are shipped.
+        """
         found = {
             name: judge.probability(judge.measure(pieces, representation))
             for name, judge in self.trees.items()

@@ -177,6 +177,11 @@ def test_the_judges_tell_composed_music_apart(practice_corpus: Corpus) -> None:
     assert all(((p > 0) & (p < 1)).all() and len(p) == 6 for p in found.values())
 
 
+def test_the_judges_call_silence_no_jazz() -> None:
+    found = Judges.load().p_jazz([np.zeros(0, dtype=int)], Representation())
+    assert all(p.shape == (1,) and p[0] < 0.5 for p in found.values())
+
+
 def test_bad_ratings_are_refused_before_the_music_is_written(
     practice_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
