@@ -55,7 +55,7 @@ class StyleCritic:
 
     def __init__(
         self,
-        folder: Path | None,
+        folder: str | Path | None,
         corpus: Corpus,
         exclude_sources: Sequence[str],
         length: int,
@@ -64,7 +64,7 @@ class StyleCritic:
         caution: float = 0.0,
         hollow: bool = True,
     ) -> None:
-        classifier = Classifier.load(classifier_folder(folder) if folder else None, device)
+        classifier = Classifier.load(classifier_folder(Path(folder)) if folder else None, device)
         if classifier.representation.music_digest != corpus.representation.music_digest:
             raise UserError(
                 f"{folder or 'the shipped classifier'}: reads other tokens than {corpus.folder}; "

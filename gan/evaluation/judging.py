@@ -34,13 +34,13 @@ class Judges:
         self.trees, self.roll = trees, roll
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> Self:
+    def load(cls, folder: str | Path | None = None) -> Self:
         """Reads a folder of judges, or those this package ships.
 
         Raises:
             UserError: one is missing or damaged.
         """
-        folder = folder or SHIPPED
+        folder = Path(folder or SHIPPED)
         if not folder.is_dir():
             raise UserError(
                 f"{folder}: no judges there; fit some with 'python -m experiments.recipes.judges'"

@@ -12,13 +12,20 @@ from gan.adversarial.rollout import leave_one_out
 from gan.settings import AdversarialLoss
 
 
-def critic_of(loss: AdversarialLoss, folder: Path, corpus: Corpus) -> StyleCritic:
+def critic_of(loss: AdversarialLoss, folder: str | Path, corpus: Corpus) -> StyleCritic:
     return StyleCritic(folder, corpus, (), 48, loss, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
 def matching(practice_corpus: Corpus, tiny_discriminator: Path) -> StyleCritic:
     return critic_of("matching", tiny_discriminator, practice_corpus)
+
+
+def test_a_folder_may_be_text(
+    practice_corpus: Corpus, tiny_discriminator: Path, matching: StyleCritic
+) -> None:
+    again = critic_of("matching", str(tiny_discriminator), practice_corpus)
+    assert torch.equal(again.real_logits, matching.real_logits)
 
 
 def test_matching_pulls_as_hard_as_there_is_far_to_go(matching: StyleCritic) -> None:

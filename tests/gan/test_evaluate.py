@@ -27,7 +27,7 @@ from gan.evaluation import narration
 from gan.evaluation.comparison import Bits, Measured, beside_first, bits_of, per_note
 from gan.evaluation.confidence import share
 from gan.evaluation.distances import Interval
-from gan.evaluation.judging import JUDGES, Judges
+from gan.evaluation.judging import JUDGES, SHIPPED, Judges
 from gan.evaluation.paging import report
 from gan.evaluation.report import Sample
 from gan.evaluation.report.music import played
@@ -170,7 +170,7 @@ def test_one_system_is_no_comparison(practice_corpus: Corpus, tmp_path: Path) ->
 
 
 def test_the_judges_tell_composed_music_apart(practice_corpus: Corpus) -> None:
-    judges = Judges.load()
+    judges = Judges.load(str(SHIPPED))
     pieces = [practice_corpus.piece(n).astype(int) for n in practice_corpus.select("train")]
     found = judges.p_jazz(pieces[:6], practice_corpus.representation)
     assert set(found) == set(JUDGES)
