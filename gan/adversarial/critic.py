@@ -8,6 +8,7 @@ Shapes: B rollouts, S tokens, V the discriminator's vocabulary.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -51,6 +52,7 @@ class StyleCritic:
 
     Raises:
         UserError: the discriminator reads another representation than the corpus.
+        ValueError: another loss.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class StyleCritic:
         caution: float = 0.0,
         hollow: bool = True,
     ) -> None:
+        if loss not in get_args(AdversarialLoss):
+            raise ValueError(f"loss '{loss}': use one of {', '.join(get_args(AdversarialLoss))}")
         classifier = Classifier.load(classifier_folder(Path(folder)) if folder else None, device)
         if classifier.representation.music_digest != corpus.representation.music_digest:
             raise UserError(

@@ -28,6 +28,11 @@ def test_a_folder_may_be_text(
     assert torch.equal(again.real_logits, matching.real_logits)
 
 
+def test_another_loss_is_refused(practice_corpus: Corpus, tiny_discriminator: Path) -> None:
+    with pytest.raises(ValueError, match="loss 'hing': use one of matching, hinge, non_saturating"):
+        critic_of("hing", tiny_discriminator, practice_corpus)  # type: ignore[arg-type]
+
+
 def test_matching_pulls_as_hard_as_there_is_far_to_go(matching: StyleCritic) -> None:
     real = matching.real_logits
     spread = real.std()
