@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gan.evaluation.overlap import longest_overlaps
+from gan.evaluation.overlap import found_in, longest_overlaps
 
 piece = st.lists(st.integers(0, 3), min_size=1, max_size=30)
 
@@ -35,3 +35,10 @@ def test_a_copied_run_is_found_wherever_it_lies() -> None:
     (found,) = longest_overlaps([mine], corpus)
     assert 77 <= found <= 80
     assert longest_overlaps([mine], corpus, most=50) == [50]
+
+
+def test_nothing_stands_in_an_empty_corpus() -> None:
+    pieces = [np.arange(9), np.arange(2)]
+    assert longest_overlaps(pieces, []) == [0, 0]
+    assert longest_overlaps([], []) == []
+    np.testing.assert_array_equal(found_in(pieces, [], 4), [0.0, np.nan])
