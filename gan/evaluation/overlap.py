@@ -40,7 +40,8 @@ def longest_overlaps(
 def prefixes(pieces: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Sums of id * base ** place up to every place of the pieces laid end to end; their ends."""
     none = np.zeros(0, dtype=np.uint64)  # what no pieces are, laid end to end
-    ids = np.concatenate([none, *(piece.astype(np.uint64) for piece in pieces)]) + np.uint64(1)
+    numbers = (np.asarray(piece).astype(np.uint64) for piece in pieces)
+    ids = np.concatenate([none, *numbers]) + np.uint64(1)
     sums = np.zeros(len(ids) + 1, dtype=np.uint64)
     np.cumsum(ids * _powers(_BASE, len(ids)), out=sums[1:])
     return sums, np.cumsum([len(piece) for piece in pieces])

@@ -42,3 +42,9 @@ def test_nothing_stands_in_an_empty_corpus() -> None:
     assert longest_overlaps(pieces, []) == [0, 0]
     assert longest_overlaps([], []) == []
     np.testing.assert_array_equal(found_in(pieces, [], 4), [0.0, np.nan])
+
+
+def test_pieces_may_be_lists() -> None:
+    pieces, corpus = [[1, 2, 3, 9], [-1, 2]], [[0, 1, 2, 3], [-1, 2, 0]]
+    assert longest_overlaps(pieces, corpus) == [3, 2]
+    np.testing.assert_array_equal(found_in(pieces, corpus, 3), [0.5, np.nan])
