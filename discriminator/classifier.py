@@ -82,7 +82,9 @@ class Classifier:
     """A discriminator, the representation it reads, and its calibration.
 
     Args:
-        model: a discriminator over the representation's music tokens.
+        model: a discriminator over the representation's music tokens. It is not copied: it is
+            moved to `device` and put in eval mode, and who trains it on calls its `train()`, and
+            `eval()` before the next piece is scored.
         representation: how music becomes tokens.
         settings: `settings.model` must be what `model` was built with.
         device: where to run.

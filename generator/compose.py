@@ -60,7 +60,8 @@ class Composer:
     """A generator with its representation, ready to write music.
 
     Args:
-        model: its vocabulary is the representation's, conditions included.
+        model: its vocabulary is the representation's, conditions included. It is not copied: it is
+            moved to `device` and put in eval mode, and who trains it on calls its `train()`.
         representation: what its tokens mean.
         default_label: the label composed for when none is asked for; None for no label token.
         device: where to sample.
