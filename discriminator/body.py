@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from discriminator.layers import Head, Stem, pool
+from discriminator.layers import Head, Stem, pool, widened
 from discriminator.notes import TokenTable
 from discriminator.settings import CNNSettings, TransformerSettings
 from discriminator.view import NoteView, Seen, TokenView, view_of
@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The logit of p(jazz), (B,) float32.
+        """The logit of p(jazz), (B,) float32; float64 of a model that has been made so.
 
         Args:
             x: ids (B, T) int64, or rows (B, T, V) float with the same weights.
@@ -93,7 +93,7 @@ class SequenceDiscriminator(Discriminator):
 
     def judge(self, seen: Seen) -> Tensor:
         """The logit (B,) float32 of what the view has seen."""
-        return self.head(self.gist(seen)).squeeze(-1).float()
+        return widened(self.head(self.gist(seen)).squeeze(-1))
 
     def standardise(self, batches: Sequence[Tensor]) -> None:
         """Sets the scale of the view's statistics from batches of ids (B, T), before training."""

@@ -17,6 +17,11 @@ from torch import Tensor, nn
 PAD = 0
 
 
+def widened(x: Tensor) -> Tensor:
+    """`x` in float32 whatever the autocast, or in float64 where a whole model is."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def blind(h: Tensor, mask: Tensor) -> Tensor:
     """Zeroes `h` (B, S, C) wherever `mask` (B, S) is False, so that no gradient passes there."""
     return h.masked_fill(~mask[..., None], 0.0)
@@ -107,7 +112,7 @@ def pool(h: Tensor, mask: Tensor) -> Tensor:
 
     A piece with no real position pools to zeros (and the floor of the deviation).
     """
-    h = blind(h.float(), mask)
+    h = blind(widened(h), mask)
     count = mask.sum(1, keepdim=True).clamp(min=1)  # (B, 1)
     mean = h.sum(1) / count
     spread = blind(h - mean[:, None], mask).square().sum(1) / count

@@ -113,7 +113,7 @@ class Harmony(nn.Module):
 
     def _pairs(self, step: Tensor, previous: Tensor) -> Tensor:
         """Shares (B, 17 * 17) of each step after each step."""
-        short = step @ self.short  # (B, N, 17), zeros where there is no step
+        short = step.to(self.short.dtype) @ self.short  # (B, N, 17), zeros where there is no step
         wide = previous.clamp(min=0)[..., None].expand_as(short)
         pairs = (short.transpose(1, 2) @ short.gather(1, wide)).flatten(1)
         return pairs / pairs.sum(-1, keepdim=True).clamp(min=1)
@@ -125,7 +125,7 @@ class Harmony(nn.Module):
         if notes.rows is None:
             number = self.number[self._binary(over_bass)]  # (B, N)
             share = over_bass.new_zeros(real.shape[0], len(self.sets) + 1)
-            return share.scatter_add(1, number, real.float())[:, :-1] / count
+            return share.scatter_add(1, number, real.to(share.dtype))[:, :-1] / count
         signs = 2 * self.sets - 1
         agree = over_bass @ signs.T + (1 - self.sets).sum(1)  # of 11 pitch classes, (B, N, sets)
         # One where all agree, none where one does not, and a slope in between for relaxed rows.
@@ -135,7 +135,7 @@ class Harmony(nn.Module):
     def _binary(sets: Tensor) -> Tensor:
         """Each set (..., 11) of noughts and ones as a number."""
         # In float32, where it is exact: there are no integer matrix products on a GPU.
-        return (sets @ (2.0 ** torch.arange(11, device=sets.device))).long()
+        return (sets @ (2.0 ** torch.arange(11, device=sets.device)).to(sets.dtype)).long()
 
     def _interval(self, notes: Notes, other: Tensor, when: Tensor, least: int, most: int) -> Tensor:
         """The interval from the note at `other` (B, N), one-hot; a last column where none is."""

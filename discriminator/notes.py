@@ -127,7 +127,7 @@ class NoteReader(nn.Module):
         if soft:
             wide = place[..., None].expand(-1, -1, self.pitches)
             columns = x[..., self.first : self.first + self.pitches]
-            rows = columns.gather(1, wide).float() * real[..., None]
+            rows = columns.gather(1, wide).to(self.shift.dtype) * real[..., None]
         onset = self.shift[ids].cumsum(1).gather(1, place)
         length = _following(self.duration[ids], place)
         end = onset + torch.where(length > 0, length, UNKNOWN)

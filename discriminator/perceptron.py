@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from discriminator.body import Discriminator
+from discriminator.layers import widened
 from discriminator.notes import TokenTable
 from discriminator.settings import StatisticsSettings
 from discriminator.view import NoteView, Seen, Statistics
@@ -48,7 +49,7 @@ class Perceptron(Discriminator):
 
     def judge_statistics(self, raw: Tensor) -> Tensor:
         """The logit (B,) float32 of a view's statistics (B, D), which an epoch may keep."""
-        return self.head(self.statistics.scaled(raw)).squeeze(-1).float()
+        return widened(self.head(self.statistics.scaled(raw)).squeeze(-1))
 
     def standardise(self, batches: Sequence[Tensor]) -> None:
         """Sets the scale of the statistics from batches of ids (B, T), before training."""

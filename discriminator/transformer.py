@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from discriminator.body import SequenceDiscriminator
+from discriminator.layers import widened
 from discriminator.notes import TokenTable
 from discriminator.settings import TransformerSettings
 
@@ -26,7 +27,7 @@ def rotary(length: int, channels: int, device: torch.device) -> tuple[Tensor, Te
 
 def turn(h: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turns the channel pairs of (B, H, S, D) by their position's angles."""
-    a, b = h.float().chunk(2, dim=-1)
+    a, b = widened(h).chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(h.dtype)
 
 

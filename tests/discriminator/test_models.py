@@ -525,3 +525,13 @@ def test_one_strange_statistic_outweighs_the_rest_only_unbounded(name: str) -> N
         strange[0, 5] = 50.0
         moved.append((summary.scaled(strange) - summary.scaled(raw)).abs().max().item())
     assert moved == [50.0, pytest.approx(1.0)]
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_gradients_of_rows_hold_in_float64(name: str) -> None:
+    torch.manual_seed(0)
+    model, ids = build(SIZES[name], TABLE).eval().double(), some_ids(2, 24)
+    noise = torch.randn(2, 24, V, generator=torch.Generator().manual_seed(0)).double().softmax(-1)
+    rows = (0.8 * F.one_hot(ids, V) + 0.2 * noise).requires_grad_()
+    assert model(ids).dtype == torch.float64
+    assert torch.autograd.gradcheck(model, (rows,), fast_mode=True)
