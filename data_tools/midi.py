@@ -127,7 +127,8 @@ def _pedals_read(score: ScoreTick, own: bool = True) -> ScoreTick:
     """The score with the pedals that its control changes press, or a copy where it is not our own.
 
     On every channel but the first, symusic 0.5.9 takes the pedal to be down from the beginning: its
-    first pedal lasts from tick 0 to where a pedal is first let go.
+    first pedal lasts from tick 0 to where a pedal is first let go. One that is down while the
+    program changes is lost there.
     """
     for number, track in enumerate(score.tracks):
         if not track.pedals or track.pedals[0].time:
@@ -136,11 +137,12 @@ def _pedals_read(score: ScoreTick, own: bool = True) -> ScoreTick:
         mine = controls["number"] == SUSTAIN
         if not mine.any():  # built of pedals alone
             continue
-        time, down = controls["time"][mine], controls["value"][mine] >= PRESSED
+        order = np.argsort(controls["time"][mine], kind="stable")
+        time, down = controls["time"][mine][order], controls["value"][mine][order] >= PRESSED
         turns = np.flatnonzero(np.diff(down, prepend=False))
         pressed, let_go = time[turns[::2]], time[turns[1::2]]
         pressed = pressed[: len(let_go)]  # one that is never let go is none
-        if len(pressed) and not pressed[0]:
+        if len(pressed) == len(track.pedals) and not pressed[0]:
             continue
         if not own:
             score, own = score.copy(), True

@@ -21,12 +21,15 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+TRIES = 100
+
 
 @contextmanager
 def training(folder: Path, looks: bool = False) -> Iterator[None]:
     """Within it no other process trains here.
 
     What it made of the folder, and of those above it, goes at the end if nothing was put there.
+    `data_tools.files.sole_writer` is for what is written by threads, in one go, to a new place.
 
     Args:
         folder: a run's; made where it is missing.
@@ -53,6 +56,8 @@ def training(folder: Path, looks: bool = False) -> Iterator[None]:
                 yield
             finally:
                 with suppress(OSError):
+                    if looks and fcntl:  # others may look as well: then it is theirs to delete
+                        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     lock.unlink()
     finally:
         for each in missing:
@@ -62,13 +67,16 @@ def training(folder: Path, looks: bool = False) -> Iterator[None]:
 
 def _taken(lock: Path, shared: bool) -> IO[bytes] | None:
     """The open and locked file, None where another process holds it."""
+    tries = 0
     while True:
+        tries += 1
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
             stream = lock.open("a+b", buffering=0)
-        except FileNotFoundError:  # who held it took its empty folder away just now
-            continue
         except OSError as error:
+            # Who held it may have taken its empty folder away just now, but not time after time.
+            if isinstance(error, FileNotFoundError) and tries < TRIES:
+                continue
             raise UserError(
                 f"{lock.parent}: cannot be written ({error.strerror}); choose another --out"
             ) from None

@@ -111,7 +111,10 @@ def round_of(store: dist.Store, rank: int, world: int) -> str:
         store.set(f"heard/{name}/{rank}", "")
         return name
     others = set(range(1, world))
+    until = time.monotonic() + PATIENCE.total_seconds()
     while others:
+        if time.monotonic() > until:
+            raise UserError(f"ranks {sorted(others)} never came; see what they said")
         for each in others:
             if store.check([f"asks/{each}"]):
                 store.set(f"answer/{store.get(f'asks/{each}').decode()}", own)
@@ -148,8 +151,10 @@ def joined(device: torch.device) -> Iterator[Ranks]:
             raise
         if rank:
             raise SystemExit(1) from None  # what ended the other is to be read, and not this
+        why = str(error).splitlines()[0][:120]
         raise UserError(
-            "another process of this run has ended; see what it said, if it could"
+            "another process of this run has ended, or cannot be reached; see what it said, if it "
+            f"could ({why})"
         ) from None
     finally:
         dist.destroy_process_group()

@@ -51,15 +51,20 @@ def key_bias(representation: Representation, key: str) -> Tensor:
 def _merged_bias(representation: MergedRepresentation, plain: Tensor) -> Tensor:
     """(2, M) of the plain tokens' (2, V): a merged token may change the channel in its middle."""
     kinds, values = representation.plain.token_types, representation.plain.token_values
-    bias = torch.zeros(2, len(representation.parts))
+    weights = plain.tolist()
+    channels = {int(part): int(values[part] == DRUMS)
+                for part in np.flatnonzero(kinds == TokenType.CHANNEL)}  # fmt: skip
+    rows = []
     for first in range(2):
-        for token, parts in enumerate(representation.parts):
-            row = first
+        row = []
+        for parts in representation.parts:
+            place, total = first, 0.0
             for part in parts:
-                if kinds[part] == TokenType.CHANNEL:
-                    row = int(values[part] == DRUMS)
-                bias[first, token] += plain[row, part]
-    return bias
+                place = channels.get(part, place)
+                total += weights[place][part]
+            row.append(total)
+        rows.append(row)
+    return torch.tensor(rows)
 
 
 def tempo_opening(representation: Representation, bpm: float) -> list[int]:

@@ -31,7 +31,7 @@ from data_tools.sources import UNLABELLED, Entry, Source
 
 __all__ = ["COLUMNS", "FORMAT", "build"]
 
-FORMAT = 2
+FORMAT = 3  # since 3 a pedal is the same on every channel
 _BATCH = 16  # files sent to a worker at once
 
 

@@ -261,6 +261,8 @@ def _at_work(mark: Path) -> bool:
     """Whether the process that took an arm is still there."""
     try:
         os.kill(int(mark.read_text(encoding="ascii") or os.getpid()), 0)
+    except PermissionError:  # somebody else's
+        return True
     except (FileNotFoundError, ProcessLookupError):
         return False
     return True
@@ -323,7 +325,8 @@ def experiment(
             if not _at_work(mark):
                 mark.unlink()
         for mark in runs.glob("*.failed"):
-            mark.rmdir()
+            if not mark.with_suffix(".taken").exists():
+                mark.rmdir()
     if workers == 1:
         if not work(corpus, bases, runs, device, only, scale):
             raise UserError("some arms failed; the same command tries them again")

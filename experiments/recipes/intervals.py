@@ -19,7 +19,7 @@ from data_tools.errors import UserError
 from data_tools.files import write_json
 from gan.engine import engine
 from gan.evaluation.comparison import Bits, cost, per_note
-from gan.evaluation.confidence import student
+from gan.evaluation.confidence import GROUPS, student
 from gan.evaluation.distances import Interval
 from gan.evaluation.summary import jackknifed
 from gan.plain import PlainCommand
@@ -54,7 +54,7 @@ def held(sets: list[dict[str, Interval]], size: int) -> dict[str, dict[str, floa
         result[name] = {
             "mean": round(float(mean), 4),
             "spread": round(float(value.std(ddof=1)), 4),
-            "told": round(float((high - low).mean() / 2 / student(size)), 4),
+            "told": round(float((high - low).mean() / 2 / student(min(size, GROUPS))), 4),
             "held": round(float(((low <= mean) & (mean <= high)).mean()), 3),
         }
     return result

@@ -10,7 +10,7 @@ import mido
 import numpy as np
 import pytest
 import symusic
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from data_tools import midi, smf
@@ -445,10 +445,21 @@ def on_channel(channel: int, pedal: list[tuple[int, int]]) -> bytes:
     return buffer.getvalue()
 
 
+def test_a_pedal_that_a_score_has_out_of_order_is_in_order() -> None:
+    score = midi.read(on_channel(3, [(2400, 127), (2600, 0)])).copy()
+    track = score.tracks[0]
+    late, early = (symusic.ControlChange(time, 64, value) for time, value in ((500, 0), (200, 127)))
+    track.controls = symusic.core.ControlChangeTickList([late, early])
+    track.pedals = symusic.core.PedalTickList([symusic.Pedal(0, 500)])
+    read = midi.read(score).tracks[0].pedals
+    assert [(each.time, each.duration) for each in read] == [(200, 300)]
+
+
 turns = st.lists(st.tuples(st.integers(0, 12 * 480), st.integers(0, 127)), max_size=12)
 
 
 @given(turns, st.integers(1, 15).filter(lambda channel: channel != 9))
+@example([(0, 0), (0, 127), (480, 0)], 3)
 @settings(max_examples=60)
 def test_a_pedal_is_the_same_on_every_channel(pedal: list[tuple[int, int]], channel: int) -> None:
     """symusic has it down from the beginning on all but the first."""

@@ -180,10 +180,13 @@ def test_a_second_command_leaves_to_the_first_what_it_has_taken(
     gone.wait()
     (tmp_path / "ce-0.taken").write_text(str(os.getppid()))
     (tmp_path / "ce-1.taken").write_text(str(gone.pid))
+    (tmp_path / "ce-0.failed").mkdir()  # it waits for nothing that goes on from this one
+    (tmp_path / "ce-1.failed").mkdir()
     words = ["--corpus", tmp_path, "--bases", tmp_path, "--out", tmp_path, "--only", "ce"]
     ended = CliRunner().invoke(recipe.experiment, [*map(str, words), "--device", "cpu"])
     assert ended.exit_code == 0, ended.output
     assert done == [("ce", 1), ("ce", 2)]
+    assert [mark.name for mark in tmp_path.glob("*.failed")] == ["ce-0.failed"]
 
 
 def test_what_a_process_that_is_no_more_had_taken_is_not_waited_for(

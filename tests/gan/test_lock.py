@@ -95,6 +95,33 @@ def test_a_file_that_was_copied_along_locks_nothing(tmp_path: Path) -> None:
     assert not any((tmp_path / "run").iterdir())
 
 
+def test_a_place_that_can_never_be_made_is_told() -> None:
+    with (
+        pytest.raises(UserError, match=r"/proc/none/run: cannot be written \(No such file"),
+        training(Path("/proc/none/run")),
+    ):
+        pass
+
+
+def test_who_looks_deletes_nothing_that_others_look_at(tmp_path: Path) -> None:
+    """Else a run that begins meanwhile would lose its lock's name, and another begin as well."""
+    program = (
+        "import sys; from pathlib import Path; from gan.lock import training\n"
+        "with training(Path(sys.argv[1]), looks=True): print(flush=True); input()"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path / "run")]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as looker:
+        assert looker.stdout is not None
+        looker.stdout.readline()
+        with training(tmp_path / "run", looks=True):
+            pass
+        assert (tmp_path / "run" / ".lock").is_file()
+        looker.communicate("\n", timeout=60)
+    assert not (tmp_path / "run" / ".lock").exists()
+
+
 def test_what_was_made_for_nothing_goes(tmp_path: Path) -> None:
     with training(tmp_path / "runs" / "a"):
         assert (tmp_path / "runs" / "a").is_dir()

@@ -290,10 +290,12 @@ def test_the_screen_has_the_headlines_and_how_long_it_takes(
     monkeypatch.setattr("gan.bars.time.monotonic", lambda: now)
     figures = {"validation_bits/Pitch": 3.0, "validation/bits_per_note": 9.5, "loss/ce": 1.0}
     with Logbook(tmp_path, steps=100) as log:
+        now = 12.0
+        log.tick(1)
         now = 60.0
         log.log(25, figures, show=True)
     assert capsys.readouterr().out == (
-        "step     25  loss/ce 1  validation/bits_per_note 9.5  3:00 left\n"
+        "step     25  loss/ce 1  validation/bits_per_note 9.5  2:30 left\n"
     )
     assert figures.keys() < json.loads((tmp_path / "metrics.jsonl").read_text()).keys()
 
