@@ -274,7 +274,10 @@ def generate(
                 if piece is None:
                     failed.append(seed + number * best_of)
                     continue
-                path = piece.save(out / _name(number, piece.seed))
+                path = out / _name(number, piece.seed)
+                if path.exists() and not force:  # nor was it when this began
+                    raise UserError(f"{path}: another process has written it meanwhile")
+                piece.save(path)
                 values: dict[str, object] = {
                     name: int(value) if name in COUNTS else round(value, 3)
                     for name, value in piece.statistics.items()

@@ -198,7 +198,9 @@ def real_music(
         representation = Representation()
         found = _read(REAL, where, representation, most, length, jazz_alone=True)
     if len(found.pieces) < 2:
-        raise UserError(f"{where}: one piece of real jazz is too few to compare with; give more")
+        of = f" (in its split '{split}')" if corpus else ""
+        way = "choose another --split, or give a folder of MIDI" if corpus else "give more"
+        raise UserError(f"{where}: one piece of real jazz{of} is too few to compare with; {way}")
     return found, representation, corpus
 
 

@@ -681,6 +681,24 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "stopped\n")
 
 
+def test_a_piece_written_meanwhile_is_written_over_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "000-seed0.mid"
+    whole = Composer.each
+
+    def each(*given: object, **choices: object) -> object:
+        theirs.write_text("another process's")
+        return whole(*given, **choices)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Composer, "each", each)
+    words = ("generate", "--out", tmp_path, "--count", 1, "--length", 24, "--device", "cpu")
+    assert f"{theirs}: another process has written it" in refused(run(*words))
+    assert theirs.read_text() == "another process's"
+    assert run(*words, "--force").exit_code == 0
+    assert theirs.read_bytes().startswith(b"MThd")
+
+
 def test_what_a_glance_refuses_waits_for_no_model(
     tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

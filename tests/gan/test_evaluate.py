@@ -349,7 +349,7 @@ def test_real_files_left_out_are_named_and_one_is_too_few(
     few = ("--no-judges", "--count", 2, "--length", 64, "--device", "cpu")
     result = gan("evaluate", "ce", "--real", real, "--out", tmp_path / "out", *few)
     assert result.exit_code == 1
-    assert "too few to compare with" in result.output
+    assert "too few to compare with; give more" in result.output
     (real / "2.mid").write_bytes(whole[1].read_bytes())
     result = gan("evaluate", "ce", "--real", real, "--out", tmp_path / "out", *few)
     assert result.exit_code == 0, result.output
