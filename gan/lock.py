@@ -29,7 +29,7 @@ def training(folder: Path, looks: bool = False) -> Iterator[None]:
     """Within it no other process trains here.
 
     What it made of the folder, and of those above it, goes at the end if nothing was put there.
-    `data_tools.files.sole_writer` is for what is written by threads, in one go, to a new place.
+    `data_tools.files.sole_writer` locks with `flock`, beside the folder: for work without loaders.
 
     Args:
         folder: a run's; made where it is missing.
