@@ -159,15 +159,15 @@ def curate(
             known = scored(source, scores)
         facts = facts | {"scores": file_digest(scores)}
     identity = {"format": 1, "source": str(source.absolute())} | choice.model_dump() | facts
-    begun, rows = _open(out, identity, resume), 0
+    begun, rows, remark = _open(out, identity, resume), 0, ""
     try:
         if score:
             with ScoreFile(out / "scores.csv", "csv", facts, resume=True) as file:
-                before = file.before
-                new = pieces([source], lambda path: path not in before)
-                for row in score(new, before.counts()):
+                new = pieces([source], file.lacks)
+                for row in score(new, file.before.counts()):
                     file.write(row)
                     rows += 1
+            remark = file.remark()
             scores = out / "scores.csv"
         assert scores is not None
         if known is None:
@@ -176,7 +176,9 @@ def curate(
         if begun and not rows:
             _take_back(out)
         raise
-    return _choose(source, out, choice, known)
+    summary = _choose(source, out, choice, known)
+    summary.note = "; ".join(filter(None, (summary.note, remark)))
+    return summary
 
 
 def preview(source: Path, choice: Choice, rows: Iterable[Score]) -> Summary:

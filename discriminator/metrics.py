@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 BINS = 15
 RESAMPLES = 1000
+FEW = 20  # of a class: a resample of fewer hardly varies, and its interval is too narrow
 HEAD = (
     "source", "pieces", "jazz", "AUC", "average precision", "balanced accuracy",
     "calibration error", "mean p(jazz)",
@@ -78,6 +79,9 @@ class Report:
         if self.auc_interval:
             low, high = self.auc_interval
             said.append(f"95% interval of the overall AUC: {low:.3f} to {high:.3f}.")
+            rarer = min(self.overall.n_jazz, self.overall.n - self.overall.n_jazz)
+            if rarer < FEW:
+                said.append(f"Of one class there are {rarer}: too few for this interval to hold.")
         if any(row.against_all and row.auc is not None for row in self.sources):
             said.append("* one class only: ranked against all pieces of the other class.")
         return said

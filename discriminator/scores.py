@@ -14,6 +14,7 @@ import time
 from array import array
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -121,6 +122,15 @@ class Scores:
         return place if place < len(self) and self._keys[place] == key else None
 
 
+def _newer(path: str, since: float) -> bool:
+    """Whether a file, or the archive of an archive:member, was written after a time."""
+    ends = [place for place, letter in enumerate(path) if letter == ":"]
+    for place in (path, *(path[:end] for end in ends)):
+        with suppress(OSError):
+            return os.stat(place).st_mtime > since
+    return False
+
+
 def _key(path: str) -> int:
     name = os.path.abspath(path).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
@@ -134,6 +144,9 @@ class ScoreFile:
         form: one of `FORMATS`.
         identity: what the rows depend on; must be the same when a run goes on.
         resume: go on with what is there.
+
+    Attributes:
+        before: the rows that were there.
 
     Raises:
         UserError: something is there and `resume` is not given, or it is of another run.
@@ -149,8 +162,10 @@ class ScoreFile:
         there = path.exists() or self._rows.exists()
         if there and not resume:
             raise UserError(f"{path}: there already; go on with it by --resume, or choose another")
+        self._changed, self._first_changed, self._since = 0, "", math.inf
         if there:
             _check_same(path, card, identity)
+            self._since = (self._rows if self._rows.exists() else path).stat().st_mtime
             if not self._rows.exists():
                 _copy_rows(path, self._rows)
             self.before, whole = _whole(self._rows, self._form_of_rows)
@@ -162,6 +177,27 @@ class ScoreFile:
         self._stream = self._rows.open("a", encoding="utf-8", errors="surrogateescape", newline="")
         self._write = row_writer(self._stream, self._form_of_rows, header=whole == 0)
         self._synced = time.monotonic()
+
+    def lacks(self, path: str) -> bool:
+        """Whether a path has no row of a run before; notes down those that have, and have changed
+        since the last of those rows was written."""
+        if path not in self.before:
+            return True
+        if _newer(path, self._since):
+            self._first_changed = self._first_changed or path
+            self._changed += 1
+        return False
+
+    def remark(self) -> str:
+        """What is to be said of rows whose music has changed since, "" where none has."""
+        if not self._changed:
+            return ""
+        which = (
+            f"{self._first_changed} is"
+            if self._changed == 1
+            else (f"{self._changed:,} files are (as {self._first_changed})")
+        )
+        return f"{which} newer than the row of before; for a new row begin another --out"
 
     def write(self, row: Score) -> None:
         """Appends a row."""

@@ -13,6 +13,7 @@ from gan.cli_audit import audit
 from gan.cli_check import check, misnamed_in
 from gan.cli_fetch import fetch, list_datasets
 
+_FEW = 10  # of a label: below, what is measured on a split is mostly chance
 _MOST_REASONS = 12  # that are printed; rejects.csv has all
 
 
@@ -92,6 +93,16 @@ def build(
             f"note: no piece is labelled {' or '.join(missing)}. Put files below folders named "
             f"{' and '.join(LABELS)}, or fill in 'label' in a copy of {out / 'manifest.csv'} and "
             "build again with --manifest; 'gan train' without --adv-weight needs no labels"
+        )
+    elif small := [
+        f"{split} has {here.get(one, 0)} {one}"
+        for split, here in counts["splits"].items()
+        for one in LABELS
+        if split != "train" and here.get(one, 0) < _FEW
+    ]:
+        click.echo(
+            f"note: {', '.join(small)}: what is measured on so few pieces is mostly chance; more "
+            "music, or larger shares by --validation and --test, tell more"
         )
 
 

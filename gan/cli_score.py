@@ -108,13 +108,15 @@ def score(
         "paths": [str(path.absolute()) for path in paths],
     }
     with resumable(), sole_writer(out), ScoreFile(out, kept, made_of, resume) as file:
-        new = pieces(paths, wanted=lambda path: path not in file.before)
+        new = pieces(paths, wanted=file.lacks)
         tally = Tally(Counter(file.before.counts()), quiet, lambda: count(paths))
         tally.heed(file.before.reasons())
         verdicts = classifier.score_many(new, workers=readers(workers))
         for row in tally.watch(map(score_of, verdicts)):
             file.write(row)
         file.finish()
+        if not quiet and (remark := file.remark()):
+            click.echo(f"note: {remark}", err=True)
     tally.finish()
 
 

@@ -154,11 +154,11 @@ class Trainer:
                 metrics = self.train_step(self.step, parts)
                 self.step += 1
                 log.tick(self.step)
-                if self.step % 10 == 0 or self.step == 1:
+                last = self.step == settings.steps
+                if self.step % 10 == 0 or self.step == 1 or last:
                     metrics |= peak_memory(self.compute.device)
                     soon = self.step - began <= 10  # whether it learns, and how fast
-                    log.log(self.step, metrics, show=soon or self.step % 50 == 0)
-                last = self.step == settings.steps
+                    log.log(self.step, metrics, show=soon or last or self.step % 50 == 0)
                 self._after_step(log, stop.now(self.ranks.any, last))
             log.conclude(self.step, COMPARED)
             out = self.out / "generator"

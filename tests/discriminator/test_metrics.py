@@ -145,4 +145,7 @@ def test_the_table_of_the_screen_is_the_markdowns_without_its_signs() -> None:
     assert lines[4] == "| c | 1 | 0 | 1.000\\* | 1.000\\* | 1.000 | 0.100 | 0.100 |"
     assert lines[3].startswith("| a\\|b | 3 |")
     assert found.rows()[2][:4] == ["c", "1", "0", "1.000*"]
-    assert found.remarks()[1].startswith("* one class only")
+    assert found.remarks()[1] == "Of one class there are 2: too few for this interval to hold."
+    assert found.remarks()[2].startswith("* one class only")
+    many = report([1, 0] * 20, [0.9, 0.1] * 20)
+    assert len(many.remarks()) == 1

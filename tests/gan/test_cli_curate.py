@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -183,6 +185,23 @@ def test_what_goes_on_counts_the_files_scored_before(
     assert result.exit_code == 0, result.stderr
     assert result.stderr.startswith("9 files: ")
     assert ", 3 of them scored before\n" in result.stderr
+
+
+def test_a_curation_tells_what_has_changed_since(
+    files: Path, tiny_discriminator: Path, tmp_path: Path
+) -> None:
+    music, out = tmp_path / "music", tmp_path / "out"
+    shutil.copytree(files, music)
+    begin = ("curate", music, "--keep", "jazz", "--out", out, "--model", tiny_discriminator,
+             "--device", "cpu", "--workers", 0)  # fmt: skip
+    assert "note:" not in run(*begin).stderr
+    changed = min(path for path in music.rglob("*.mid"))
+    later = (out / "scores.csv").stat().st_mtime + 5
+    os.utime(changed, (later, later))
+    result = run(*begin, "--resume")
+    assert result.exit_code == 0, result.stderr
+    assert f"note: {changed} is newer than the row of before" in result.stderr
+    assert "newer than the row of before" in (out / "report.md").read_text()
 
 
 def test_results_within_the_source_are_refused_before_any_work(files: Path) -> None:

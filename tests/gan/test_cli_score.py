@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,29 @@ def test_what_a_cut_archive_has_lost_is_no_success(
     rows = as_dicts(out.read_text())
     assert sum(bool(row["p_jazz"]) for row in rows) > 2
     assert rows[-1]["error"].startswith("damaged archive")
+
+
+def test_what_has_changed_since_its_row_was_written_is_told(
+    score: Run, files: Path, tmp_path: Path
+) -> None:
+    music, packed = tmp_path / "music", tmp_path / "packed.tar"
+    shutil.copytree(files, music)
+    with tarfile.open(packed, "w") as opened:
+        opened.add(min(files.glob("*.mid")), "in/a.mid")
+    for name in ("scores.csv", "scores.jsonl"):
+        out = tmp_path / name
+        assert score(music, packed, "--out", out).exit_code == 0
+        assert "note:" not in score(music, packed, "--out", out, "--resume").stderr
+        later = out.stat().st_mtime + 5
+        changed = min(music.glob("*.mid"))
+        os.utime(changed, (later, later))
+        result = score(music, packed, "--out", out, "--resume")
+        assert f"note: {changed} is newer than the row of before" in result.stderr
+        os.utime(packed, (later, later))
+        result = score(music, packed, "--out", out, "--resume")
+        assert f"note: 2 files are (as {changed}) newer" in result.stderr
+        for path in (changed, packed):
+            os.utime(path, (0, 0))
 
 
 def test_a_folder_without_music_has_its_row(score: Run, files: Path, tmp_path: Path) -> None:
