@@ -129,6 +129,26 @@ class Thinner:
         pedals = pedals[pedals[:, 1] > pedals[:, 0]]
         return self.representation.encode_events(replace(events, notes=notes, pedals=pedals))
 
+    def line(self, ids: np.ndarray) -> np.ndarray | None:
+        """The top note of every stroke of music ids (T,), held until the next at most: one voice.
+
+        None of too few notes.
+        """
+        events = self.representation.events(ids)
+        notes = events.notes
+        if not len(notes):
+            return None
+        stroke = self._strokes(notes.start)
+        order = np.lexsort((notes.pitch, stroke))
+        notes = notes.take(order[np.flatnonzero(np.diff(stroke[order], append=-1))])
+        if len(notes) < _LEAST:
+            return None
+        until = np.append(notes.start[1:], notes.end[-1:])
+        # A late one of a stroke may sound with the next stroke's first.
+        end = np.maximum(np.minimum(notes.end, until), notes.start + 1)
+        alone = replace(events, notes=replace(notes, end=end), pedals=events.pedals[:0])
+        return self.representation.encode_events(alone)
+
     def _strokes(self, start: np.ndarray) -> np.ndarray:
         """(N,) the stroke each note belongs to: what begins within 50 ms of its first note.
 

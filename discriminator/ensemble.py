@@ -21,7 +21,7 @@ from discriminator.body import Discriminator
 from discriminator.settings import VIEWS, EnsembleSettings
 from discriminator.view import NoteView, Seen, TokenView
 
-MUSIC_ODDS = 100.0  # pieces of music to one of noise; on the validation split: see the results
+MUSIC_ODDS = 50.0  # pieces of music to one of noise; on the validation split: see the results
 
 if TYPE_CHECKING:
     from discriminator.classifier import Classifier

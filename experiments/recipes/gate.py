@@ -16,6 +16,8 @@ import numpy as np
 
 from data_tools.corpus import Corpus
 from data_tools.corrupt import OF_PITCH, Corruptor
+from data_tools.settings import ThinningSettings
+from data_tools.thinning import Thinner
 from gan import options, settings
 from gan.engine import numpy_generator
 from gan.plain import PlainCommand
@@ -27,8 +29,12 @@ SETTINGS: dict[str, Any] = {
     "steps": 600, "batch": 128, "shortest": 96, "window": 2048, "learning_rate": 5e-4,
     "weight_decay": 0.3, "warmup": 50, "average": 0.99, "label_smoothing": 0.005,
     "corrupt_share": 0.0, "evaluate_every": 200, "neutralise": {"neutral_share": 0.4},
+    "thinning": {"thin_share": 0.3},
 }  # fmt: skip
 LONGEST = 4096  # tokens of a piece that are corrupted
+# Of the pieces, and of what they are corrupted from: heard with their top line alone, so that one
+# voice is no noise.
+LINES = 0.2
 
 
 class MusicAndNoise(Corpus):
@@ -43,6 +49,7 @@ class MusicAndNoise(Corpus):
         super().__init__(folder)
         self._seed = seed
         self._corrupt = Corruptor(self.representation, tuple(OF_PITCH))
+        self._thinner = Thinner(self.representation, ThinningSettings())
         self._music = len(self.rows)
         self.rows = [row | {"label": "jazz"} for row in self.rows] + [
             row | {"label": "not_jazz", "path": f"{row['path']} (corrupted)"} for row in self.rows
@@ -50,16 +57,20 @@ class MusicAndNoise(Corpus):
 
     def piece(self, number: int) -> np.ndarray:
         """uint16 (T,) ids of a piece, or of what is left of it."""
+        original = number % self._music
+        ids, chance = super().piece(original), numpy_generator(self._seed, "line", original)
+        if chance.random() < LINES and (line := self._thinner.line(ids)) is not None:
+            ids = line.astype(np.uint16)
         if number < self._music:
-            return super().piece(number)
-        ids = super().piece(number - self._music)[:LONGEST].astype(np.int64)
+            return ids
         chance = numpy_generator(self._seed, "noise", number)
-        spoilt = self._corrupt(ids, chance)
+        spoilt = self._corrupt(ids[:LONGEST].astype(np.int64), chance)
         return np.zeros(0, dtype=np.uint16) if spoilt is None else spoilt.astype(np.uint16)
 
     def inputs(self) -> dict[str, str]:
         """What a run reads: the corpus, and how it was corrupted."""
-        return super().inputs() | {"noise": f"{self._seed}: {', '.join(self._corrupt.names)}"}
+        names = ", ".join(self._corrupt.names)
+        return super().inputs() | {"noise": f"{self._seed}: {names}; lines {LINES:g}"}
 
 
 @click.command(cls=PlainCommand)

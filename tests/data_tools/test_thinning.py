@@ -174,3 +174,30 @@ def test_several_instruments_are_refused() -> None:
     Thinner(raw, ThinningSettings())
     with pytest.raises(UserError, match="--thin-share at 0"):
         Thinner(raw, ALWAYS)
+
+
+@hypothesis_settings(max_examples=40)
+@given(seeds, st.integers(1, 80))
+def test_a_line_is_the_top_notes_one_at_a_time(
+    representation: Representation, seed: int, strokes: int
+) -> None:
+    ids = encoded(solo(seed, strokes), representation)
+    thin = Thinner(representation, ThinningSettings())
+    line = thin.line(ids)
+    if strokes < 24:
+        assert line is None
+        return
+    assert line is not None
+    whole, alone = representation.events(ids), representation.events(line)
+    assert not len(alone.pedals)
+    notes = alone.notes
+    _, stroke = np.unique(whole.notes.start, return_inverse=True)
+    top = np.zeros(stroke[-1] + 1, dtype=np.int64)
+    np.maximum.at(top, stroke, whole.notes.pitch)
+    assert notes.pitch.tolist() == top.tolist()
+    assert notes.start.tolist() == np.unique(whole.notes.start).tolist()
+    assert (notes.end[:-1] <= notes.start[1:]).all()
+
+
+def test_nothing_has_no_line(representation: Representation) -> None:
+    assert Thinner(representation, ALWAYS).line(np.zeros(0, dtype=np.int64)) is None
