@@ -5,6 +5,7 @@ and `representation.json`. Every piece has its own seed, so piece number three o
 written again alone; a piece that comes out empty gives way to another seed.
 """
 
+import math
 import operator
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -312,8 +313,10 @@ class Composer:
         for number, grown in enumerate(self._tokens(request, seeds, steering), start=1):
             ids = grown
             if request.seconds and number % every == 0:
-                ends = [self._seconds(row[request.music_start :]) for row in ids.numpy(force=True)]
-                if min(ends) > enough:
+                # What has ended gets no later, however long it is waited for.
+                going = [row for row in ids.numpy(force=True) if row[-1] > EOS]
+                ends = [self._seconds(row[request.music_start :]) for row in going]
+                if min(ends, default=math.inf) > enough:
                     break
         width = steering.width if steering else 1
         pieces: list[Piece | None] = []

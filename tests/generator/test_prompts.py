@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from data_tools import midi
 from data_tools.errors import UserError
 from data_tools.midi import Notes
-from data_tools.representation import EOS, Representation, RepresentationSettings, TokenType
+from data_tools.representation import (
+    EOS,
+    PAD,
+    Representation,
+    RepresentationSettings,
+    TokenType,
+)
 from generator import Composer, hints
 from generator.arrange import WHISTLE, WHISTLE_PITCH, Arrangement, arrange
 from generator.compose import Piece
@@ -256,6 +262,27 @@ def test_pieces_end_after_the_seconds_asked_for(composer: Composer) -> None:
     (whole,) = composer.compose(1, length=400)
     (part,) = composer.compose(1, length=400, seconds=3.0)
     assert np.array_equal(part.ids, whole.ids[: len(part.ids)])
+
+
+def test_no_piece_waits_for_the_seconds_of_one_that_has_ended(
+    composer: Composer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = composer._tokens
+    steps: list[int] = []
+
+    def first_ends(*asked: Any) -> Iterator[torch.Tensor]:
+        for ids in tokens(*asked):
+            steps.append(ids.shape[1])
+            ended = ids.clone()
+            ended[0, 8:9], ended[0, 9:] = EOS, PAD
+            yield ended
+
+    (alone,) = composer.compose(1, seed=1, length=400, seconds=3.0, min_notes=400)
+    monkeypatch.setattr(composer, "_tokens", first_ends)
+    short, long = composer.compose(2, length=400, seconds=3.0, min_notes=400)
+    assert len(short.ids) < 8
+    assert np.array_equal(long.ids, alone.ids)
+    assert len(steps) < 400
 
 
 @pytest.mark.parametrize("preset", ["duration", "performance", "remi", "raw"])
