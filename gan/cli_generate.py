@@ -270,7 +270,7 @@ def generate(
     try:
         with ProgressBar("writing", count, quiet=quiet) as bar:
             for number, piece in enumerate(pieces):
-                bar.update(number + 1)
+                bar.update(_sampled(number + 1, count, best_of, choices["batch"]))
                 if piece is None:
                     failed.append(seed + number * best_of)
                     continue
@@ -312,6 +312,12 @@ def _told(named: Path | None, guidance: float, tries: int, discriminator: Path |
     parts += [f"jazz-guidance {guidance:g}"] if guidance else []
     parts += [f"discriminator {discriminator.resolve().name}"] if discriminator else []
     return ", ".join(parts)
+
+
+def _sampled(given: int, count: int, tries: int, batch: int) -> int:
+    """How many pieces are done when so many are given: a batch's are all done with its first."""
+    tried = -(-given * tries // batch) * batch
+    return min(count, max(given, tried // tries))
 
 
 def _name(number: int, seed: int) -> str:

@@ -94,6 +94,18 @@ def test_the_first_step_of_a_run_is_no_measure_of_the_rest(
     assert capsys.readouterr().out.splitlines() == ["step     41", "step     50  1:30 left"]
 
 
+@pytest.mark.parametrize(("tries", "expected"), [(1, [2, 2, 3]), (2, [1, 2, 3])])
+def test_pieces_written_side_by_side_are_done_together(
+    tries: int, expected: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bars, "PLAIN_SECONDS", 0.0)
+    words = ["generate", "--count", 3, "--batch", 2, "--best-of", tries, "--length", 48]
+    words += ["--out", tmp_path, "--device", "cpu"]
+    result = CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("writing: ")]
+    assert [line.split(",")[0] for line in lines] == [f"writing: {n} of 3" for n in expected]
+
+
 def test_a_speed_is_told_the_way_it_is_read() -> None:
     assert [rate(speed) for speed in (None, 0, 1234.5, 12, 2.5, 0.25)] == [
         "", "", "1,234/s", "12/s", "2.5/s", "4.0 s each"]  # fmt: skip
