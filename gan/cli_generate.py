@@ -60,6 +60,13 @@ _WHAT = _options(
         type=click.FloatRange(0, min_open=True),
         help="No note begins later in the file, prompt and whistle included; the last may ring on.",
     ),
+    click.option(
+        "--min-notes",
+        type=click.IntRange(1),
+        default=8,
+        show_default=True,
+        help="The generator may not end a piece of its own accord before it has added so many.",
+    ),
 )
 _PROMPT = _options(
     click.option("--prompt", type=Path, help="MIDI file to go on from (its last 512 tokens)."),
@@ -404,14 +411,15 @@ def _report(pieces: "list[Piece]") -> None:
 
 
 def _report_short(short: int, count: int, choices: dict[str, Any]) -> None:
-    """That so many pieces of a count end before their seconds, for want of tokens."""
+    """That so many pieces of a count end for want of tokens: before their seconds, or mid-music."""
     from generator.request import length_of
 
     seconds = choices["seconds"]
-    if seconds and short:
-        length = length_of(choices["length"], seconds)
-        click.echo(
-            f"note: {short} of {count} end before {seconds:g} seconds, with their {length:,} "
-            "tokens; give a larger --length",
-            err=True,
-        )
+    if not short or not (seconds or choices["length"] is None):  # who names tokens gets them
+        return
+    length = length_of(choices["length"], seconds)
+    where = f"end before {seconds:g} seconds" if seconds else "break off before an end of their own"
+    click.echo(
+        f"note: {short} of {count} {where}, with their {length:,} tokens; give a larger --length",
+        err=True,
+    )

@@ -26,7 +26,7 @@ from generator.degenerate import describe
 from generator.folder import load_folder, save_folder
 from generator.model import GeneratorModel
 from generator.prompt import Prompt
-from generator.request import ATTEMPTS, Request, length_of, request_of, seconds_at
+from generator.request import ATTEMPTS, FEWEST_NOTES, Request, length_of, request_of, seconds_at
 from generator.sampling import seeded, stream
 from generator.steering import Steering
 
@@ -120,7 +120,7 @@ class Composer:
         prompt_bars: float | None = None,
         prompt_seconds: float | None = None,
         whistle: bool = False,
-        min_notes: int = 8,
+        min_notes: int = FEWEST_NOTES,
         batch: int = 16,
         steering: Steering | None = None,
         told: str = "",

@@ -20,6 +20,7 @@ from generator.prompt import Prompt, read_prompt
 
 ATTEMPTS = 4  # seeds tried for a piece before giving up
 USUAL_LENGTH = 1024  # tokens
+FEWEST_NOTES = 8  # before the model may end a piece, where nothing is said
 MOST = 1 << 18  # that seconds alone ask for: an hour of the densest music, some hours of any other
 DENSEST = 64  # tokens a second: sixteen notes, more than nearly all music has
 
@@ -66,7 +67,7 @@ def request_of(
     prompt_bars: float | None = None,
     prompt_seconds: float | None = None,
     whistle: bool = False,
-    min_notes: int = 8,
+    min_notes: int = FEWEST_NOTES,
     batch: int = 16,
     told: str = "",
     choice: dict[str, Any] | None = None,
@@ -80,6 +81,7 @@ def request_of(
     asked = {
         "tempo": tempo, "length": length, "seconds": seconds, "prompt bars": prompt_bars,
         "prompt seconds": prompt_seconds,
+        "min notes": None if min_notes == FEWEST_NOTES else min_notes,
     }  # fmt: skip
     length = length_of(length, seconds)
     chosen = Choice(**((choice or {}) | more))

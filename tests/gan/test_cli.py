@@ -498,6 +498,23 @@ def test_generate_says_what_ends_before_its_seconds(tmp_path: Path, generator: P
     assert run(*stream, *short, "--quiet").stderr == ""
 
 
+def test_a_piece_has_the_notes_it_must_and_says_when_it_breaks_off(
+    tmp_path: Path, generator: Path
+) -> None:
+    write = ("generate", "--checkpoint", generator, "--device", "cpu", "--count", 3, "--out")
+    result = run(*write, tmp_path / "a", "--min-notes", 2000)
+    ends = result.stderr.splitlines()[-1]
+    assert ends.startswith("note: ")
+    assert ends.endswith("break off before an end of their own, with their 1,024 tokens; give a "
+                         "larger --length")  # fmt: skip
+    assert run(*write, tmp_path / "b", "--min-notes", 150, "--length", 900).exit_code == 0
+    for path in (tmp_path / "b").iterdir():
+        piece = MidiFile(str(path))
+        assert sum(len(track.notes) for track in piece.instruments) >= 150
+        assert "min notes 150" in piece.markers[0].text
+    assert run(*write, tmp_path / "c", "--min-notes", 0).exit_code == 2
+
+
 def test_an_empty_piece_costs_no_other(
     tmp_path: Path, generator: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
