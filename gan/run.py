@@ -13,6 +13,7 @@ moves only after that. Whatever metrics lie beyond it are cut off when the run r
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ FREE = frozenset({"accumulate", "workers", "keep", "compile", "device"})
 # What runs did that recorded nothing of a setting, because there was none.
 LATER: dict[str, Any] = {"thinning": {"thin_share": 0.0}}
 
+_CHECKPOINT = re.compile(r"step-\d+")  # what a person copied to another name is none
 _TELLABLE = 80  # characters of a setting, its values then and now
 
 
@@ -83,7 +85,7 @@ class Run:
         else:
             _refuse_taken(self.folder)
             write_text(record, yaml.safe_dump(wanted, sort_keys=False))
-        for leftover in self.checkpoints.glob(".*") if main else ():
+        for leftover in self.checkpoints.glob(".step-*") if main else ():
             shutil.rmtree(leftover, ignore_errors=True)
 
     def latest(self) -> Path | None:
@@ -162,8 +164,7 @@ class Run:
         kept = {name}
         if (self.checkpoints / "best").is_file():
             kept.add((self.checkpoints / "best").read_text())
-        by_step = sorted(self.checkpoints.glob("step-*"), key=lambda old: int(old.name[5:]))
-        for old in by_step[:-keep]:
+        for old in _by_step(self.folder)[:-keep]:
             if old.name not in kept:
                 shutil.rmtree(old)
         return final
@@ -210,12 +211,15 @@ def resuming(checkpoint: Path) -> Iterator[None]:
         raise UserError(f"{error}{_older(checkpoint.parents[1], checkpoint.name)}") from None
 
 
+def _by_step(folder: Path) -> list[Path]:
+    """A run's checkpoints, the oldest first."""
+    found = (path for path in folder.glob("checkpoints/step-*") if _CHECKPOINT.fullmatch(path.name))
+    return sorted((path for path in found if path.is_dir()), key=lambda path: int(path.name[5:]))
+
+
 def _older(folder: Path, without: str) -> str:
     """How to go on from another checkpoint of a run, if there is one."""
-    steps = sorted(
-        (path.name for path in folder.glob("checkpoints/step-*") if path.name != without),
-        key=lambda name: name[5:].zfill(12),
-    )
+    steps = [path.name for path in _by_step(folder) if path.name != without]
     pointer = folder / "checkpoints" / "latest"
     return f"; to go on from {steps[-1]}, write that name into {pointer}" if steps else ""
 
@@ -274,9 +278,12 @@ def checkpoint_of(folder: Path, which: str = "latest", missing_ok: bool = False)
     pointer = folder / "checkpoints" / which
     if pointer.is_file():
         name = pointer.read_text(errors="replace").strip()
-        if name.startswith("step-") and (pointer.parent / name).is_dir():
+        whole = _CHECKPOINT.fullmatch(name)
+        if whole and (pointer.parent / name).is_dir():
             return pointer.parent / name
         told = f"names a checkpoint that is gone ({name})" if name else "is empty"
+        if name.startswith("step-") and not whole:
+            told = f"names '{name}', and checkpoints are called step-NUMBER"
         onward = _older(folder, name) if which == "latest" else ""
         raise UserError(f"{pointer}: {told}{onward}")
     if missing_ok:

@@ -307,6 +307,21 @@ def test_the_newest_is_kept_past_a_million_steps(tmp_path: Path) -> None:
     assert checkpoint_of(run.folder) == run.checkpoints / "step-1000000"
 
 
+def test_copies_that_a_person_made_beside_the_checkpoints_are_left_alone(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", SETTINGS)
+    mine = [save(run, 1).with_name(name) for name in ("step-000001-good", "step-mine", ".mine")]
+    for copy in mine:
+        shutil.copytree(run.checkpoints / "step-000001", copy)
+    mine.append(run.checkpoints / "step-000001.zip")
+    mine[-1].write_bytes(b"packed")
+    run = Run(tmp_path / "run", SETTINGS, resume=True)
+    save(run, 2, keep=1)
+    assert names(run) == sorted(["latest", "step-000002", *(copy.name for copy in mine)])
+    (run.checkpoints / "latest").write_text("step-mine")
+    with pytest.raises(UserError, match=r"'step-mine', and .*step-NUMBER; to go on from step-0+2,"):
+        run.latest()
+
+
 def test_a_pointer_to_nothing_does_not_start_the_run_anew(tmp_path: Path) -> None:
     run = Run(tmp_path / "run", TrainSettings())
     shutil.rmtree(save(run, 3))
