@@ -72,7 +72,7 @@ class Run:
         if record.is_file():
             if not resume:
                 raise UserError(f"{folder}: a run lies here already; use --resume or another --out")
-            recorded = yaml.safe_load(record.read_text(encoding="utf-8"))
+            recorded = _recorded(record)
             recorded = {key: LATER[key] for key in LATER & wanted.keys()} | recorded
             free = dict.fromkeys(FREE)
             if changed := _differences(recorded | free, wanted | free):
@@ -222,6 +222,20 @@ def _older(folder: Path, without: str) -> str:
     steps = [path.name for path in _by_step(folder) if path.name != without]
     pointer = folder / "checkpoints" / "latest"
     return f"; to go on from {steps[-1]}, write that name into {pointer}" if steps else ""
+
+
+def _recorded(record: Path) -> dict[str, Any]:
+    """What a run's settings.yaml holds."""
+    try:
+        content = yaml.safe_load(record.read_bytes())
+    except (yaml.YAMLError, ValueError):  # the latter of a date that is none
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{record}: damaged, so that nobody can say whether the run has the same settings; "
+            "put it back as it was, or start another run"
+        )
+    return content
 
 
 _OTHERS = {

@@ -225,6 +225,16 @@ def test_metrics_beyond_the_checkpoint_are_cut(tmp_path: Path) -> None:
     assert path.read_text() == ""
 
 
+def test_damaged_settings_are_named(tmp_path: Path) -> None:
+    Run(tmp_path, SETTINGS)
+    record = tmp_path / "settings.yaml"
+    for content in (b"", b"- 1\n", b"a: [1,\nb: }", b"\xff\xfe\x00a", b"a: 2001-99-99\n"):
+        record.write_bytes(content)
+        with pytest.raises(UserError, match=r"settings\.yaml: damaged.*start another run"):
+            Run(tmp_path, SETTINGS, resume=True)
+        assert record.read_bytes() == content
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     folder = save(Run(tmp_path / "run", SETTINGS), 3)
     for content in (b"", b"no pickle", (folder / "optimizer.pt").read_bytes()[:200]):
