@@ -28,7 +28,7 @@ from torch import nn
 
 from data_tools.cards import refuse_others
 from data_tools.errors import UserError
-from data_tools.files import FULL, MIDI_SUFFIXES, naming, write_json, write_text
+from data_tools.files import FULL, MIDI_SUFFIXES, naming, write_bytes, write_json, write_text
 from gan.stopping import Stop, heeding
 from generator.folder import SHIPPED
 
@@ -173,15 +173,15 @@ class Run:
         """Drops logged lines of steps the resumed run will take again."""
         path = self.folder / "metrics.jsonl"
         if path.is_file():
-            lines = path.read_text().splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and _step_of(line) <= step]
-            write_text(path, "".join(kept))
+            lines = path.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith(b"\n") and _step_of(line) <= step]
+            write_bytes(path, b"".join(kept))
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: bytes) -> float:
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError):
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError):  # only edited by hand, or damaged
         return float("inf")
 
 

@@ -270,12 +270,13 @@ def _curves(place: Path) -> dict[str, list[tuple[float, float]]]:
     found: dict[str, list[tuple[float, float]]] = {}
     metrics = place / "metrics.jsonl"
     if metrics.is_file():
-        for line in metrics.read_text().splitlines():
+        for line in metrics.read_bytes().splitlines():
             try:
                 point = json.loads(line)
-            except ValueError:
-                continue  # a run that is writing, or was killed: half a line
-            for key, says in names.items():
-                if key in point:
-                    found.setdefault(says, []).append((point["step"], point[key]))
+                seen = {says: float(point[key]) for key, says in names.items() if key in point}
+                step = float(point["step"])
+            except (ValueError, KeyError, TypeError):
+                continue  # a run that is writing, or was killed: half a line; or a damaged one
+            for says, value in seen.items():
+                found.setdefault(says, []).append((step, value))
     return found

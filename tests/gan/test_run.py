@@ -225,6 +225,14 @@ def test_metrics_beyond_the_checkpoint_are_cut(tmp_path: Path) -> None:
     assert path.read_text() == ""
 
 
+def test_damaged_lines_of_metrics_are_dropped_when_a_run_goes_on(tmp_path: Path) -> None:
+    run, path = Run(tmp_path, SETTINGS), tmp_path / "metrics.jsonl"
+    good = b'{"step": 1, "loss/ce": 2.5}\n'
+    path.write_bytes(good + b'\xff\0\n[1]\nnull\n{"step": "x"}\n{"step": []}\n' + good)
+    run.cut_metrics(1)
+    assert path.read_bytes() == good + good
+
+
 def test_damaged_settings_are_named(tmp_path: Path) -> None:
     Run(tmp_path, SETTINGS)
     record = tmp_path / "settings.yaml"
