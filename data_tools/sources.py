@@ -49,9 +49,10 @@ NOWHERE = "a link to a file that is not there"
 TOO_LARGE = f"larger than {MAX_BYTES // 2**20} MiB"
 
 # RuntimeError: a .zip with a password; NotImplementedError, its kind: an unknown compression.
+# ValueError: a name that is not in the encoding it says it is in.
 _DAMAGE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
-    RuntimeError,
+    RuntimeError, ValueError,
 )  # fmt: skip
 
 

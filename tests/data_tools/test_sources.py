@@ -445,3 +445,12 @@ def test_a_short_row_has_empty_cells(tmp_path: Path) -> None:
     (folder / "manifest.csv").write_text("path,label,source,artist\na.mid,jazz\n")
     (entry,) = Source(folder).entries()
     assert entry.facts["artist"] == ""
+
+
+def test_a_zip_whose_names_are_not_in_their_encoding_is_damaged(tmp_path: Path) -> None:
+    path = pack(tmp_path / "music.zip", {"jazz/\u00e9.mid": b"first"})
+    data = path.read_bytes()
+    name = data.rindex("\u00e9".encode())  # in the list at the end
+    path.write_bytes(data[:name] + b"\xff" + data[name + 1 :])
+    with pytest.raises(UserError, match=r"damaged or unreadable \.zip .*utf-8"):
+        Source(path)
