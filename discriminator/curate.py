@@ -251,7 +251,9 @@ def _open(out: Path, identity: dict[str, Any], resume: bool) -> bool:
     try:
         before = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise UserError(f"{card}: damaged; choose another --out") from None
+        before = None
+    if not isinstance(before, dict):
+        raise UserError(f"{card}: damaged; choose another --out")
     before = {key: identity[key] for key in LATER & identity.keys()} | before
     changed = [key for key in identity | before if before.get(key) != identity.get(key)]
     if changed:

@@ -237,7 +237,9 @@ def _check_same(card: Path, facts: dict[str, Any]) -> None:
     try:
         before = json.loads(card.read_text(encoding="utf-8"))
     except ValueError:
-        raise UserError(f"{card}: damaged; choose another folder") from None
+        before = None
+    if not isinstance(before, dict):
+        raise UserError(f"{card}: damaged; choose another folder")
     changed = sorted(key for key in before | facts if before.get(key) != facts.get(key))
     if changed:
         raise UserError(

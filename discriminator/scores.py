@@ -285,8 +285,8 @@ def _rows_and_ends(path: Path, form: str) -> Iterator[tuple[Score, int]]:
     with path.open("rb") as stream:
         if form == "csv":
             table = csv.DictReader(lines())
-            _check_columns(path, table.fieldnames or ())
             try:
+                _check_columns(path, table.fieldnames or ())
                 for row in table:
                     # In a row that was broken off, the last columns are missing.
                     if whole and None not in row.values():
@@ -317,9 +317,12 @@ def _score(path: Path, row: dict[str, Any]) -> Score:
         verdict = row.get("verdict") or ("unsure" if p is None else VERDICTS[p < 0.5])
         if verdict not in VERDICTS or (p is not None and not 0 <= p <= 1):
             raise ValueError
-        error = row.get("error") or ("" if p is not None else "no probability")
-        return Score(str(row["path"]), p, verdict, int(row.get("windows") or 0), error)
-    except (ValueError, TypeError):
+        error = str(row.get("error") or ("" if p is not None else "no probability"))
+        windows = int(row.get("windows") or 0)
+        if not 0 <= windows < 2**31:  # as Parquet has them
+            raise ValueError
+        return Score(str(row["path"]), p, verdict, windows, error)
+    except (ValueError, TypeError, OverflowError):
         raise UserError(f"{path}: the row of '{row['path']}' is no score") from None
 
 
@@ -346,8 +349,10 @@ def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> None:
     try:
         before = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        before = None
+    if not isinstance(before, dict):
         raise UserError(f"{path}: cannot be gone on with, {card.name} is missing or damaged; "
-                        "choose another file") from None  # fmt: skip
+                        "choose another file")  # fmt: skip
     before = {key: identity[key] for key in LATER & identity.keys()} | before
     changed = sorted(key for key in before | identity if before.get(key) != identity.get(key))
     if changed:

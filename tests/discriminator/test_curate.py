@@ -127,7 +127,12 @@ def test_scores_of_another_model_are_not_gone_on_with(tmp_path: Path) -> None:
         ScoreFile(path, "csv", FACTS, resume=False)
     with pytest.raises(UserError, match="begun with different model"):
         ScoreFile(path, "csv", {"model": "other"}, resume=True)
-    (tmp_path / "scores.csv.run.json").unlink()
+    card = tmp_path / "scores.csv.run.json"
+    for content in ("", "null", "[]"):
+        card.write_text(content)
+        with pytest.raises(UserError, match="missing or damaged"):
+            ScoreFile(path, "csv", FACTS, resume=True)
+    card.unlink()
     with pytest.raises(UserError, match="missing or damaged"):
         ScoreFile(path, "csv", FACTS, resume=True)
 
@@ -143,6 +148,9 @@ def test_scores_of_another_model_are_not_gone_on_with(tmp_path: Path) -> None:
         ("a.csv", "", "no column"),
         ("a.csv", "path,p_jazz\na\rb,1\n", "no table of scores"),
         ("a.jsonl", '{"path": "x", "p_jazz": [1]}\n', "the row of 'x' is no score"),
+        ("a.jsonl", '{"path": "x", "p_jazz": 1, "windows": 1e999}\n', "the row of 'x' is no score"),
+        ("a.csv", f"path,p_jazz,windows\nx,1,{10**20}\n", "the row of 'x' is no score"),
+        ("a.csv", f"path,p_jazz,{'x' * 200_000}\n", "no table of scores"),
     ],
 )
 def test_what_is_no_table_of_scores_is_one_line(
