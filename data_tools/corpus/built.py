@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -24,6 +25,12 @@ from data_tools.files import file_digest
 from data_tools.representation import Representation
 from data_tools.sources import LABELS, UNLABELLED
 from data_tools.splits import SPLITS
+
+# BadZipFile and MemoryError: a table whose first bytes are others tells of an archive, or of a size
+# that nothing has.
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, EOFError, csv.Error, BadZipFile, MemoryError,
+)  # fmt: skip
 
 
 class Corpus:
@@ -49,9 +56,11 @@ class Corpus:
                 self.rows = list(csv.DictReader(stream))
             self.index = np.load(self.folder / "index.npy")
             self.digest: str = self.facts["digest"]
+            if self.index.ndim != 1 or self.index.dtype.kind != "i":
+                raise ValueError("index.npy holds no places")
             lengths = [int(row["tokens"]) for row in self.rows]
             size = (self.folder / "tokens.bin").stat().st_size
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except _DAMAGE as error:
             raise UserError(f"{folder}: damaged corpus ({error}); build it again") from None
         self.representation = Representation.load(self.folder / "representation.json")
         for row in self.rows:
@@ -93,7 +102,7 @@ class Corpus:
         path = self.folder / "fingerprints.npy"
         try:
             table = np.load(path, mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
+        except _DAMAGE as error:
             raise UserError(f"{path}: cannot be read ({error}); build the corpus again") from None
         if table.shape != (len(self), len(self.fingerprint_names)):
             raise UserError(f"{path}: does not fit the corpus; build it again")

@@ -258,6 +258,18 @@ def cut(folder: Path) -> None:
     (folder / "tokens.bin").write_bytes(data[:-2])
 
 
+def huge(folder: Path) -> None:
+    """An index whose first bytes tell of 72 TiB."""
+    shape = b"{'descr': '<i8', 'fortran_order': False, 'shape': (10000000000000,), }"
+    head = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little")
+    (folder / "index.npy").write_bytes(head + shape.ljust(117) + b"\n")
+
+
+def wide(folder: Path) -> None:
+    with (folder / "manifest.csv").open("a") as stream:
+        stream.write('"' + "x" * 200_000)
+
+
 def drop_a_row(folder: Path) -> None:
     write_table(folder / "manifest.csv", table(folder / "manifest.csv")[1:])
 
@@ -277,6 +289,11 @@ def swap_rows(folder: Path) -> None:
         (lambda folder: (folder / "corpus.json").write_text("[]"), "damaged corpus"),
         (lambda folder: (folder / "index.npy").write_bytes(b""), "damaged corpus"),
         (lambda folder: (folder / "index.npy").write_bytes(b"x" * 99), "damaged corpus"),
+        (lambda folder: (folder / "index.npy").write_bytes(b"PK\x03\x04"), "damaged corpus"),
+        (lambda folder: np.save(folder / "index.npy", np.array(3)), "holds no places"),
+        (lambda folder: np.save(folder / "index.npy", np.zeros(KEPT + 1)), "holds no places"),
+        (huge, "damaged corpus"),
+        (wide, "damaged corpus .*field larger"),
         (lambda folder: (folder / "tokens.bin").unlink(), "damaged corpus"),
         (lambda folder: (folder / "manifest.csv").unlink(), "damaged corpus"),
         (lambda folder: (folder / "representation.json").unlink(), "representation"),
