@@ -141,7 +141,12 @@ class Corpus:
             yield np.concatenate([[Representation.bos], music, [Representation.eos]])
 
     def inputs(self) -> dict[str, str]:
-        """Digests of what a training run reads: tokens, and the manifest a person may edit."""
+        """Digests of what a training run reads: tokens, and the manifest a person may edit.
+
+        Raises:
+            UserError: the tokens are not those that were built.
+        """
+        self.verify()  # or a run would learn, or go on, from others than it records
         return {"corpus": self.digest, "manifest": file_digest(self.folder / "manifest.csv")}
 
     def verify(self) -> None:

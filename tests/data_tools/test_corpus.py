@@ -308,6 +308,14 @@ def test_what_cannot_be_loaded(damage: Callable[[Path], object], message: str, c
         Corpus(copy)
 
 
+def test_no_run_learns_from_tokens_that_were_changed(copy: Path) -> None:
+    assert Corpus(copy).inputs()["corpus"] == Corpus(copy).digest
+    data = (copy / "tokens.bin").read_bytes()
+    (copy / "tokens.bin").write_bytes(b"\xff\xff" + data[2:])
+    with pytest.raises(UserError, match=r"tokens\.bin was changed; delete the folder and rebuild"):
+        Corpus(copy).inputs()
+
+
 def test_no_folder_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a corpus; make one with"):
         Corpus(tmp_path / "absent")
