@@ -55,6 +55,25 @@ _DAMAGE = (
     RuntimeError, ValueError,
 )  # fmt: skip
 
+_LONGEST_HEADER = 2**20
+_EXTENDED = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
+
+
+class BoundedInfo(tarfile.TarInfo):
+    """A .tar's member whose name and the like are bounded: `tarfile` reads them into memory whole,
+    and a small archive may hold gigabytes of them."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "BoundedInfo":
+        """As `tarfile` has it; refuses what is too long."""
+        info = super().frombuf(buf, encoding, errors)
+        if info.type in _EXTENDED and info.size > _LONGEST_HEADER:
+            raise tarfile.ReadError(f"a member's header of {info.size / 2**20:,.0f} MiB")
+        return info
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -289,7 +308,7 @@ class Source:
     @contextmanager
     def _tar(self) -> Iterator[tarfile.TarFile]:
         try:
-            with tarfile.open(self.location) as archive:
+            with tarfile.open(self.location, tarinfo=BoundedInfo) as archive:
                 yield archive
         except _DAMAGE as error:
             raise UserError(f"{self.location}: damaged or unreadable .tar ({error})") from None

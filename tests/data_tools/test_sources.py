@@ -1,5 +1,6 @@
 """Sources: a folder, a .zip, a .tar and a manifest are one list, and no archive escapes."""
 
+import gzip
 import io
 import os
 import tarfile
@@ -11,6 +12,7 @@ import pytest
 
 from data_tools.errors import UserError
 from data_tools.sources import LINKED, NOWHERE, SYMBOLIC, Source
+from discriminator.collection import pieces
 
 FILES = {
     "jazz/blue/a.mid": b"first",
@@ -454,3 +456,17 @@ def test_a_zip_whose_names_are_not_in_their_encoding_is_damaged(tmp_path: Path) 
     path.write_bytes(data[:name] + b"\xff" + data[name + 1 :])
     with pytest.raises(UserError, match=r"damaged or unreadable \.zip .*utf-8"):
         Source(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_tars_headers_are_not_read_into_memory_without_bound(kind: bytes, tmp_path: Path) -> None:
+    head = tarfile.TarInfo("head")
+    head.type, head.size = kind, 2**21
+    path = tmp_path / "bomb.tar.gz"
+    with gzip.open(path, "wb") as stream:
+        stream.write(head.tobuf(tarfile.USTAR_FORMAT) + bytes(2**21))
+        stream.write(tarfile.TarInfo("a.mid").tobuf() + bytes(2**10))
+    with pytest.raises(UserError, match="a member's header of 2 MiB"):
+        Source(path)
+    (damaged,) = pieces([path])
+    assert "a member's header of 2 MiB" in damaged.error
