@@ -34,11 +34,12 @@ from gan.engine import (
     derived_seed,
     engine,
     learning_rate,
+    load_optimizer,
     set_rate,
 )
 from gan.evaluation.embeddings import embeddings
 from gan.logbook import Logbook
-from gan.run import Run, checkpoint_of, load_state
+from gan.run import Run, checkpoint_of, load_state, resuming
 from gan.settings import PretrainSettings
 from gan.spotting import spot_replaced
 
@@ -99,7 +100,9 @@ def pretrain(
     checkpoint = run.latest()
     if checkpoint:
         state = load_state(checkpoint, compute.device)
-        learner.load_state_dict(state["optimizer"])
+        with resuming(checkpoint):
+            learner.load_state_dict(state["optimizer"])
+            state |= {"best": float(state["best"]), "waited": int(state["waited"])}
     run.cut_metrics(state["step"] if checkpoint else -1)
 
     with (
@@ -213,7 +216,7 @@ class Learner:
         """Goes back to a saved state."""
         self.model.load_state_dict(state["model"])
         self._average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
 
 
 def windows_of(

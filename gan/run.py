@@ -18,7 +18,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -193,22 +192,43 @@ def load_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
     """
     try:
         facts = json.loads((checkpoint / "trainer.json").read_text())
-        optimizer = torch.load(checkpoint / "optimizer.pt", map_location=device, weights_only=True)
-    except (OSError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
-        if isinstance(error, RuntimeError | UnpicklingError):  # which fill a page
-            error = ValueError("optimizer.pt is no whole file of tensors")
+        if not isinstance(facts, dict) or not isinstance(facts.get("step"), int):
+            raise ValueError("trainer.json does not say of which step it is")
+        optimizer = _unpickled(checkpoint / "optimizer.pt", device)
+    except (OSError, ValueError, EOFError) as error:
         onward = _older(checkpoint.parents[1], checkpoint.name)
         raise UserError(f"{checkpoint}: damaged checkpoint ({error}){onward}") from None
     return facts | {"optimizer": optimizer}
 
 
+def _unpickled(path: Path, device: torch.device) -> Any:
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (OSError, EOFError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception:  # damaged bytes raise anything, and what torch says of them fills a page
+        raise ValueError(f"{path.name} is no whole file of tensors") from None
+
+
 @contextmanager
 def resuming(checkpoint: Path) -> Iterator[None]:
-    """What a checkpoint is refused for within it comes with how to go on from another."""
+    """What a checkpoint is refused for within it comes with how to go on from another.
+
+    Raises:
+        UserError: so refused, or its files do not fit each other.
+    """
+    onward = _older(checkpoint.parents[1], checkpoint.name)
     try:
         yield
     except UserError as error:
-        raise UserError(f"{error}{_older(checkpoint.parents[1], checkpoint.name)}") from None
+        raise UserError(f"{error}{onward}") from None
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise UserError(
+            f"{checkpoint}: damaged checkpoint (optimizer.pt and trainer.json are not those of its "
+            f"weights){onward}"
+        ) from error
 
 
 def _by_step(folder: Path) -> list[Path]:

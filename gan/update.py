@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
-from gan.engine import Engine, adamw, check_finite, learning_rate, set_rate
+from gan.engine import Engine, adamw, check_finite, learning_rate, load_optimizer, set_rate
 from gan.settings import TrainSettings
 
 
@@ -135,7 +135,7 @@ class Updater:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undoes `state_dict`; the kept weights have been loaded into the model already."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state["scaler"])
         self.halvings, self._best, self._waited = state["plateau"]

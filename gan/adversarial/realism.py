@@ -21,7 +21,7 @@ from discriminator.models import build_one
 from discriminator.notes import TokenTable
 from discriminator.settings import CNNSettings
 from gan.adversarial import losses
-from gan.engine import adamw, check_finite, derived_seed, numpy_generator
+from gan.engine import adamw, check_finite, derived_seed, load_optimizer, numpy_generator
 from gan.ranks import ALONE, Ranks
 
 RealismLoss = Literal["non_saturating", "hinge", "relativistic", "wasserstein"]
@@ -194,5 +194,5 @@ class RealismCritic:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to a saved state."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.accuracy = state["accuracy"]

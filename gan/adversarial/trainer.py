@@ -380,12 +380,13 @@ class Trainer:
             saved = Composer.load(checkpoint, self.compute.device)
         self.model.load_state_dict(saved.model.state_dict())
         state = load_state(checkpoint, self.compute.device)
-        moving = state["optimizer"]
-        self.updater.load_state_dict(moving["updater"])
-        self.step, self.best = state["step"], state["best"]
-        if self.term is not None:
-            self.term.load_state_dict(moving["term"])
-            self._good = moving["good"]
+        with resuming(checkpoint):
+            moving = state["optimizer"]
+            self.updater.load_state_dict(moving["updater"])
+            self.step, self.best = state["step"], float(state["best"])
+            if self.term is not None:
+                self.term.load_state_dict(moving["term"])
+                self._good = moving["good"]
 
 
 def _bits(found: dict[str, float]) -> float:

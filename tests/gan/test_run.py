@@ -245,10 +245,18 @@ def test_damaged_settings_are_named(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     folder = save(Run(tmp_path / "run", SETTINGS), 3)
-    for content in (b"", b"no pickle", (folder / "optimizer.pt").read_bytes()[:200]):
+    whole = (folder / "optimizer.pt").read_bytes()
+    for content in (b"", b"no pickle", b"hello there", whole[:200]):
         (folder / "optimizer.pt").write_bytes(content)
         with pytest.raises(UserError, match=r"step-000003: damaged checkpoint.*\)$"):
             load_state(folder, torch.device("cpu"))
+    (folder / "optimizer.pt").write_bytes(whole)
+    facts = (folder / "trainer.json").read_bytes()
+    for content in (b"[]", b"{}", b'{"step": "x"}'):
+        (folder / "trainer.json").write_bytes(content)
+        with pytest.raises(UserError, match=r"damaged checkpoint.*of which step"):
+            load_state(folder, torch.device("cpu"))
+    (folder / "trainer.json").write_bytes(facts)
     save(Run(tmp_path / "run", SETTINGS, resume=True), 2)
     with pytest.raises(UserError, match=r"damaged.*go on from step-000002, write that name into"):
         load_state(folder, torch.device("cpu"))
@@ -267,6 +275,26 @@ def test_a_damaged_checkpoint_comes_with_the_way_out(
     file.write_bytes(file.read_bytes()[:2000])
     with pytest.raises(UserError, match=r"step-000004.*; to go on from step-000002, write that"):
         Trainer(practice_corpus, tmp_path, settings, resume=True, quiet=True)
+
+
+def of_other_weights(saved: object) -> object:
+    """An optimizer's state as one of other sizes has it."""
+    if isinstance(saved, dict):
+        return {key: of_other_weights(value) for key, value in saved.items()}
+    return torch.zeros(3) if isinstance(saved, torch.Tensor) and saved.dim() else saved
+
+
+def test_an_optimizer_of_another_model_is_told_before_the_first_step(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
+    settings = tiny_settings(samples=0)
+    Trainer(practice_corpus, tmp_path, settings, quiet=True).train()
+    file = tmp_path / "checkpoints" / "step-000004" / "optimizer.pt"
+    saved = torch.load(file, weights_only=True)
+    for content in (of_other_weights(saved), {}, [1]):
+        torch.save(content, file)
+        with pytest.raises(UserError, match=r"step-000004: damaged .*; to go on from step-000002,"):
+            Trainer(practice_corpus, tmp_path, settings, resume=True, quiet=True)
 
 
 def test_no_checkpoint_yet(tmp_path: Path) -> None:
