@@ -15,6 +15,7 @@ from symusic.core import ScoreTick
 from data_tools import midi
 
 FINEST = 32767  # ticks a quarter that a MIDI file can name
+FINEST_METER = 128  # the shortest note of a meter that notation knows
 COARSEST = 480
 LONGEST = 1 / 800  # seconds of a tick, where the file can name so many
 
@@ -112,9 +113,14 @@ def put_on(piece: miditoolkit.MidiFile, bars: Bars) -> None:
 def meters_of(score: ScoreTick) -> list[tuple[int, int, int]]:
     """(tick, numerator, denominator) from tick 0 on; 4/4 where nothing is said.
 
-    Of several at one tick the file's last holds.
+    Of several at one tick the file's last holds. What damaged files say of bars without a length,
+    or of next to none, is not heeded.
     """
-    said = {int(each.time): (each.numerator, each.denominator) for each in score.time_signatures}
+    said = {
+        int(each.time): (each.numerator, each.denominator)
+        for each in score.time_signatures
+        if each.numerator > 0 and 0 < each.denominator <= FINEST_METER
+    }
     found = [(tick, *meter) for tick, meter in sorted(said.items())]
     return found if found and found[0][0] <= 0 else [(0, 4, 4), *found]
 

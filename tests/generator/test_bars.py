@@ -131,3 +131,13 @@ def test_the_end_of_long_music_has_its_bars_too(preset: str) -> None:
     # Twenty milliseconds are as many ticks at 125 quarters a minute.
     np.testing.assert_allclose(shift, round(shift[0] / bar) * bar, atol=20)
     assert [round(each.tempo) for each in piece.midi.tempo_changes] == [75]
+
+
+@pytest.mark.parametrize("meter", [(0, 4), (0, 32), (4, 0), (1, 200)])
+def test_bars_without_a_length_are_not_heeded(meter: tuple[int, int]) -> None:
+    score = played(480, 4, [])
+    score.time_signatures.append(symusic.TimeSignature(0, *meter))
+    assert meters_of(score) == [(0, 4, 4)]
+    score.time_signatures.append(symusic.TimeSignature(960, 3, 4))
+    assert meters_of(score) == [(0, 4, 4), (960, 3, 4)]
+    assert bar_before(score, 961) == (960, 1440)
