@@ -57,9 +57,9 @@ def prepare_parts(music: Music) -> Prepared:
         music = midi.to_bytes(music, name)
     try:
         score = midi.read(music)
+        split = parts.read_parts(music) if isinstance(music, bytes) else None
     except MidiError as error:
         raise MidiError(name, error.reason) from None
-    split = parts.read_parts(music) if isinstance(music, bytes) else None
     found = [part for part in parts.parts_of(split or score) if part.track.notes]
     if not found:
         raise MidiError(name, "no notes")

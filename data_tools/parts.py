@@ -84,6 +84,9 @@ def read_parts(data: bytes) -> ScoreTick | None:
 
     Returns:
         None where the bytes are no MIDI file with a resolution.
+
+    Raises:
+        MidiError: it goes on for longer than a score's ticks can count.
     """
     try:
         file = smf.scan(data)
@@ -91,6 +94,8 @@ def read_parts(data: bytes) -> ScoreTick | None:
         return None
     if not file.ticks_per_beat:
         return None
+    if file.events.tick.max(initial=0) > np.iinfo(np.int32).max:
+        raise MidiError("<bytes>", "its waits are longer than can be counted")
     notes, pedals = _pair(file.events)
     score = symusic.Score(file.ticks_per_beat)
     for (channel, program), rows in sorted(notes.items()):

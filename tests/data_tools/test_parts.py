@@ -179,3 +179,14 @@ def test_symusic_agrees_on_the_notes_of_real_ensembles() -> None:
         assert (rep.token_types[ids] == TokenType.CHANNEL).any()
         read = miditoolkit.MidiFile(file=io.BytesIO(parts.dumped(rep.decode(ids))))
         assert sum(len(i.notes) for i in read.instruments) == rep.decode(ids).note_num()
+
+
+def test_waits_longer_than_can_be_counted_are_told() -> None:
+    def note(pitch: int) -> bytes:
+        return bytes([0, 0x90, pitch, 64, 96, 0x80, pitch, 0])
+
+    wait = b"\xff\xff\xff\x7f\xb0\x01\x00"
+    events = note(64) + 10 * wait + note(65) + b"\x00\xff\x2f\x00"
+    head = b"MThd\0\0\0\6\0\0\0\1\1\xe0"
+    with pytest.raises(MidiError, match="waits are longer than can be counted"):
+        prepare_parts(head + b"MTrk" + len(events).to_bytes(4, "big") + events)
