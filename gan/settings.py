@@ -353,14 +353,14 @@ def read_preset(name: str) -> dict[str, Any]:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UserError(f"{name}: no such preset file")
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()
     elif name in preset_names():
-        text = (resources.files("experiments") / "presets" / f"{name}.yaml").read_text("utf-8")
+        text = (resources.files("experiments") / "presets" / f"{name}.yaml").read_bytes()
     else:
         raise UserError(f"no preset '{name}'; there are: {', '.join(preset_names())}")
     try:
         content = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter of a date that is none
         raise UserError(f"{name}: not YAML ({error})".replace("\n", " ")) from None
     if not isinstance(content, dict):
         raise UserError(f"{name}: a preset is a list of 'field: value' lines")

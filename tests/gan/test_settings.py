@@ -288,3 +288,11 @@ def test_a_number_out_of_a_flags_range_is_wrong_usage(flag: str, value: str) -> 
     assert told.exit_code == 2
     assert f"{value}" in told.output
     assert "is not in the range" in told.output
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00a", b"a: [1,\nb: }", b"a: 2001-99-99\n"])
+def test_a_preset_that_is_no_yaml_is_told(content: bytes, tmp_path: Path) -> None:
+    preset = tmp_path / "mine.yaml"
+    preset.write_bytes(content)
+    with pytest.raises(UserError, match=r"mine\.yaml: not YAML"):
+        preset_for(TrainSettings, str(preset))
