@@ -54,7 +54,8 @@ class Corpus:
             self.facts = json.loads((self.folder / "corpus.json").read_text(encoding="utf-8"))
             with (self.folder / "manifest.csv").open(encoding="utf-8-sig", newline="") as stream:
                 self.rows = list(csv.DictReader(stream))
-            self.index = np.load(self.folder / "index.npy")
+            with (self.folder / "index.npy").open("rb") as places:
+                self.index = np.load(places)
             self.digest: str = self.facts["digest"]
             if self.index.ndim != 1 or self.index.dtype.kind != "i":
                 raise ValueError("index.npy holds no places")
