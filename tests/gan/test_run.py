@@ -257,6 +257,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"damaged checkpoint.*of which step"):
             load_state(folder, torch.device("cpu"))
     (folder / "trainer.json").write_bytes(facts)
+    (folder / "optimizer.pt").write_bytes(whole[:200])
     save(Run(tmp_path / "run", SETTINGS, resume=True), 2)
     with pytest.raises(UserError, match=r"damaged.*go on from step-000002, write that name into"):
         load_state(folder, torch.device("cpu"))

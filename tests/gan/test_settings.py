@@ -290,7 +290,7 @@ def test_a_number_out_of_a_flags_range_is_wrong_usage(flag: str, value: str) -> 
     assert "is not in the range" in told.output
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00a", b"a: [1,\nb: }", b"a: 2001-99-99\n"])
+@pytest.mark.parametrize("content", [b"a: \xff\n", b"a: [1,\nb: }", b"a: 2001-99-99\n"])
 def test_a_preset_that_is_no_yaml_is_told(content: bytes, tmp_path: Path) -> None:
     preset = tmp_path / "mine.yaml"
     preset.write_bytes(content)
