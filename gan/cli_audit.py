@@ -64,7 +64,9 @@ def audit(
             click.echo(f"audit: {text}", err=True)
 
     wanted = views or ("files", "tokens", "neutralised")
-    report = audit_corpus(Corpus(corpus), exclude_sources, chosen, seed, wanted, say)
+    built = Corpus(corpus)
+    built.verify()
+    report = audit_corpus(built, exclude_sources, chosen, seed, wanted, say)
     if out is not None:
         write_json(out, report.facts())
     if form == "table":

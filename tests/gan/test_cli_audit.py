@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,14 @@ def test_json_is_the_whole_report_a_line_a_figure(practice_corpus: Corpus) -> No
     assert {"view", "fingerprint", "measured", "source", "auc", "low", "high", "count"} == set(
         rows[0]
     )
+
+
+def test_tokens_that_were_changed_are_not_measured(practice_corpus: Corpus, tmp_path: Path) -> None:
+    other = tmp_path / "corpus"
+    shutil.copytree(practice_corpus.folder, other)
+    tokens = bytearray((other / "tokens.bin").read_bytes())
+    tokens[20] ^= 1
+    (other / "tokens.bin").write_bytes(tokens)
+    result = CliRunner().invoke(audit, [str(other), "--view", "tokens"])
+    assert result.exit_code != 0
+    assert "tokens.bin was changed" in str(result.exception)
