@@ -40,7 +40,8 @@ class ProgressBar:
         quiet: show nothing.
         console: whose lines the bar stays below; standard error's own where None.
         plain: print lines where there is no terminal.
-        slow: so many first ones are slower than the rest, and no measure of it.
+        slow: so many first ones are slower than the rest, and no measure of it: processes start,
+            models are loaded.
     """
 
     def __init__(

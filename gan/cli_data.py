@@ -61,7 +61,7 @@ def build(
 
     given, named = options.given(CorpusSettings, flags), options.names(CorpusSettings)
     chosen = settings.build(CorpusSettings, given, flags=named)
-    with ProgressBar("reading", quiet=quiet) as bar:
+    with ProgressBar("reading", quiet=quiet, slow=1) as bar:
         corpus, built = build_corpus(
             sources, out, chosen, workers, bar.update, manifest, force, bounded=True
         )

@@ -146,7 +146,7 @@ def _jobs(paths: Iterable[Path], out: Path) -> Iterator[tuple[Path, Path]]:
 
 def _report(made: Iterator[_Made], total: int, quiet: bool) -> None:
     rows, bad = [], 0
-    with ProgressBar("rendering", total, quiet=quiet) as bar:
+    with ProgressBar("rendering", total, quiet=quiet, slow=1) as bar:
         for number, one in enumerate(made, 1):
             rows.append(one.as_row())
             bad += not one.kinds

@@ -186,7 +186,7 @@ class Tally:
         """Passes rows on and counts them; may be called again for those that follow."""
         hidden = self._quiet or self._total is None
         total = self._total() if self._total and not hidden else None
-        with ProgressBar("scoring", total, self.counts.total(), hidden) as bar:
+        with ProgressBar("scoring", total, self.counts.total(), hidden, slow=1) as bar:
             for row in rows:
                 self.counts["error" if row.p_jazz is None else row.verdict] += 1
                 self._new += 1
