@@ -126,7 +126,7 @@ def _newer(path: str, since: float) -> bool:
     """Whether a file, or the archive of an archive:member, was written after a time."""
     ends = [place for place, letter in enumerate(path) if letter == ":"]
     for place in (path, *(path[:end] for end in ends)):
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # the latter of a member's name that no file can have
             return os.stat(place).st_mtime > since
     return False
 

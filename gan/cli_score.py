@@ -112,11 +112,13 @@ def score(
         tally = Tally(Counter(file.before.counts()), quiet, lambda: count(paths))
         tally.heed(file.before.reasons())
         verdicts = classifier.score_many(new, workers=readers(workers))
-        for row in tally.watch(map(score_of, verdicts)):
-            file.write(row)
-        file.finish()
-        if not quiet and (remark := file.remark()):
-            click.echo(f"note: {remark}", err=True)
+        try:
+            for row in tally.watch(map(score_of, verdicts)):
+                file.write(row)
+            file.finish()
+        finally:  # also of work that is stopped: for the next run those files are old news
+            if not quiet and (remark := file.remark()):
+                click.echo(f"note: {remark}", err=True)
     tally.finish()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from discriminator.scores import read_rows
+from discriminator.scores import Score, ScoreFile, read_rows
 from gan.cli import main
 
 Run = Callable[..., Result]
@@ -151,6 +151,43 @@ def test_what_has_changed_since_its_row_was_written_is_told(
         assert f"note: 2 files are (as {changed}) newer" in result.stderr
         for path in (changed, packed):
             os.utime(path, (0, 0))
+
+
+def test_what_is_stopped_tells_what_has_changed_too(
+    score: Run, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    music, out = tmp_path / "music", tmp_path / "scores.csv"
+    shutil.copytree(files, music)
+    assert score(music, "--out", out).exit_code == 0
+    later = out.stat().st_mtime + 5
+    changed = min(music.glob("*.mid"))
+    os.utime(changed, (later, later))
+    shutil.copy(changed, music / "zz.mid")
+
+    def stopped(file: ScoreFile, row: Score) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ScoreFile, "write", stopped)
+    result = score(music, "--out", out, "--resume")
+    assert result.exit_code != 0
+    assert f"note: {changed} is newer than the row of before" in result.stderr
+
+
+def test_a_members_name_that_no_file_can_have_does_not_end_what_goes_on(
+    score: Run, files: Path, tmp_path: Path
+) -> None:
+    packed, out = tmp_path / "packed.tar", tmp_path / "scores.csv"
+    with tarfile.open(packed, "w", format=tarfile.PAX_FORMAT) as opened:
+        member = opened.gettarinfo(min(files.glob("*.mid")), "a.mid")
+        member.pax_headers = {"path": "a\0b.mid"}
+        with min(files.glob("*.mid")).open("rb") as stream:
+            opened.addfile(member, stream)
+    assert score(packed, "--out", out).exit_code == 0
+    later = out.stat().st_mtime + 5
+    os.utime(packed, (later, later))
+    result = score(packed, "--out", out, "--resume")
+    assert result.exit_code == 0, result.stderr
+    assert "newer than the row of before" in result.stderr
 
 
 def test_a_folder_without_music_has_its_row(score: Run, files: Path, tmp_path: Path) -> None:
