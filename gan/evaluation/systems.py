@@ -275,7 +275,7 @@ def _curves(place: Path) -> dict[str, list[tuple[float, float]]]:
                 point = json.loads(line)
                 seen = {says: float(point[key]) for key, says in names.items() if key in point}
                 step = float(point["step"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, OverflowError):
                 continue  # a run that is writing, or was killed: half a line; or a damaged one
             for says, value in seen.items():
                 found.setdefault(says, []).append((step, value))

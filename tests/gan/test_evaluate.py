@@ -417,6 +417,10 @@ def test_a_run_that_is_being_written_has_its_curves(
     source = opened("run", str(tmp_path), practice_corpus.representation, "cpu")
     system = written(source, practice_corpus.representation, 1, 64, 0)
     assert system.curves == {"cross-entropy, nats a token": [(1, 2.5)]}
+    huge = "1" + "0" * 400
+    damaged = f'{{"step": 2, "loss/ce": {huge}}}\n{{"step": {huge}, "loss/ce": 2}}\n'
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss/ce": 2.5}\n' + damaged)
+    assert written(source, practice_corpus.representation, 1, 64, 0).curves == system.curves
 
 
 def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
