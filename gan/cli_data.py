@@ -95,10 +95,11 @@ def build(
             "build again with --manifest; 'gan train' without --adv-weight needs no labels"
         )
     elif small := [
-        f"{split} has {here.get(one, 0)} {one}"
-        for split, here in counts["splits"].items()
+        f"{split} has {number} {one}"
+        for split, share in (("validation", chosen.validation), ("test", chosen.test))
+        if share or counts["splits"][split]  # else nobody wanted one
         for one in LABELS
-        if split != "train" and here.get(one, 0) < _FEW
+        if (number := counts["splits"][split].get(one, 0)) < _FEW
     ]:
         click.echo(
             f"note: {', '.join(small)}: what is measured on so few pieces is mostly chance; more "

@@ -635,6 +635,18 @@ def test_build_counts_and_verifies(practice_music: Path, tmp_path: Path) -> None
     assert result.stdout.count("note:") == 1
 
 
+def test_build_says_nothing_of_a_split_that_nobody_wanted(
+    practice_music: Path, tmp_path: Path
+) -> None:
+    music = tmp_path / "music"
+    shutil.copytree(practice_music, music, ignore=shutil.ignore_patterns("*.csv"))
+    build = ("data", "build", music, "--workers", 1, "--test", 0, "--out")
+    result = run(*build, tmp_path / "a")
+    assert "note: validation has" in result.stdout
+    assert "test has" not in result.stdout
+    assert "note:" not in run(*build, tmp_path / "b", "--validation", 0).stdout
+
+
 def test_build_says_what_a_manifest_leaves_out(practice_music: Path, tmp_path: Path) -> None:
     music = tmp_path / "music"
     shutil.copytree(practice_music, music)
