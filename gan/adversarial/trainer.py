@@ -378,7 +378,10 @@ class Trainer:
     def _load(self, checkpoint: Path) -> None:
         with resuming(checkpoint):
             saved = Composer.load(checkpoint, self.compute.device)
-        self.model.load_state_dict(saved.model.state_dict())
+            try:
+                self.model.load_state_dict(saved.model.state_dict())
+            except RuntimeError:  # whose words fill a page
+                raise UserError(f"{checkpoint}: its generator is of another size") from None
         state = load_state(checkpoint, self.compute.device)
         with resuming(checkpoint):
             moving = state["optimizer"]

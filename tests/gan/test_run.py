@@ -19,6 +19,8 @@ from gan.adversarial.trainer import Trainer
 from gan.logbook import Logbook
 from gan.run import FREE, LATER, Run, checkpoint_of, load_state
 from gan.settings import PretrainSettings, TrainSettings
+from generator.compose import Composer
+from generator.model import build as build_generator
 
 SETTINGS = TrainSettings(exclude_sources=("a", "b"), learning_rate=1e-5)
 INPUTS = {"corpus": "abc"}
@@ -296,6 +298,19 @@ def test_an_optimizer_of_another_model_is_told_before_the_first_step(
         torch.save(content, file)
         with pytest.raises(UserError, match=r"step-000004: damaged .*; to go on from step-000002,"):
             Trainer(practice_corpus, tmp_path, settings, resume=True, quiet=True)
+
+
+def test_a_generator_of_another_size_is_told_before_the_first_step(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
+    settings = tiny_settings(samples=0)
+    Trainer(practice_corpus, tmp_path, settings, quiet=True).train()
+    folder = tmp_path / "checkpoints" / "step-000004"
+    small = settings.generator.model_copy(update={"width": 16})
+    representation = practice_corpus.representation
+    Composer(build_generator(representation.vocab_size, small), representation).save(folder)
+    with pytest.raises(UserError, match=r"step-000004: .*of another size; to go on from step-0+2,"):
+        Trainer(practice_corpus, tmp_path, settings, resume=True, quiet=True)
 
 
 def test_no_checkpoint_yet(tmp_path: Path) -> None:
