@@ -143,9 +143,7 @@ class Thinner:
         notes = notes.take(order[np.flatnonzero(np.diff(stroke[order], append=-1))])
         if len(notes) < _LEAST:
             return None
-        until = np.append(notes.start[1:], notes.end[-1:])
-        # A late one of a stroke may sound with the next stroke's first.
-        end = np.maximum(np.minimum(notes.end, until), notes.start + 1)
+        end = np.minimum(notes.end, np.append(notes.start[1:], notes.end[-1:]))
         alone = replace(events, notes=replace(notes, end=end), pedals=events.pedals[:0])
         return self.representation.encode_events(alone)
 

@@ -239,7 +239,7 @@ def generate(
     from generator.compose import Composer, empty
     from generator.degenerate import COUNTS, signs
     from generator.prompt import read_prompt
-    from generator.request import length_of
+    from generator.request import FEWEST_NOTES, length_of
 
     # What a glance refuses, before a model is loaded for it.
     if stream:
@@ -305,6 +305,11 @@ def generate(
         # One that has ended by itself, or at its seconds, has fewer.
         short = sum(len(piece.ids) - piece.prompt >= length for piece in written)
         _report_short(short, len(written), choices)
+        least = choices["min_notes"]
+        added = (p.statistics["notes"] - p.statistics.get("of_prompt", 0) for p in written)
+        if (few := sum(count < least for count in added)) and least > FEWEST_NOTES:
+            ended = f"note: {few} of {len(written)} end before {least:,} notes"
+            click.echo(f"{ended}, with their tokens or seconds", err=True)
     if failed:
         raise empty(failed, length)
 

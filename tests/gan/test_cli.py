@@ -503,15 +503,19 @@ def test_a_piece_has_the_notes_it_must_and_says_when_it_breaks_off(
 ) -> None:
     write = ("generate", "--checkpoint", generator, "--device", "cpu", "--count", 3, "--out")
     result = run(*write, tmp_path / "a", "--min-notes", 2000)
-    ends = result.stderr.splitlines()[-1]
-    assert ends.startswith("note: ")
-    assert ends.endswith("break off before an end of their own, with their 1,024 tokens; give a "
-                         "larger --length")  # fmt: skip
-    assert run(*write, tmp_path / "b", "--min-notes", 150, "--length", 900).exit_code == 0
+    assert (
+        "note: 3 of 3 break off before an end of their own, with their 1,024 tokens; give a larger "
+        "--length\n" in result.stderr
+    )
+    result = run(*write, tmp_path / "b", "--min-notes", 150, "--length", 900)
+    assert result.exit_code == 0
+    assert "end before" not in result.stderr
     for path in (tmp_path / "b").iterdir():
         piece = MidiFile(str(path))
         assert sum(len(track.notes) for track in piece.instruments) >= 150
         assert "min notes 150" in piece.markers[0].text
+    result = run(*write, tmp_path / "d", "--min-notes", 150, "--length", 90)
+    assert "note: 3 of 3 end before 150 notes, with their tokens or seconds\n" in result.stderr
     assert run(*write, tmp_path / "c", "--min-notes", 0).exit_code == 2
 
 
