@@ -67,6 +67,11 @@ _WHAT = _options(
         show_default=True,
         help="The generator may not end a piece of its own accord before it has added so many.",
     ),
+    click.option(
+        "--end-at-pause",
+        is_flag=True,
+        help="What would break off ends at the longest pause in the last quarter of its notes.",
+    ),
 )
 _PROMPT = _options(
     click.option("--prompt", type=Path, help="MIDI file to go on from (its last 512 tokens)."),
@@ -245,10 +250,10 @@ def generate(
     if stream:
         more = best_of > 1 or jazz_guidance > 0 or out is not None or force or (count or 1) > 1
         more |= given("batch") == click.core.ParameterSource.COMMANDLINE
-        if more or choices["whistle"]:
+        if more or choices["whistle"] or choices["end_at_pause"]:
             raise UserError(
                 "--stream writes one piece's notes and nothing else; leave out --out, --force, "
-                "--count, --batch, --best-of, --jazz-guidance and --whistle"
+                "--count, --batch, --best-of, --jazz-guidance, --whistle and --end-at-pause"
             )
     if choices["prompt"] is not None:
         midi.read(choices["prompt"])
@@ -386,7 +391,8 @@ def _report_left_out(prompt: "Prompt | None", quiet: bool) -> None:
 
 def _stream(composer: "Composer", seed: int, quiet: bool, choices: dict[str, Any]) -> None:
     """Notes to standard output, a line each."""
-    asked = {name: value for name, value in choices.items() if name not in ("batch", "whistle")}
+    others = ("batch", "whistle", "end_at_pause")
+    asked = {name: value for name, value in choices.items() if name not in others}
     streamed = composer.stream(seed, **asked)
     _report_left_out(choices["prompt"], quiet)
     silent, cut = True, False
@@ -424,7 +430,9 @@ def _report_short(short: int, count: int, choices: dict[str, Any]) -> None:
         return
     length = length_of(choices["length"], seconds)
     where = f"end before {seconds:g} seconds" if seconds else "break off before an end of their own"
+    way = "" if seconds or choices["end_at_pause"] else ", or --end-at-pause"
     click.echo(
-        f"note: {short} of {count} {where}, with their {length:,} tokens; give a larger --length",
+        f"note: {short} of {count} {where}, with their {length:,} tokens; give a larger --length"
+        + way,
         err=True,
     )

@@ -23,6 +23,7 @@ from data_tools.errors import UserError
 from data_tools.representation import EOS, PAD, Representation, TokenType
 from generator.arrange import WHISTLE_NAME, arrange
 from generator.degenerate import describe
+from generator.ending import last_pause
 from generator.folder import load_folder, save_folder
 from generator.model import GeneratorModel
 from generator.prompt import Prompt
@@ -121,6 +122,7 @@ class Composer:
         prompt_seconds: float | None = None,
         whistle: bool = False,
         min_notes: int = FEWEST_NOTES,
+        end_at_pause: bool = False,
         batch: int = 16,
         steering: Steering | None = None,
         told: str = "",
@@ -149,6 +151,8 @@ class Composer:
                 rest at their end as far as the bar of the last note goes.
             whistle: a short signal on a channel of its own between prompt and continuation.
             min_notes: the model may not end a piece before it has added this many.
+            end_at_pause: what would break off, for want of tokens or seconds, ends at a pause; see
+                `generator.ending`.
             batch: pieces sampled side by side.
             steering: chooses among several continuations of each piece while it is written.
             told: what the first marker is to say besides, such as who the model is.
@@ -162,8 +166,8 @@ class Composer:
             self.each(
                 count, seed, length=length, seconds=seconds, label=label, artist=artist, key=key,
                 tempo=tempo, prompt=prompt, prompt_length=prompt_length, prompt_bars=prompt_bars,
-                prompt_seconds=prompt_seconds, whistle=whistle, min_notes=min_notes, batch=batch,
-                steering=steering, told=told, **choice,
+                prompt_seconds=prompt_seconds, whistle=whistle, min_notes=min_notes,
+                end_at_pause=end_at_pause, batch=batch, steering=steering, told=told, **choice,
             )
         )  # fmt: skip
         first = operator.index(seed)
@@ -221,7 +225,7 @@ class Composer:
 
         Args:
             seed: of the piece.
-            choices: as for `compose`, but for count, batch, whistle and steering.
+            choices: as for `compose`, but for count, batch, whistle, end_at_pause and steering.
 
         Returns:
             Onset and length in seconds (on the beat: in quarters), pitch, velocity of each; at the
@@ -340,7 +344,7 @@ class Composer:
 
     def _piece(self, ids: np.ndarray, seed: int, request: Request) -> Piece | None:
         """The piece these tokens stand for, or None where the model added no note."""
-        prompt = _given(request)
+        prompt, written = _given(request), ids
         if not prompt:  # after one the file's own seconds count, see below
             ids = self._kept(ids, request)
         score = self.representation.decode(ids)
@@ -355,6 +359,10 @@ class Composer:
             begun = self.representation.strikes[ids].cumsum()
             stop = int(np.searchsorted(begun, score.note_num() - late, side="right"))
             return self._piece(ids[: max(prompt, stop)], seed, request)
+        if request.end_at_pause and (written[-1] != EOS or len(ids) < (written > EOS).sum()):
+            music = ids[ids > EOS]
+            stop = last_pause(self.representation, music, prompt)
+            return self._piece(music[:stop], seed, replace(request, end_at_pause=False))
         return Piece(result, ids, prompt, seed, describe(score, given))
 
     @cached_property

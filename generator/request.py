@@ -33,7 +33,8 @@ class Request:
         prefix: ids that every piece opens with, conditions first.
         without: the same without the conditions, None where there are none.
         music_start: where music begins in the prefix.
-        prompt, grammar, bias, length, seconds, choice, arrangement: see `Composer.compose`.
+        prompt, grammar, bias, length, seconds, choice, arrangement, end_at_pause: see
+            `Composer.compose`.
     """
 
     prefix: list[int]
@@ -46,6 +47,7 @@ class Request:
     seconds: float | None
     choice: Choice
     arrangement: Arrangement
+    end_at_pause: bool = False
 
 
 def request_of(
@@ -68,6 +70,7 @@ def request_of(
     prompt_seconds: float | None = None,
     whistle: bool = False,
     min_notes: int = FEWEST_NOTES,
+    end_at_pause: bool = False,
     batch: int = 16,
     told: str = "",
     choice: dict[str, Any] | None = None,
@@ -112,6 +115,7 @@ def request_of(
     prefix = conditions + opening
     notes = int(representation.strikes[np.asarray(prefix)].sum())
     story = _story(family, told, label, artist, key, chosen, given, asked)
+    story += ", ends at a pause" if end_at_pause else ""
     return Request(
         prefix=prefix,
         without=opening if conditions else None,
@@ -123,6 +127,7 @@ def request_of(
         seconds=seconds,
         choice=chosen,
         arrangement=Arrangement(story, tempo, whistle),
+        end_at_pause=end_at_pause,
     )
 
 

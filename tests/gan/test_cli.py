@@ -505,7 +505,7 @@ def test_a_piece_has_the_notes_it_must_and_says_when_it_breaks_off(
     result = run(*write, tmp_path / "a", "--min-notes", 2000)
     assert (
         "note: 3 of 3 break off before an end of their own, with their 1,024 tokens; give a larger "
-        "--length\n" in result.stderr
+        "--length, or --end-at-pause\n" in result.stderr
     )
     result = run(*write, tmp_path / "b", "--min-notes", 150, "--length", 900)
     assert result.exit_code == 0
