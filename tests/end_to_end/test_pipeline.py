@@ -79,7 +79,7 @@ def test_every_number_is_in_the_metrics(place: Path) -> None:
         json.loads(line) for line in (place / "run" / "metrics.jsonl").read_text().splitlines()
     ]
     steps = [line for line in lines if "loss/ce" in line]
-    assert [line["step"] for line in steps] == [1, 10]
+    assert [line["step"] for line in steps] == [1, 10, 12]
     for line in steps:
         assert {
             "loss/ce", "loss/adversarial", "loss/total", "gradient/ce", "gradient/adversarial",
