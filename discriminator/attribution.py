@@ -172,14 +172,16 @@ def explain_tokens(
     if not len(events.notes):
         raise MidiError(path, "no note in these tokens")
     seconds = _Clock(representation, ids)
-    curve = _curve(classifier, ids, seconds)
+    # Of the whole piece: in every window the same, whichever notes it is heard without.
+    opinion = classifier.opinion(ids) if classifier.opinion else None
+    curve = _curve(classifier, ids, opinion, seconds)
     # The same notes in canonical order: what a file gives already.
     ids = representation.encode_events(events).astype(np.int64)
     starts = window_starts(len(ids), settings.window, settings.most)
     if method == "gradient":
-        slope, fit = _gradients(classifier, ids, starts, events), None
+        slope, fit = _gradients(classifier, ids, opinion, starts, events), None
     else:
-        slope, fit = _subsets(classifier, ids, starts, events, variants)
+        slope, fit = _subsets(classifier, ids, opinion, starts, events, variants)
     share = settings.scale * slope / len(starts)
     onset, end = seconds(events.notes.start), seconds(events.notes.end)
     notes = (
@@ -218,8 +220,10 @@ def _starts(length: int, window: int, hop: int, most: int) -> list[int]:
     return starts
 
 
-def _logits(classifier: "Classifier", windows: list[np.ndarray]) -> np.ndarray:
-    """(N,) uncalibrated logits of token windows of any lengths."""
+def _logits(
+    classifier: "Classifier", windows: list[np.ndarray], opinion: float | None
+) -> np.ndarray:
+    """(N,) uncalibrated logits of token windows of any lengths, of one piece."""
     result = []
     for first in range(0, len(windows), _BATCH):
         batch = windows[first : first + _BATCH]
@@ -227,16 +231,19 @@ def _logits(classifier: "Classifier", windows: list[np.ndarray]) -> np.ndarray:
         for row, ids in zip(x, batch, strict=True):
             row[: len(ids)] = ids
         with torch.inference_mode():
-            result.append(classifier.model(torch.from_numpy(x).to(classifier.device)).cpu().numpy())
+            there = torch.from_numpy(x).to(classifier.device)
+            result.append(classifier.hear(there, [opinion] * len(batch)).cpu().numpy())
     return np.concatenate(result)
 
 
-def _curve(classifier: "Classifier", ids: np.ndarray, seconds: _Clock) -> tuple[Moment, ...]:
+def _curve(
+    classifier: "Classifier", ids: np.ndarray, opinion: float | None, seconds: _Clock
+) -> tuple[Moment, ...]:
     """p(jazz) of windows of the usual length, four of which cover each moment."""
     settings = classifier.settings
     size = settings.window
     starts = _starts(len(ids), size, max(1, size // 4), MOMENTS)
-    logits = _logits(classifier, [ids[start : start + size] for start in starts])
+    logits = _logits(classifier, [ids[start : start + size] for start in starts], opinion)
     p = 0.5 * (1 + np.tanh((settings.scale * logits.astype(float) + settings.bias) / 2))
     times = seconds(classifier.representation.times(ids))
     ends = [min(start + size, len(ids)) - 1 for start in starts]
@@ -286,8 +293,9 @@ def _without(events: Events, stays: np.ndarray) -> Events:
 
 
 def _subsets(
-    classifier: "Classifier", ids: np.ndarray, starts: list[int], events: Events, variants: int
-) -> tuple[np.ndarray, float]:
+    classifier: "Classifier", ids: np.ndarray, opinion: float | None, starts: list[int],
+    events: Events, variants: int,
+) -> tuple[np.ndarray, float]:  # fmt: skip
     """(N,) what each note adds to the logits of its windows, NaN where unread; and the fit."""
     representation, size = classifier.representation, classifier.settings.window
     most = max(1, variants // FEWEST)
@@ -308,6 +316,7 @@ def _subsets(
         logits = _logits(
             classifier,
             [representation.encode_events(_without(inner, row)) for row in stays],
+            opinion,
         )
         found, error, total = ridge(stays.astype(float), logits.astype(float))
         missed, spread_of_all = missed + error, spread_of_all + total
@@ -345,8 +354,9 @@ def ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float, float]:
 
 
 def _gradients(
-    classifier: "Classifier", ids: np.ndarray, starts: list[int], events: Events
-) -> np.ndarray:
+    classifier: "Classifier", ids: np.ndarray, opinion: float | None, starts: list[int],
+    events: Events,
+) -> np.ndarray:  # fmt: skip
     """(N,) slope times difference from the average token of a kind, summed over a note's tokens;
     NaN where it begins in no window that was read.
 
@@ -365,7 +375,7 @@ def _gradients(
         base = torch.from_numpy(average[kinds[window]]).to(classifier.device)  # (T, V)
         places = torch.from_numpy(window).to(classifier.device)
         rows = torch.nn.functional.one_hot(places, vocabulary).float()[None].requires_grad_()
-        (gradient,) = torch.autograd.grad(classifier.model(rows).sum(), rows)
+        (gradient,) = torch.autograd.grad(classifier.hear(rows, [opinion]).sum(), rows)
         change = (gradient[0] * (rows.detach()[0] - base)).sum(-1).cpu().numpy()
         owned = owner[start : start + size]
         np.add.at(slope, owned[owned >= 0], change[owned >= 0])

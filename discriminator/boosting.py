@@ -68,6 +68,10 @@ class Forest:
                 return self.bias[0] + self.value[node].sum(1)
             node = below
 
+    def content(self) -> bytes:
+        """All of its arrays."""
+        return b"".join(getattr(self, one.name).tobytes() for one in fields(self))
+
     def save(self, path: Path) -> None:
         """Writes the arrays as an .npz file."""
         buffer = io.BytesIO()

@@ -1,13 +1,15 @@
 """The standalone classifier: music in, p(jazz) out, with none of the training code.
 
 A piece is cut into windows of tokens; the mean of their logits, calibrated by
-p = sigmoid(scale * logit + bias), is the piece's p(jazz). The folder a classifier lives in holds
-`model.safetensors`, `classifier.json` and `representation.json`, which must belong together.
+p = sigmoid(scale * logit + bias), is the piece's p(jazz). Boosted trees may have an opinion of the
+whole piece, too; it counts as one more member of the ensemble in every window. The folder a
+classifier lives in holds `model.safetensors`, `classifier.json` and `representation.json`, and the
+trees' folder where it has them, which must belong together.
 """
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -20,18 +22,22 @@ from safetensors.torch import load_file, save_file
 
 from data_tools.cards import read_card
 from data_tools.errors import UserError
-from data_tools.files import whole, write_json
+from data_tools.files import file_digest, whole, write_json
 from data_tools.midi import Music
 from data_tools.representation import EOS, Representation
+from discriminator.ensemble import Ensemble
+from discriminator.feature_judge import CARD as JUDGE_CARD
+from discriminator.feature_judge import FeatureJudge
 from discriminator.models import Model, build
 from discriminator.notes import TokenTable
-from discriminator.reading import Reading, read_many, read_piece, windows
+from discriminator.reading import Opinion, Reading, read_many, read_piece, windows
 from discriminator.settings import ClassifierSettings
 
 if TYPE_CHECKING:
     from discriminator.attribution import Explanation
 
 PRETRAINED = Path(__file__).parent / "pretrained"
+TREES = "trees"  # their folder within the classifier's
 FORMAT = 1
 FEWEST_PITCHES = 3  # pitch classes; of fewer nobody can say what music they are
 LABELS = ("not_jazz", "jazz")
@@ -67,6 +73,7 @@ class _Card(BaseModel):
     vocabulary: int
     digest: str
     settings: ClassifierSettings
+    trees: str = ""  # the digest of their card; empty without any
 
 
 @dataclass
@@ -90,6 +97,12 @@ class Classifier:
         device: where to run.
         half: a half precision for the matrix products, as torch.bfloat16; None computes in float32.
             Logits then move by a few thousandths, and not alike on every machine.
+        trees: a judge whose opinion of whole pieces counts as one more member of an ensemble. It
+            is asked of ids alone: `model` by itself, what a generator is trained against and what
+            ONNX holds, does without it.
+
+    Raises:
+        ValueError: model, representation or trees do not belong together.
     """
 
     def __init__(
@@ -99,13 +112,19 @@ class Classifier:
         settings: ClassifierSettings,
         device: str | torch.device = "cpu",
         half: torch.dtype | None = None,
+        trees: FeatureJudge | None = None,
     ) -> None:
         if model.vocab_size != representation.music_size:
             raise ValueError(
                 f"the model knows {model.vocab_size} tokens, the representation "
                 f"{representation.music_size}"
             )
+        if trees is not None and not isinstance(model, Ensemble):
+            raise ValueError("trees are one more voice of an ensemble, and this model is none")
+        if trees is not None and trees.representation.digest != representation.digest:
+            raise ValueError("the trees measure music on another grid than the classifier reads")
         self.model = model.to(device).eval()
+        self.trees = trees
         self.representation = representation
         self.settings = settings
         self.device = torch.device(device)
@@ -149,7 +168,11 @@ class Classifier:
         except ValueError as error:
             raise UserError(f"{folder}: {error}") from None
         _load_weights(model, folder / "model.safetensors")
-        return cls(model, representation, card.settings, device, half)
+        trees = _load_trees(folder / TREES, card.trees) if card.trees else None
+        try:
+            return cls(model, representation, card.settings, device, half, trees)
+        except ValueError as error:
+            raise UserError(f"{folder}: {error}; copy the whole folder again") from None
 
     def save(self, folder: str | Path, half: bool = False) -> None:
         """Writes the classifier's folder, `classifier.json` last.
@@ -167,21 +190,27 @@ class Classifier:
         with whole(folder / "model.safetensors") as temporary:
             save_file(weights, temporary)
         self.representation.save(folder / "representation.json")
+        if self.trees is not None:
+            self.trees.save(folder / TREES)
         card = _Card(
             format=FORMAT,
             labels=LABELS,
             vocabulary=self.representation.music_size,
             digest=self.representation.digest,
             settings=self.settings,
+            trees=file_digest(folder / TREES / JUDGE_CARD) if self.trees else "",
         )
-        write_json(folder / "classifier.json", card.model_dump(mode="json"))
+        # Without trees the card is the one that was written before there were any.
+        bare = set() if card.trees else {"trees"}
+        write_json(folder / "classifier.json", card.model_dump(mode="json", exclude=bare))
 
     def score(self, music: Music) -> Verdict:
         """Scores one piece: a path, bytes, a `miditoolkit.MidiFile` or a `symusic.Score`.
 
         Bad music raises nothing: the verdict is "unsure" and its `error` says why.
         """
-        return next(self.verdicts([read_piece(music, self.representation)], 64))
+        reading = read_piece(music, self.representation, self.opinion)
+        return next(self.verdicts([reading], 64))
 
     def score_many(
         self, music: Iterable[Music], batch_size: int = 64, workers: int = 0
@@ -200,7 +229,8 @@ class Classifier:
         """
         if isinstance(music, str | bytes | Path):
             raise TypeError("score_many takes an iterable of pieces; score takes one")
-        return self.verdicts(read_many(music, self.representation, workers), batch_size)
+        readings = read_many(music, self.representation, workers, self.opinion)
+        return self.verdicts(readings, batch_size)
 
     def score_tokens(self, ids: np.ndarray, path: str = "<tokens>") -> Verdict:
         """Scores token ids (T,) of this representation; specials and conditions are skipped.
@@ -223,6 +253,27 @@ class Classifier:
                 for piece in self._pieces(readings, batch_size)
             ]
         )
+
+    @property
+    def opinion(self) -> Opinion | None:
+        """What reads whole pieces beside the model, if anything does; for `reading.read_many`."""
+        return self.trees.opinion if self.trees else None
+
+    def without_trees(self) -> "Classifier":
+        """The networks alone, where a judge of another kind is to have the last word."""
+        return Classifier(self.model, self.representation, self.settings, self.device, self.half)
+
+    def hear(self, x: torch.Tensor, opinions: Sequence[float | None]) -> torch.Tensor:
+        """Uncalibrated logits (B,) of windows.
+
+        Args:
+            x: ids (B, T) or rows (B, T, V).
+            opinions: (B,) the trees' of the pieces they are from; None where there is none.
+        """
+        if not isinstance(self.model, Ensemble) or all(one is None for one in opinions):
+            return self.model(x)
+        told = [math.nan if one is None else one for one in opinions]
+        return self.model(x, opinion=torch.tensor(told, device=x.device))
 
     def probability(self, logit: float) -> float:
         """The calibrated p(jazz) of a piece's mean logit."""
@@ -295,9 +346,11 @@ class Classifier:
             return reading
         ids = reading.ids
         ids = ids[(ids > EOS) & (ids < self.representation.music_size)]
-        return Reading(
-            reading.path, ids, too_little(ids, self.representation, self.settings.minimum)
-        )
+        error = too_little(ids, self.representation, self.settings.minimum)
+        opinion = reading.opinion
+        if self.trees is not None and opinion is None and not error:
+            opinion = self.trees.opinion(ids)
+        return Reading(reading.path, ids, error, opinion)
 
     @torch.inference_mode()
     def _forward(self, todo: deque[tuple[_Piece, np.ndarray]], batch_size: int) -> None:
@@ -308,7 +361,8 @@ class Classifier:
             row[: len(ids)] = ids
         kind, on = self.device.type, self.half is not None
         with torch.autocast(kind, self.half or torch.bfloat16, enabled=on):
-            logits = self.model(torch.from_numpy(x).to(self.device)).tolist()
+            opinions = [piece.reading.opinion for piece, _ in batch]
+            logits = self.hear(torch.from_numpy(x).to(self.device), opinions).tolist()
         for (piece, _), logit in zip(batch, logits, strict=True):
             piece.logits.append(logit)
 
@@ -342,6 +396,16 @@ def too_little(ids: np.ndarray, representation: Representation, least: int) -> s
 def _finished(waiting: deque[_Piece]) -> Iterator[_Piece]:
     while waiting and len(waiting[0].logits) == waiting[0].expected:
         yield waiting.popleft()
+
+
+def _load_trees(folder: Path, digest: str) -> FeatureJudge:
+    trees = FeatureJudge.load(folder)
+    if file_digest(folder / JUDGE_CARD) != digest:
+        raise UserError(
+            f"{folder / JUDGE_CARD}: not the trees that classifier.json names; copy the whole "
+            "folder again"
+        )
+    return trees
 
 
 def _load_weights(model: Model, path: Path) -> None:

@@ -18,15 +18,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_tools.errors import UserError
 from data_tools.files import sole_writer
 from data_tools.parallel import cores
 from data_tools.representation import Representation
 from discriminator.parts import Listing, Parts, pieces_of, read_listing, write_listing
-from discriminator.reading import Piece, Reading, read_many
+from discriminator.reading import Opinion, Piece, Reading, read_many
 from discriminator.scores import DIGITS, Score, classifier_digest
+
+if TYPE_CHECKING:
+    from discriminator.classifier import Classifier
 
 STORE = 256 * 2**20  # bytes of shared memory for blocks on this machine; a laptop has them
 BLOCK = 2**20  # bytes of tokens in a block: some seventy pieces
@@ -116,7 +119,7 @@ def score_cluster(
         with _cluster(ray, address):
             compute = _Compute.of(ray, readers, scorers, gpu_share)
             verdicts = _stream(
-                ray, compute, listing, missing, classifier.representation,
+                ray, compute, listing, missing, classifier,
                 (model.absolute() if model else None, digest, compute.gpu, batch_size),
             )  # fmt: skip
             scored = written = 0
@@ -154,7 +157,7 @@ class _Compute:
 
 def _stream(
     ray: Any, compute: _Compute, listing: Listing, missing: Sequence[int],
-    representation: Representation, scorer: tuple[Path | None, str, float, int],
+    classifier: "Classifier", scorer: tuple[Path | None, str, float, int],
 ) -> Iterator[Any]:  # fmt: skip
     """Tables of part, row, p_jazz, verdict, windows and error, in whatever order they come."""
     rows = [{"part": n, "start": listing.span(n)[0], "stop": listing.span(n)[1]} for n in missing]
@@ -171,7 +174,13 @@ def _stream(
                 read_parts_of,
                 batch_size=None,
                 batch_format="pyarrow",
-                fn_args=[listing.path.absolute(), Path.cwd(), representation],
+                fn_args=[
+                    listing.path.absolute(),
+                    Path.cwd(),
+                    classifier.representation,
+                    # Trees cost as much as the networks: without a GPU scorers have the cores.
+                    classifier.opinion if compute.gpu else None,
+                ],
                 num_cpus=idle,
                 compute=ray.data.TaskPoolStrategy(size=compute.readers),
             )
@@ -189,7 +198,7 @@ def _stream(
 
 
 def read_parts_of(
-    table: Any, listing: Path, base: Path, representation: Representation
+    table: Any, listing: Path, base: Path, representation: Representation, opinion: Opinion | None
 ) -> Iterator[Any]:
     """The reading stage: parts of the listing become tables of tokens, or of reasons."""
     import pyarrow
@@ -208,18 +217,20 @@ def read_parts_of(
                 places.append((part["part"], row))
                 yield piece
 
-    columns: tuple[list[Any], ...] = ([], [], [], [])
-    schema = pyarrow.schema({"part": "int64", "row": "int64", "ids": "binary", "error": "string"})
+    columns: tuple[list[Any], ...] = ([], [], [], [], [])
+    kinds = {"part": "int64", "row": "int64", "ids": "binary", "error": "string"}
+    schema = pyarrow.schema(kinds | {"opinion": "float64"})
     size = 0
-    for reading in read_many(pieces(), representation, workers=1):
+    for reading in read_many(pieces(), representation, workers=1, opinion=opinion):
         ids = reading.ids.astype("uint16").tobytes()
         error = reading.error.encode(errors="backslashreplace").decode()
-        for column, value in zip(columns, (*places.popleft(), ids, error), strict=True):
+        row = (*places.popleft(), ids, error, reading.opinion)
+        for column, value in zip(columns, row, strict=True):
             column.append(value)
         size += len(ids) + 64
         if size >= BLOCK:
             yield pyarrow.table(list(columns), schema=schema)
-            columns, size = ([], [], [], []), 0
+            columns, size = ([], [], [], [], []), 0
     yield pyarrow.table(list(columns), schema=schema)
 
 
@@ -253,9 +264,10 @@ class Scorer:
         import numpy as np
         import pyarrow
 
+        columns = (table[name].to_pylist() for name in ("ids", "error", "opinion"))
         readings = (
-            Reading("", np.frombuffer(ids, dtype=np.uint16), error)
-            for ids, error in zip(table["ids"].to_pylist(), table["error"].to_pylist(), strict=True)
+            Reading("", np.frombuffer(ids, dtype=np.uint16), error, opinion)
+            for ids, error, opinion in zip(*columns, strict=True)
         )
         found = list(self.classifier.verdicts(readings, self.batch_size))
         return pyarrow.table(

@@ -7,6 +7,9 @@ trick. Each logit is first put on one scale by its member's own Platt scaling.
 Members that learnt jazz from other music alone have an opinion of noise, too, and it may be jazz.
 A gate that learnt music from noise, whatever the style, makes the answer p(jazz and music). What is
 surely music it hardly touches.
+
+A judge that is no network, as boosted trees over features of the whole piece, gives no gradient and
+cannot be a member. Its opinion of a piece can be handed in and counts as one member's.
 """
 
 import math
@@ -74,16 +77,28 @@ class Ensemble(nn.Module):
         """The calibrated logits (B,) float32 of being music; there must be a gate."""
         return self._music(self._seen(x, mask))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, caution: float = 0.0) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        caution: float = 0.0,
+        opinion: Tensor | None = None,
+    ) -> Tensor:
         """The logit of p(jazz), (B,) float32; see `Discriminator.forward`.
 
         Args:
             x, mask: ids or rows, and what is real of them.
             caution: standard deviations of the members' logits taken from their mean.
+            opinion: calibrated logits (B,) of a judge that is no member and counts as one; NaN
+                where it has none.
         """
         seen = self._seen(x, mask)
         each = self._judged(seen)
         logits = each.mean(0)
+        if opinion is not None:
+            opinion = opinion.to(logits)
+            told = (each.sum(0) + opinion) / (len(each) + 1)
+            logits = torch.where(opinion.isnan(), logits, told)
         if caution:
             # Where all agree the deviation has no slope; a trace keeps its root differentiable.
             logits = logits - caution * (each.var(0, correction=0) + 1e-6).sqrt()
@@ -186,13 +201,14 @@ def gated(classifier: "Classifier", gate: "Classifier", music_odds: float) -> "C
         raise UserError("a gate is one model, not an ensemble")
     members = [member for member in old.members if isinstance(member, Discriminator)]
     scale, bias = classifier.settings.scale, classifier.settings.bias
+    trees = classifier.trees.rescaled(scale, bias) if classifier.trees else None
     model = Ensemble(
         members, (old.scales * scale).tolist(), (old.biases * scale + bias).tolist(), gate.model,
         gate.settings.scale, gate.settings.bias + math.log(music_odds),
     )  # fmt: skip
     settings = chosen.model_copy(update={"gate": gate.settings.model})
     card = classifier.settings.model_copy(update={"model": settings, "scale": 1.0, "bias": 0.0})
-    return Classifier(model, classifier.representation, card, classifier.device)
+    return Classifier(model, classifier.representation, card, classifier.device, trees=trees)
 
 
 def _check_alike(one: "Classifier", first: "Classifier") -> None:

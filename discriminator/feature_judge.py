@@ -7,6 +7,8 @@ holds `judge.json` and `trees.npz`; scikit-learn is needed to fit one, not to us
 Shapes: N pieces or passages, F features, T tokens.
 """
 
+import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CARD, TREES = "judge.json", "trees.npz"
+MOST = 2**17  # tokens of a piece that are measured, an hour or more: what follows tells no more
 
 
 class JudgeSettings(BaseModel):
@@ -89,6 +92,14 @@ class FeatureJudge:
         """The names of the features (F,)."""
         return features.names(self.settings.groups)
 
+    @property
+    def digest(self) -> str:
+        """Hash of all that opinions depend on."""
+        total = hashlib.sha256(self.settings.model_dump_json().encode())
+        total.update(f"{self.representation.digest} {self.scale!r} {self.bias!r}".encode())
+        total.update(self.forest.content())
+        return total.hexdigest()
+
     @classmethod
     def fit(
         cls,
@@ -139,6 +150,24 @@ class FeatureJudge:
     def logits(self, rows: np.ndarray) -> np.ndarray:
         """Uncalibrated logits (N,) of features (N, F)."""
         return self.forest.logits(rows)
+
+    def opinion(self, ids: np.ndarray) -> float:
+        """The calibrated logit of a piece of ids (T,) of the judge's own representation.
+
+        NaN where there are fewer notes than `settings.minimum`.
+        """
+        events = self.representation.events(ids[:MOST], close=True)
+        if len(events.notes) < self.settings.minimum:
+            return math.nan
+        row = features.of_events(events, self.representation, self.settings.groups)
+        return self.scale * float(self.logits(row[None])[0]) + self.bias
+
+    def rescaled(self, scale: float, bias: float) -> Self:
+        """The same judge with opinions `scale * opinion + bias`."""
+        return type(self)(
+            self.forest, self.settings, self.representation,
+            self.scale * scale, self.bias * scale + bias,
+        )  # fmt: skip
 
     def probability(self, rows: np.ndarray) -> np.ndarray:
         """Calibrated p(jazz) (N,) of features (N, F)."""

@@ -8,7 +8,7 @@ becomes a `Reading` with its reason.
 import os
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,9 @@ _BATCH = 16  # pieces a process is given at a time: sending costs less, and it n
 _AHEAD = 256  # readings that wait for whoever uses them
 _LONGEST = 200  # letters of a reason
 
+# Of a piece's ids (T,), what a judge of whole pieces makes of it; see `FeatureJudge.opinion`.
+Opinion = Callable[[np.ndarray], float]
+
 
 class Piece(NamedTuple):
     """Music with a name of its own, as an archive's member has one; or the reason there is none."""
@@ -40,18 +43,32 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """One piece as token ids (T,) uint16, or the reason why there are none."""
+    """One piece as token ids (T,) uint16, or the reason why there are none.
+
+    Attributes:
+        opinion: a judge's of the whole piece, where its reader was to ask one.
+    """
 
     path: str
     ids: np.ndarray
     error: str = ""
+    opinion: float | None = None
 
 
-def read_piece(music: Music | Piece, representation: Representation) -> Reading:
-    """Reads, cleans and encodes one piece; trouble goes into the reading's `error`."""
+def read_piece(
+    music: Music | Piece, representation: Representation, opinion: Opinion | None = None
+) -> Reading:
+    """Reads, cleans and encodes one piece; trouble goes into the reading's `error`.
+
+    Args:
+        music: the piece.
+        representation: how to encode.
+        opinion: a judge to ask of the whole piece.
+    """
     piece = music if isinstance(music, Piece) else Piece(name_of(music), music)
     try:
-        return Reading(piece.path, _encoded(piece, representation))
+        ids = _encoded(piece, representation)
+        return Reading(piece.path, ids, opinion=opinion(ids) if opinion else None)
     except MidiError as trouble:
         reason = trouble.reason
     except OSError as trouble:
@@ -64,7 +81,10 @@ def read_piece(music: Music | Piece, representation: Representation) -> Reading:
 
 
 def read_many(
-    music: Iterable[Music | Piece], representation: Representation, workers: int = 0
+    music: Iterable[Music | Piece],
+    representation: Representation,
+    workers: int = 0,
+    opinion: Opinion | None = None,
 ) -> Iterator[Reading]:
     """Reads many pieces, in their order.
 
@@ -74,16 +94,17 @@ def read_many(
         workers: processes that read, each piece bounded in time and memory; 0 reads in this one,
             where nothing is. They start afresh, so a script that asks for them needs the usual
             `if __name__ == "__main__"`.
+        opinion: a judge to ask of every piece, by the process that reads it.
 
     Raises:
         ValueError: a negative number of workers.
     """
     if workers == 0:
         for piece in music:
-            yield read_piece(piece, representation)
+            yield read_piece(piece, representation, opinion)
         return
     readings = ordered_map(
-        _read, music, _crashed, workers, _start, (representation,),
+        _read, music, _crashed, workers, _start, (representation, opinion),
         late=_late, batch=_BATCH, bounded=True,
     )  # fmt: skip
     with closing(_ahead(readings)) as ready:
@@ -119,17 +140,17 @@ def _check_size(path: str, music: Music) -> None:
         raise MidiError(path, too_large(size))
 
 
-_representation: Representation | None = None  # a reading process's own
+_own: tuple[Representation, Opinion | None] | None = None  # what a reading process reads with
 
 
-def _start(representation: Representation) -> None:
-    global _representation
-    _representation = representation
+def _start(representation: Representation, opinion: Opinion | None) -> None:
+    global _own
+    _own = representation, opinion
 
 
 def _read(music: Music | Piece) -> Reading:
-    assert _representation is not None
-    return read_piece(music, _representation)
+    assert _own is not None
+    return read_piece(music, *_own)
 
 
 def _failed(path: str, reason: str) -> Reading:

@@ -62,6 +62,8 @@ def classifier_digest(classifier: "Classifier") -> str:
     """Hash of all that scores depend on: settings, representation and weights."""
     total = hashlib.sha256(classifier.settings.model_dump_json().encode())
     total.update(classifier.representation.digest.encode())
+    if classifier.trees:
+        total.update(classifier.trees.digest.encode())
     for name, tensor in sorted(classifier.model.state_dict().items()):
         total.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return total.hexdigest()[:16]

@@ -25,6 +25,11 @@ from data_tools.errors import UserError
 )
 @click.option("--music-odds", type=click.FloatRange(min=0, min_open=True),
               help="With --gate: pieces of music to one of noise, in use.  [100]")  # fmt: skip
+@click.option(
+    "--trees",
+    type=click.Path(exists=True, path_type=Path),
+    help="From 'experiments.recipes.trees': has an opinion of whole pieces, as one more of RUNS.",
+)
 @click.option("--window", type=click.IntRange(2), help="Tokens read at once.  [the longest of all]")
 @click.option("--most", type=click.IntRange(0),
               help="Windows read of a piece at most; 0: all.  [as the first of RUNS]")  # fmt: skip
@@ -32,15 +37,17 @@ from data_tools.errors import UserError
 @click.option("--half", is_flag=True, help="Store weights as float16.")
 def ensemble(
     runs: tuple[Path, ...], out: Path, calibration: Path | None, gate: Path | None,
-    music_odds: float | None, window: int | None, most: int | None, force: bool,
-    half: bool,
+    music_odds: float | None, trees: Path | None, window: int | None, most: int | None,
+    force: bool, half: bool,
 ) -> None:  # fmt: skip
     """Join classifiers of one representation into one: the mean of their calibrated logits.
 
-    RUNS are pretrain-disc runs or classifiers' folders; or one ensemble, to be given a gate.
+    RUNS are pretrain-disc runs or classifiers' folders; or one ensemble, to be given a gate or
+    trees.
     """
     from discriminator.classifier import Classifier
     from discriminator.ensemble import MUSIC_ODDS, gated, joined
+    from discriminator.feature_judge import FeatureJudge
     from gan.run import classifier_folder
 
     if music_odds is not None and not math.isfinite(music_odds):
@@ -51,8 +58,10 @@ def ensemble(
         raise UserError(f"{out}: there is a classifier; --force replaces it")
     classifiers = [Classifier.load(classifier_folder(run)) for run in runs]
     whole, changes = classifiers[0], dict[str, float | int]()
-    if gate is None or len(classifiers) > 1 or whole.settings.model.kind != "ensemble":
+    given = gate is not None or trees is not None
+    if not given or len(classifiers) > 1 or whole.settings.model.kind != "ensemble":
         whole = joined(classifiers)
+    voice = FeatureJudge.load(trees) if trees else whole.trees
     if most is not None:
         changes["most"] = most
     if window:
@@ -69,7 +78,10 @@ def ensemble(
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "low and high"
         raise UserError(f"{calibration}: {place}: {first['msg']}") from None
-    whole = Classifier(whole.model, whole.representation, settings)
+    try:
+        whole = Classifier(whole.model, whole.representation, settings, trees=voice)
+    except ValueError as error:
+        raise UserError(f"{trees}: {error}; fit trees on the corpus of the runs") from None
     if gate:  # after the calibration, which becomes the members'
         whole = gated(whole, Classifier.load(classifier_folder(gate)), music_odds or MUSIC_ODDS)
     whole.save(out, half)

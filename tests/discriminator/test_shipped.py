@@ -31,7 +31,7 @@ def p_of(classifier: Classifier, pieces: list[np.ndarray]) -> np.ndarray:
 
 
 def test_it_fits_its_place() -> None:
-    assert sum(path.stat().st_size for path in PRETRAINED.iterdir()) <= MOST_BYTES
+    assert sum(path.stat().st_size for path in PRETRAINED.rglob("*")) <= MOST_BYTES
 
 
 def test_composed_jazz_is_told_from_the_rest(

@@ -3,10 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from data_tools.corpus import Corpus
+from data_tools.representation import Representation, RepresentationSettings
+from discriminator import features
 from discriminator.classifier import Classifier
+from discriminator.feature_judge import FeatureJudge, JudgeSettings
 from gan.cli import main
 
 
@@ -97,3 +102,38 @@ def test_an_ensemble_is_given_a_gate_and_keeps_its_calibration(
     odd = join(tmp_path / "odd", tiny_discriminator, "--music-odds", 5)
     assert odd.exit_code == 1
     assert "--gate" in odd.stderr
+
+
+def test_an_ensemble_is_given_trees_and_may_get_a_gate_later(
+    tiny_discriminator: Path, tmp_path: Path, practice_corpus: Corpus
+) -> None:
+    plain = Classifier.load(tiny_discriminator)
+    rows = features.of_pieces(map(practice_corpus.piece, range(40)), plain.representation)
+    labels = np.arange(40) % 2 == 0
+    judge = FeatureJudge.fit(
+        rows, labels, ["here"] * 40, 0, JudgeSettings(trees=2), plain.representation
+    )
+    judge.save(tmp_path / "trees")
+    facts = {"scale": 2.0, "bias": 0.5, "low": 0.2, "high": 0.7}
+    (tmp_path / "table.json").write_text(json.dumps({"calibration": facts}))
+    told = ("--calibration", tmp_path / "table.json", "--trees", tmp_path / "trees")
+    result = join(tmp_path / "two", tiny_discriminator, *told)
+    assert result.exit_code == 0, result.output
+    ids = practice_corpus.piece(0)
+    before = Classifier.load(tmp_path / "two")
+    assert before.trees is not None
+    logit = before.trees.opinion(ids)
+    assert logit == pytest.approx(judge.opinion(ids))
+    gate = ("--gate", tiny_discriminator)
+    assert join(tmp_path / "three", tmp_path / "two", *gate).exit_code == 0
+    after = Classifier.load(tmp_path / "three")
+    assert after.trees is not None
+    assert after.trees.opinion(ids) == pytest.approx(2.0 * logit + 0.5)
+    other = FeatureJudge(
+        judge.forest, judge.settings, Representation(RepresentationSettings(time_base="beat"))
+    )
+    other.save(tmp_path / "other")
+    result = join(tmp_path / "four", tiny_discriminator, "--trees", tmp_path / "other")
+    assert result.exit_code == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert "another grid" in line

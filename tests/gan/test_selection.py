@@ -46,6 +46,11 @@ def test_the_best_of_four_is_the_best(composer: Composer, tiny_discriminator: Pa
         assert np.array_equal(piece.ids, four[int(np.nanargmax(scores))].ids)
 
 
+def test_the_shipped_trees_have_no_say(composer: Composer) -> None:
+    """Evaluation's judges are trees: pieces chosen by their taste would flatter it."""
+    assert taste(None, composer).trees is None
+
+
 def test_steering_raises_the_score(composer: Composer, tiny_discriminator: Path) -> None:
     classifier = taste(tiny_discriminator, composer)
 
