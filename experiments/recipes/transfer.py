@@ -34,6 +34,7 @@ from experiments.recipes.transfer_models import ENSEMBLES, MODELS, SHIPPED, STAT
 from experiments.recipes.transfer_table import (
     against_baselines,
     calibration,
+    joined,
     markdown,
     result_file,
     table,
@@ -59,6 +60,13 @@ class Task:
 @click.option("--out", type=Path, help="The table as JSON, and beside it as markdown.")
 @click.option("--keep", type=click.Path(exists=True, path_type=Path),
               help="An earlier table: its rows stay where it has more seeds.")  # fmt: skip
+@click.option(
+    "--first",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed to begin with; with --keep, rows of as many seeds gain those from it on.",
+)
 @click.option("--models", multiple=True, help="Names of the table's lines; all where none given.")
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
@@ -71,7 +79,7 @@ class Task:
 )
 def main(
     folder: Path, also: Path | None, work: Path, out: Path | None, keep: Path | None,
-    models: tuple[str, ...], seeds: int, jobs: int, error: float,
+    first: int, models: tuple[str, ...], seeds: int, jobs: int, error: float,
 ) -> None:  # fmt: skip
     """Fits what is missing, then writes the table of all that is there."""
     corpus = Corpus(folder)
@@ -85,25 +93,27 @@ def main(
     _claim(work, corpus, Corpus(also) if also else None, names)
     tasks = [
         Task(name, seed, left)
-        for seed in range(seeds)
+        for seed in range(first, first + seeds)
         for name in names
         for left in plan(corpus, MODELS[name].protocol)
     ]
     run([t for t in tasks if not result_file(work, t.name, t.seed, t.left).is_file()],
         folder, also, work, jobs)  # fmt: skip
     if out:
-        rows = table(corpus, work, seeds)
+        rows = table(corpus, work, seeds, first)
         facts: dict[str, Any] = {"seeds": seeds}
         older: set[str] = set()
         if keep:
             earlier = json.loads(keep.read_text(encoding="utf-8"))
+            if first:
+                rows = [joined(old, rows, first) for old in earlier["rows"]]
             better = {row["model"]: row["seeds"] for row in rows}
             old = [row for row in earlier["rows"] if row["seeds"] > better.get(row["model"], 0)]
             older = {row["model"] for row in old}
             rows = old + [row for row in rows if row["model"] not in older]
             facts = earlier | {"seeds": max(seeds, earlier["seeds"])}
         whole = max((row["seeds"] for row in rows if row["model"] == SHIPPED), default=0)
-        if whole and SHIPPED not in older:
+        if whole and not first and SHIPPED not in older:
             facts["calibration"] = calibration(corpus, work, ENSEMBLES[SHIPPED], whole, error)
             # An earlier table's stay where the baselines' fits are not there.
             against = against_baselines(corpus, work, ENSEMBLES[SHIPPED], whole)

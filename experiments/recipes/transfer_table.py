@@ -33,8 +33,8 @@ def result_file(work: Path, name: str, seed: int, left: tuple[str, ...]) -> Path
     return work / f"{name} - {seed} - {'+'.join(left)}.npz"
 
 
-def table(corpus: Corpus, work: Path, seeds: int) -> list[dict[str, Any]]:
-    """A row for every model and ensemble, over the first seeds whose fits are all there."""
+def table(corpus: Corpus, work: Path, seeds: int, first: int = 0) -> list[dict[str, Any]]:
+    """A row for every model and ensemble, over the seeds from `first` on whose fits are there."""
     rows = []
     alone = {name: (name,) for name, model in MODELS.items() if model.how != "gate"}
     for name, members in {**alone, **ENSEMBLES}.items():
@@ -42,23 +42,56 @@ def table(corpus: Corpus, work: Path, seeds: int) -> list[dict[str, Any]]:
         lefts = plan(corpus, protocol)
         whole = 0
         while whole < seeds and all(
-            result_file(work, one, whole, left).is_file() for one in members for left in lefts
+            result_file(work, one, first + whole, left).is_file()
+            for one in members
+            for left in lefts
         ):
             whole += 1
         if whole:
-            rows.append(_row(corpus, work, name, members, whole, lefts, protocol))
+            found = range(first, first + whole)
+            rows.append(_row(corpus, work, name, members, found, lefts, protocol))
     return rows
 
 
+def joined(old: dict[str, Any], rows: list[dict[str, Any]], first: int) -> dict[str, Any]:
+    """A row with the seeds that another of its name adds from `first` on; itself without any."""
+    new = next((row for row in rows if row["model"] == old["model"]), None)
+    if new is None or old["seeds"] != first:
+        return old
+    seeds = old["seeds"] + new["seeds"]
+
+    def mean(key: str) -> float:
+        return (old[key] * old["seeds"] + new[key] * new["seeds"]) / seeds
+
+    intervals = [(old["further_interval"], old["seeds"]), (new["further_interval"], new["seeds"])]
+    return old | {
+        "seeds": seeds,
+        "left_out_sources": mean("left_out_sources"),
+        "interval": [
+            min(old["interval"][0], new["interval"][0]),
+            max(old["interval"][1], new["interval"][1]),
+        ],
+        "further_interval": [
+            sum(bounds[end] * count for bounds, count in intervals) / seeds for end in (0, 1)
+        ],
+        "by_seed": old["by_seed"] + new["by_seed"],
+        "by_source": {name: old["by_source"][name] + new["by_source"][name]
+                      for name in old["by_source"]},
+        "average_precision": mean("average_precision"),
+        "calibration_error": mean("calibration_error"),
+        "left_out_artists": old["left_out_artists"] + new["left_out_artists"],
+    }  # fmt: skip
+
+
 def _row(
-    corpus: Corpus, work: Path, name: str, members: tuple[str, ...], seeds: int,
+    corpus: Corpus, work: Path, name: str, members: tuple[str, ...], seeds: range,
     lefts: list[tuple[str, ...]], protocol: str,
 ) -> dict[str, Any]:  # fmt: skip
     labels = np.array([row["label"] == "jazz" for row in corpus.rows], dtype=np.int64)
     source = np.array([row["source"] for row in corpus.rows])
     group = np.array([row["group"] for row in corpus.rows])
     sources, artists, precision, errors = [], [], [], []
-    for seed in range(seeds):
+    for seed in seeds:
         met: list[tuple[np.ndarray, np.ndarray]] = []
         for left in lefts:
             numbers, logits = _logits(work, members, seed, left, labels, source)
@@ -82,7 +115,7 @@ def _row(
         pieces, z = (np.concatenate(part) for part in zip(*met, strict=True))
         even = even_weights(labels[pieces], source[pieces])
         errors.append(calibration_error(labels[pieces], 1 / (1 + np.exp(-z)), weights=even))
-    found = [left_out_auc([one for one in sources if one.seed == s]) for s in range(seeds)]
+    found = [left_out_auc([one for one in sources if one.seed == s]) for s in seeds]
     means = [one.mean.value for one in found]
     by_seed = [asdict(one.mean) for one in found]
     by_source = {
@@ -91,7 +124,7 @@ def _row(
     return {
         "model": name,
         "protocol": protocol,
-        "seeds": seeds,
+        "seeds": len(seeds),
         "left_out_sources": float(np.mean(means)),
         "interval": [min(one["low"] for one in by_seed), max(one["high"] for one in by_seed)],
         "further_interval": [float(np.mean([one.further.low for one in found])),
@@ -101,7 +134,7 @@ def _row(
         "average_precision": float(np.mean(precision)),
         "calibration_error": float(np.mean(errors)),
         "left_out_artists": [
-            float(np.mean([_auc(one) for one in artists if one.seed == s])) for s in range(seeds)
+            float(np.mean([_auc(one) for one in artists if one.seed == s])) for s in seeds
         ],
     }  # fmt: skip
 

@@ -16,7 +16,13 @@ from discriminator.features import PITCH
 from experiments.recipes import transfer
 from experiments.recipes import transfer_fits as fits
 from experiments.recipes import transfer_models as models
-from experiments.recipes.transfer_table import against_baselines, markdown, result_file, table
+from experiments.recipes.transfer_table import (
+    against_baselines,
+    joined,
+    markdown,
+    result_file,
+    table,
+)
 
 SOURCES = {"club": "jazz", "bar": "jazz", "hall": "not_jazz", "radio": "not_jazz"}
 
@@ -98,6 +104,21 @@ def test_the_table_is_of_the_logits(corpus: Any, tmp_path: Path) -> None:
     assert "CNN on tokens" not in rows, "a model without fits has no row"
     shown = markdown(list(rows.values()))
     assert all(f"| {name} |" in shown for name in (*SOURCES, *rows))
+
+
+def test_a_row_gains_the_seeds_it_lacked(corpus: Any, tmp_path: Path) -> None:
+    name = "features + boosted trees"
+    for seed in range(3):
+        kept(corpus, tmp_path, name, seed, 1.0)
+    (whole,), (two,) = table(corpus, tmp_path, 3), table(corpus, tmp_path, 2)
+    last = table(corpus, tmp_path, 1, first=2)
+    found = joined(two, last, 2)
+    assert found.keys() == whole.keys()
+    for key, value in whole.items():
+        number = isinstance(value, float) or "interval" in key
+        assert found[key] == (pytest.approx(value) if number else value), key
+    assert joined(two, last, 1) is two, "seeds that it has"
+    assert joined(two, [], 2) is two
 
 
 def test_baselines_are_met_on_sources_of_both_labels_in_pairs(corpus: Any, tmp_path: Path) -> None:
