@@ -8,6 +8,9 @@ et al. 2018), with notes for pixels. Every variant is real music, so a model wit
 inside (which note is the bass?) is asked nothing it could not meet, which gradients along a path
 between tokens would do (Sundararajan et al. 2017). Taking one note at a time is exact and blind: a
 chord that is heard twice loses nothing with either.
+
+Where boosted trees have a say, their opinion of the whole piece is the same in every window and
+every variant: the curve contains it, and what notes contribute is their share in the networks'.
 """
 
 from dataclasses import asdict, dataclass, replace

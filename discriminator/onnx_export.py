@@ -47,7 +47,8 @@ def export_onnx(classifier: "Classifier", path: str | Path) -> Path:
     Input `ids` int64 (pieces, tokens), outputs `logit` and `p_jazz` float32 (pieces,). Metadata:
     `format`, `labels`, `window`, `minimum`, `most`, `scale`, `bias`, `low`, `high` (see
     `ClassifierSettings`), `vocabulary`, `digest` and `music_digest` of the representation, and
-    `settings`, all of them as JSON.
+    `settings`, all of them as JSON. It holds the networks: trees over features of the whole piece
+    are no part of it, and `p_jazz` is that of `without_trees()`.
 
     Args:
         classifier: what to export; it is not changed.
