@@ -1,12 +1,12 @@
 """The JSON card beside a model's weights: settings that fit, in a format that is known."""
 
-import json
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from data_tools.errors import UserError
+from data_tools.files import parse_json
 
 Card = TypeVar("Card", bound=BaseModel)
 _KINDS = {"classifier.json": "classifier", "generator.json": "generator", "judge.json": "judge"}
@@ -25,7 +25,7 @@ def read_card(path: Path, kind: type[Card], expected: int, what: str) -> Card:
         UserError: missing, malformed, or of another format.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         found = content["format"]
         if found != expected:
             raise UserError(f"{path}: format {found}, this version reads format {expected}")

@@ -9,7 +9,6 @@ source is changed, and no file that was there before is overwritten.
 import csv
 import errno
 import hashlib
-import json
 import os
 from array import array
 from collections import Counter
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_tools import midi
 from data_tools.errors import MidiError, UserError
-from data_tools.files import DAMAGED, file_digest, write_json
+from data_tools.files import DAMAGED, file_digest, parse_json, write_json
 from data_tools.rows import csv_writer
 from data_tools.sources import MANIFEST, Source
 from discriminator.collection import Place, check_any, leaves, pieces, places
@@ -249,7 +248,7 @@ def _open(out: Path, identity: dict[str, Any], resume: bool) -> bool:
     if not resume:
         raise UserError(f"{out}: holds a curation; go on with it by --resume, or choose another")
     try:
-        before = json.loads(card.read_text(encoding="utf-8"))
+        before = parse_json(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         before = None
     if not isinstance(before, dict):

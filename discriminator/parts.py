@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data_tools.errors import UserError
-from data_tools.files import DAMAGED, write_bytes, write_json
+from data_tools.files import DAMAGED, parse_json, write_bytes, write_json
 from discriminator import parquet
 from discriminator.collection import NO_MUSIC, places
 from discriminator.reading import Piece
@@ -235,7 +235,7 @@ def _listed(locations: Iterable[Path]) -> Iterator[Path]:
 
 def _check_same(card: Path, facts: dict[str, Any]) -> None:
     try:
-        before = json.loads(card.read_text(encoding="utf-8"))
+        before = parse_json(card.read_text(encoding="utf-8"))
     except ValueError:
         before = None
     if not isinstance(before, dict):

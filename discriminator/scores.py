@@ -7,7 +7,6 @@ different runs never mix. Of rows that are read back a few bytes each are held, 
 
 import csv
 import hashlib
-import json
 import math
 import os
 import time
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, TextIO
 import numpy as np
 
 from data_tools.errors import UserError
-from data_tools.files import whole, write_json
+from data_tools.files import parse_json, whole, write_json
 from data_tools.rows import csv_writer, json_line
 from discriminator import parquet
 
@@ -298,7 +297,7 @@ def _rows_and_ends(path: Path, form: str) -> Iterator[tuple[Score, int]]:
         else:
             for number, line in enumerate(lines(), 1):
                 try:
-                    content = json.loads(line)
+                    content = parse_json(line)
                 except ValueError:
                     if whole:
                         raise UserError(f"{path}: line {number} is no JSON") from None
@@ -349,7 +348,7 @@ def _whole(path: Path, form: str) -> tuple[Scores, int]:
 
 def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> None:
     try:
-        before = json.loads(card.read_text(encoding="utf-8"))
+        before = parse_json(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         before = None
     if not isinstance(before, dict):

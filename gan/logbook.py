@@ -23,7 +23,7 @@ from tensorboard.summary.writer import event_file_writer
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from data_tools.files import naming
+from data_tools.files import naming, parse_json
 from gan.bars import ProgressBar
 
 BOARD = event_file_writer.__name__  # the module of the thread that writes TensorBoard's files
@@ -216,7 +216,7 @@ def _seconds(metrics: Path) -> float:
         file.seek(max(0, metrics.stat().st_size - _LONGEST_LINE))
         lines = file.read().splitlines()
     try:
-        return float(json.loads(lines[-1])["seconds"]) if lines else 0.0
+        return float(parse_json(lines[-1])["seconds"]) if lines else 0.0
     except (ValueError, KeyError, TypeError):  # only edited by hand is it otherwise
         return 0.0
 

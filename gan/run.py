@@ -11,7 +11,6 @@ moves only after that. Whatever metrics lie beyond it are cut off when the run r
 """
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -27,7 +26,15 @@ from torch import nn
 
 from data_tools.cards import refuse_others
 from data_tools.errors import UserError
-from data_tools.files import FULL, MIDI_SUFFIXES, naming, write_bytes, write_json, write_text
+from data_tools.files import (
+    FULL,
+    MIDI_SUFFIXES,
+    naming,
+    parse_json,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from gan.stopping import Stop, heeding
 from generator.folder import SHIPPED
 
@@ -179,7 +186,7 @@ class Run:
 
 def _step_of(line: bytes) -> float:
     try:
-        return float(json.loads(line)["step"])
+        return float(parse_json(line)["step"])
     except (ValueError, KeyError, TypeError, OverflowError):  # only edited by hand, or damaged
         return float("inf")
 
@@ -191,7 +198,7 @@ def load_state(checkpoint: Path, device: torch.device) -> dict[str, Any]:
         UserError: files are missing or damaged.
     """
     try:
-        facts = json.loads((checkpoint / "trainer.json").read_text())
+        facts = parse_json((checkpoint / "trainer.json").read_text())
         if not isinstance(facts, dict) or not isinstance(facts.get("step"), int):
             raise ValueError("trainer.json does not say of which step it is")
         optimizer = _unpickled(checkpoint / "optimizer.pt", device)
@@ -248,7 +255,7 @@ def _recorded(record: Path) -> dict[str, Any]:
     """What a run's settings.yaml holds."""
     try:
         content = yaml.safe_load(record.read_bytes())
-    except (yaml.YAMLError, ValueError):  # the latter of a date that is none
+    except (yaml.YAMLError, ValueError, RecursionError):  # of a date that is none; of deep nesting
         content = None
     if not isinstance(content, dict):
         raise UserError(

@@ -360,7 +360,8 @@ def read_preset(name: str) -> dict[str, Any]:
         raise UserError(f"no preset '{name}'; there are: {', '.join(preset_names())}")
     try:
         content = yaml.safe_load(text) or {}
-    except (yaml.YAMLError, ValueError) as error:  # the latter of a date that is none
+    # Besides its own: of a date that is none, and of what is nested deep.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{name}: not YAML ({error})".replace("\n", " ")) from None
     if not isinstance(content, dict):
         raise UserError(f"{name}: a preset is a list of 'field: value' lines")

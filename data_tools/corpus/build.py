@@ -5,7 +5,6 @@ number of files beyond a row for each. What becomes of every file is written dow
 """
 
 import hashlib
-import json
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +22,7 @@ from data_tools.corpus.tables import COLUMNS, Fate
 from data_tools.corpus.worker import Offer, Piece
 from data_tools.curate import Conflict, conflicts_of, copies_to_drop, pairs_of
 from data_tools.errors import UserError
-from data_tools.files import sole_writer, write_json
+from data_tools.files import parse_json, sole_writer, write_json
 from data_tools.parallel import ordered_map
 from data_tools.representation import Representation
 from data_tools.settings import CorpusSettings
@@ -161,7 +160,7 @@ def _keep_others(old: Path, out: Path) -> None:
 def _made(out: Path) -> dict[str, Any] | None:
     """What a corpus says of its making; nothing where it is damaged, None where there is none."""
     try:
-        content = json.loads((out / "corpus.json").read_text(encoding="utf-8"))
+        content = parse_json((out / "corpus.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):

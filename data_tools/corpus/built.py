@@ -12,7 +12,6 @@ conflicts.csv        pairs of one music under two labels
 """
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from data_tools.errors import UserError
-from data_tools.files import file_digest
+from data_tools.files import file_digest, parse_json
 from data_tools.representation import Representation
 from data_tools.sources import LABELS, UNLABELLED
 from data_tools.splits import SPLITS
@@ -51,7 +50,7 @@ class Corpus:
         if not (self.folder / "corpus.json").is_file():
             raise UserError(f"{folder}: not a corpus; make one with 'gan data build'")
         try:
-            self.facts = json.loads((self.folder / "corpus.json").read_text(encoding="utf-8"))
+            self.facts = parse_json((self.folder / "corpus.json").read_text(encoding="utf-8"))
             with (self.folder / "manifest.csv").open(encoding="utf-8-sig", newline="") as stream:
                 self.rows = list(csv.DictReader(stream))
             with (self.folder / "index.npy").open("rb") as places:

@@ -7,7 +7,6 @@ the free space. What has come so far lies in `NAME.part`, never under the file's
 """
 
 import errno
-import json
 import re
 import shutil
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from data_tools.errors import UserError
-from data_tools.files import write_json
+from data_tools.files import parse_json, write_json
 
 CHUNK = 2**14  # what a cut connection may lose: the chunk that was not whole
 SPARE = 16 * 2**20  # bytes of the disk that are left alone
@@ -161,7 +160,7 @@ class _Resuming:
         if not self.part.exists():
             return 0, ""
         try:
-            note = json.loads(self.note.read_text(encoding="utf-8"))
+            note = parse_json(self.note.read_text(encoding="utf-8"))
             same, validator = note["url"] == url, str(note["validator"])
         except (OSError, ValueError, KeyError, TypeError):
             return 0, ""

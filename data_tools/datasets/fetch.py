@@ -12,7 +12,6 @@ with the same pins file elsewhere, must bring the same bytes.
 
 import csv
 import io
-import json
 import re
 import shutil
 from collections import Counter
@@ -24,7 +23,7 @@ from data_tools.datasets.catalog import Dataset, Download
 from data_tools.datasets.download import DownloadError, Patience, Progress, download
 from data_tools.datasets.unpack import ArchiveError
 from data_tools.errors import UserError
-from data_tools.files import sole_writer, write_json, write_text
+from data_tools.files import parse_json, sole_writer, write_json, write_text
 from data_tools.sources import MANIFEST
 
 ABOUT, LOCK, MUSIC, ARCHIVES = "ABOUT.txt", "fetch.lock.json", "midi", "download"
@@ -240,7 +239,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: not readable as JSON ({error}); delete it") from None
     if not isinstance(content, dict):

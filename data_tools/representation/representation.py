@@ -19,7 +19,7 @@ from symusic.core import ScoreTick
 from data_tools import midi
 from data_tools.ensemble import prepare_parts
 from data_tools.errors import UserError
-from data_tools.files import write_json
+from data_tools.files import parse_json, write_json
 from data_tools.representation import bars, durations, note_offs
 from data_tools.representation.events import Events
 from data_tools.representation.grid import grid, score_of
@@ -313,7 +313,7 @@ class Representation:
         """
         path = Path(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
             made_with = content["digest"]
             settings = RepresentationSettings(**content["settings"])
             if "byte_pairs" in content:

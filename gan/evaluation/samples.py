@@ -7,13 +7,12 @@ are written and old ones until they are gone, so that a killed command leaves no
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from data_tools.errors import UserError
-from data_tools.files import file_digest, write_bytes, write_json
+from data_tools.files import file_digest, parse_json, write_bytes, write_json
 
 LIST = ".written.json"
 
@@ -58,7 +57,7 @@ def write_samples(folder: Path, music: Mapping[str, Sequence[bytes]]) -> None:
 def _listed(folder: Path) -> dict[str, list[str]]:
     """Digests by name; nothing where the list is missing or is none."""
     try:
-        listed = json.loads((folder / LIST).read_text("utf-8"))
+        listed = parse_json((folder / LIST).read_text("utf-8"))
         return {str(name): [str(digest) for digest in digests] for name, digests in listed.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

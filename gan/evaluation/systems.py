@@ -4,7 +4,6 @@ Everything becomes token ids of one representation and one length, so that all f
 same kind of excerpt.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
-from data_tools.files import MIDI_SUFFIXES
+from data_tools.files import MIDI_SUFFIXES, parse_json
 from data_tools.representation import EOS, Representation
 from data_tools.sources import Source as MusicSource
 from discriminator.reading import read_piece
@@ -272,7 +271,7 @@ def _curves(place: Path) -> dict[str, list[tuple[float, float]]]:
     if metrics.is_file():
         for line in metrics.read_bytes().splitlines():
             try:
-                point = json.loads(line)
+                point = parse_json(line)
                 seen = {says: float(point[key]) for key, says in names.items() if key in point}
                 step = float(point["step"])
             except (ValueError, KeyError, TypeError, OverflowError):

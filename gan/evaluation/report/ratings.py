@@ -7,7 +7,6 @@ replacement give, where that is wider.
 """
 
 import csv
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Literal, TypeGuard
 import numpy as np
 
 from data_tools.errors import UserError
+from data_tools.files import parse_json
 from gan.evaluation.confidence import wilson
 from gan.evaluation.report.content import Table
 
@@ -116,7 +116,7 @@ def _rows(path: Path) -> list[dict[str, object]]:
         except csv.Error as error:
             raise UserError(f"{path}: not a table of choices ({error})") from None
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         return [_flat(made) for made in content["choices"]]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise UserError(f"{path}: not an export of a report's blind mode") from None
