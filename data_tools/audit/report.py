@@ -187,7 +187,7 @@ def _tables(
         except UserError as error:
             notes.append(f"{view}: {error}")
     if not tables:
-        raise UserError(notes[0])
+        raise UserError(f"{corpus.folder}: {notes[0]}")
     return tables, notes
 
 

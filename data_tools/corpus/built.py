@@ -89,8 +89,9 @@ class Corpus:
 
     @property
     def fingerprint_names(self) -> tuple[str, ...]:
-        """What the columns of `fingerprints` measure."""
-        return tuple(self.facts.get("fingerprints", ()))
+        """What the columns of `fingerprints` measure; none where the corpus does not say."""
+        names = self.facts.get("fingerprints")
+        return tuple(names) if isinstance(names, list) else ()
 
     @cached_property
     def fingerprints(self) -> np.ndarray:

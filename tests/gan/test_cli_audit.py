@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from data_tools.audit import ranking
 from data_tools.corpus import Corpus
+from data_tools.errors import UserError
 from gan.cli_audit import audit
 
 
@@ -62,3 +63,17 @@ def test_tokens_that_were_changed_are_not_measured(practice_corpus: Corpus, tmp_
     result = CliRunner().invoke(audit, [str(other), "--view", "tokens"])
     assert result.exit_code != 0
     assert "tokens.bin was changed" in str(result.exception)
+
+
+@pytest.mark.parametrize("names", [None, 3, "beat", ["beat"], [None], {}])
+def test_a_corpus_that_does_not_name_its_fingerprints_is_one_line(
+    practice_corpus: Corpus, tmp_path: Path, names: object
+) -> None:
+    other = tmp_path / "corpus"
+    shutil.copytree(practice_corpus.folder, other)
+    content = json.loads((other / "corpus.json").read_text()) | {"fingerprints": names}
+    (other / "corpus.json").write_text(json.dumps(content))
+    result = CliRunner().invoke(audit, [str(other), "--view", "files", "--quiet"])
+    assert isinstance(result.exception, UserError)
+    said = "files: the corpus holds other fingerprints, or none; build it again"
+    assert str(result.exception) == f"{other}: {said}"
