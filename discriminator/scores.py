@@ -169,12 +169,14 @@ class ScoreFile:
             self._since = (self._rows if self._rows.exists() else path).stat().st_mtime
             if not self._rows.exists():
                 _copy_rows(path, self._rows)
-            self.before, whole = _whole(self._rows, self._form_of_rows)
+            self.before, whole, self._lost = _whole(self._rows, self._form_of_rows)
+            if self._lost:
+                whole = _drop_lost(self._rows, self._form_of_rows)
             os.truncate(self._rows, whole)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(card, identity)
-            self.before, whole = Scores(), 0
+            self.before, whole, self._lost = Scores(), 0, []
         self._stream = self._rows.open("a", encoding="utf-8", errors="surrogateescape", newline="")
         self._write = row_writer(self._stream, self._form_of_rows, header=whole == 0)
         self._synced = time.monotonic()
@@ -190,7 +192,20 @@ class ScoreFile:
         return False
 
     def remark(self) -> str:
-        """What is to be said of rows whose music has changed since, "" where none has."""
+        """What is to be said of lines that could not be read, and of rows whose music has changed
+        since; "" where there are none."""
+        return "; ".join(filter(None, (self._of_lost(), self._of_changed())))
+
+    def _of_lost(self) -> str:
+        if not self._lost:
+            return ""
+        name, first = self._rows.name, f"{self._lost[0]:,}"
+        which = f"line {first} of {name}"
+        if len(self._lost) > 1:
+            which = f"{len(self._lost):,} lines of {name}, from line {first} on,"
+        return f"{which} could not be read and went; a file without its row is scored again"
+
+    def _of_changed(self) -> str:
         if not self._changed:
             return ""
         which = (
@@ -267,44 +282,66 @@ def read_rows(path: Path) -> Iterator[Score]:
         for row in parquet.read(path, partial(_check_columns, path)):
             yield _score(path, row)
     else:
-        for score, _ in _rows_and_ends(path, form):
+        for score, _, _ in _rows_and_places(path, form):
             yield score
 
 
-def _rows_and_ends(path: Path, form: str) -> Iterator[tuple[Score, int]]:
-    """Rows, and after how many bytes each ends; a row without its line's end is none."""
-    end, whole = 0, True
+def _rows_and_places(
+    path: Path, form: str, lost: list[int] | None = None
+) -> Iterator[tuple[Score, int, int]]:
+    """Rows, and from which byte to which each goes; a row without its line's end is none.
+
+    Args:
+        path: where.
+        form: csv or jsonl.
+        lost: gets the numbers of lines that cannot be read; without it, most are an error.
+    """
+    end, number, whole = 0, 0, True
 
     def lines() -> Iterator[str]:
-        nonlocal end, whole
+        nonlocal end, number, whole
         for raw in stream:
+            number += 1
             marked = end == 0 and raw.startswith(BOM_UTF8)  # by Excel, say
             end += len(raw)
             whole = raw.endswith(b"\n")
             yield raw.decode("utf-8-sig" if marked else "utf-8", "surrogateescape")
 
     with path.open("rb") as stream:
+        rows: Iterator[Any] = map(parse_json, lines())
         if form == "csv":
-            table = csv.DictReader(lines())
+            rows = table = csv.DictReader(lines(), strict=lost is not None)
             try:
                 _check_columns(path, table.fieldnames or ())
-                for row in table:
-                    # In a row that was broken off, the last columns are missing.
-                    if whole and None not in row.values():
-                        yield _score(path, row), end
             except csv.Error as error:
-                raise UserError(f"{path}: no table of scores ({error})") from None
-        else:
-            for number, line in enumerate(lines(), 1):
-                try:
-                    content = parse_json(line)
-                except ValueError:
-                    if whole:
-                        raise UserError(f"{path}: line {number} is no JSON") from None
-                    return
-                if whole:
-                    _check_columns(path, content if isinstance(content, dict) else ())
-                    yield _score(path, content), end
+                raise _refusal(path, number, error) from None
+        while True:
+            start, first, score = end, number + 1, None
+            try:
+                row = next(rows)
+                if whole and form == "jsonl":
+                    _check_columns(path, row if isinstance(row, dict) else ())
+                # In a row of CSV that was broken off, the last columns are missing.
+                if whole and not (form == "csv" and None in row.values()):
+                    score = _score(path, row)
+            except StopIteration:
+                return
+            except (csv.Error, ValueError, UserError) as error:
+                if lost is None and (whole or form == "csv"):
+                    raise _refusal(path, number, error) from None
+            if score:
+                yield score, start, end
+            elif lost is not None:
+                lost.extend(range(first, number + whole))
+
+
+def _refusal(path: Path, number: int, error: Exception) -> UserError:
+    """What is said of a line that cannot be read."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, csv.Error):
+        return UserError(f"{path}: no table of scores ({error})")
+    return UserError(f"{path}: line {number} is no JSON")
 
 
 def _check_columns(path: Path, names: Iterable[str]) -> None:
@@ -327,13 +364,14 @@ def _score(path: Path, row: dict[str, Any]) -> Score:
         raise UserError(f"{path}: the row of '{row['path']}' is no score") from None
 
 
-def _whole(path: Path, form: str) -> tuple[Scores, int]:
-    """What is in a file that a killed run left, and how many bytes of it are whole rows."""
-    whole = 0
+def _whole(path: Path, form: str) -> tuple[Scores, int, list[int]]:
+    """What is in a file that a killed run left, how many bytes of it are whole rows, and the
+    numbers of whole lines that cannot be read."""
+    whole, lost = 0, list[int]()
 
     def rows() -> Iterator[Score]:
         nonlocal whole
-        for row, end in _rows_and_ends(path, form):
+        for row, _, end in _rows_and_places(path, form, lost):
             whole = end
             yield row
 
@@ -341,9 +379,20 @@ def _whole(path: Path, form: str) -> tuple[Scores, int]:
         with path.open("rb") as stream:
             head = stream.readline()
         if not head.endswith(b"\n"):
-            return Scores(), 0
+            return Scores(), 0, lost
         whole = len(head)
-    return Scores(rows()), whole
+    return Scores(rows()), whole, lost
+
+
+def _drop_lost(path: Path, form: str) -> int:
+    """Leaves of a file its header and the rows that can be read, byte for byte; its new size."""
+    with whole(path) as fresh, path.open("rb") as old, fresh.open("wb") as new:
+        if form == "csv":
+            new.write(old.readline())
+        for _, start, end in _rows_and_places(path, form, []):
+            old.seek(start)
+            new.write(old.read(end - start))
+    return path.stat().st_size
 
 
 def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> None:

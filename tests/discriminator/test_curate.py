@@ -161,6 +161,50 @@ def test_what_is_no_table_of_scores_is_one_line(
         list(read_rows(tmp_path / name))
 
 
+@pytest.mark.parametrize(
+    ("form", "damage"),
+    [
+        ("csv", {3: b"c.mid,0.5"}),  # columns are missing
+        ("csv", {3: b"c.mid,high,jazz,1,"}),
+        ("csv", {3: b"c.mid,0.5,Jazz,1,", 5: b"e.mid"}),
+        ("csv", {3: b'"c.mid,0.5,jazz,1,', 4: b'd.mid,0.5,jazz,1,"', 5: b"'"}),
+        ("csv", {2: b'"b.mid,0.5,jazz,1,', 3: b'"c.mid",0.5,jazz,1,'}),
+        ("csv", {7: b"g.mid,0.5"}),
+        ("csv", {3: b"x" * 200_000}),
+        ("jsonl", {2: b"{", 5: b"[1]"}),
+        ("jsonl", {6: b'{"path": "g.mid", "p_jazz": 7}'}),
+    ],
+)
+@pytest.mark.parametrize("cut", [0, 4])
+def test_rows_that_an_edit_broke_are_told_and_scored_again(
+    tmp_path: Path, form: str, damage: dict[int, bytes], cut: int
+) -> None:
+    told = [Score(f"{letter}.mid", 0.5, "jazz", 1, "") for letter in "abcdefg"]
+    path = tmp_path / f"scores.{form}"
+    with ScoreFile(path, form, FACTS, resume=False) as file:
+        for one in told:
+            file.write(one)
+    lines = path.read_bytes().splitlines(keepends=True)
+    good = [line for number, line in enumerate(lines) if number not in damage]
+    for number, text in damage.items():
+        lines[number] = text + b"\n"
+    whole = b"".join(lines) + lines[1][:cut]
+    path.write_bytes(whole)
+    with ScoreFile(path, form, FACTS, resume=True) as file:
+        again = [one for one in told if file.lacks(one.path)]
+        for one in again:
+            file.write(one)
+    assert f"line {min(damage) + 1:,} of" in file.remark() or f"from line {min(damage) + 1}" in (
+        file.remark()
+    )
+    assert len(again) == len(damage) or b'"' in whole
+    assert sorted(read_rows(path)) == told
+    assert path.read_bytes().startswith(b"".join(good[:2]))
+    with ScoreFile(path, form, FACTS, resume=True) as file:
+        assert not any(file.lacks(one.path) for one in told)
+        assert not file.remark()
+
+
 def test_two_columns_will_do(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("p_jazz,path\n0.9,x\n0.1,y\n,z\n")
     assert [(one.path, one.verdict) for one in read_rows(tmp_path / "a.csv")] == [

@@ -190,6 +190,24 @@ def test_a_members_name_that_no_file_can_have_does_not_end_what_goes_on(
     assert "newer than the row of before" in result.stderr
 
 
+def test_lines_that_cannot_be_read_are_told_and_their_files_scored_again(
+    score: Run, files: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.csv"
+    assert score(files, "--out", out).exit_code == 0
+    rows = as_dicts(out.read_text())
+    lines = out.read_text().splitlines(keepends=True)
+    lines[1:3] = [line.partition(",")[0] + "\n" for line in lines[1:3]]
+    out.write_text("".join(lines))
+    result = score(files, "--out", out, "--resume")
+    assert result.exit_code == 0, result.stderr
+    assert "note: 2 lines of scores.csv, from line 2 on, could not be read" in result.stderr
+    assert "5 files: " in result.stderr
+    again = as_dicts(out.read_text())
+    assert sorted(row["path"] for row in again) == [row["path"] for row in rows]
+    assert all(row["verdict"] for row in again)
+
+
 def test_a_folder_without_music_has_its_row(score: Run, files: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     good = min(files.glob("*.mid"))
