@@ -9,7 +9,7 @@ generator's diversity (GAPT, ICLR 2026); in this project's results it and the fr
 Shapes: B pieces, S tokens, V the discriminator's vocabulary.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,9 @@ class RealismCritic:
         store: batches of old samples it is reminded of.
         seed: of its first weights and its dropout.
         device: where.
+
+    Raises:
+        ValueError: an unknown loss.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class RealismCritic:
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
+        if loss not in get_args(RealismLoss):
+            raise ValueError(f"loss '{loss}': use one of {', '.join(get_args(RealismLoss))}")
         torch.manual_seed(derived_seed(seed, "realism critic"))
         model = build_one(MODEL, TokenTable.of(representation))
         if spectral:

@@ -44,6 +44,12 @@ def weights_of(critic: RealismCritic) -> Tensor:
     return torch.cat([weight.detach().flatten() for weight in critic.model.parameters()]).clone()
 
 
+@pytest.mark.parametrize("loss", ["wassertein", "non-saturating", ""])
+def test_an_unknown_loss_is_refused(loss: Any) -> None:
+    with pytest.raises(ValueError, match=f"loss '{loss}': use one of non_saturating, hinge, rel"):
+        RealismCritic(REPRESENTATION, loss)
+
+
 def test_it_learns_to_tell_two_kinds_of_music_apart_and_then_waits() -> None:
     critic = RealismCritic(REPRESENTATION, rate=1e-3, winning=0.75)
     learnt = []
