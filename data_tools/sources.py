@@ -35,6 +35,7 @@ from data_tools.files import (
     name_in_zip,
 )
 from data_tools.midi import MAX_BYTES
+from data_tools.tars import BoundedTar, each_member
 
 LABELS = ("jazz", "not_jazz")
 _SPELLINGS = {"jazz": "jazz", "notjazz": "not_jazz", "nonjazz": "not_jazz"}
@@ -54,25 +55,6 @@ _DAMAGE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
     RuntimeError, ValueError,
 )  # fmt: skip
-
-_LONGEST_HEADER = 2**20
-_EXTENDED = (
-    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
-)  # fmt: skip
-
-
-class BoundedInfo(tarfile.TarInfo):
-    """A .tar's member whose name and the like are bounded: `tarfile` reads them into memory whole,
-    and a small archive may hold gigabytes of them."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "BoundedInfo":
-        """As `tarfile` has it; refuses what is too long."""
-        info = super().frombuf(buf, encoding, errors)
-        if info.type in _EXTENDED and info.size > _LONGEST_HEADER:
-            raise tarfile.ReadError(f"a member's header of {info.size / 2**20:,.0f} MiB")
-        return info
 
 
 @dataclass(frozen=True)
@@ -248,7 +230,7 @@ class Source:
             with self._zip() as archive:
                 return [name for name in map(_member_name, archive.infolist()) if _is_midi(name)]
         with self._tar() as archive:
-            members = (m for m in archive if m.isfile() or m.islnk() or m.issym())
+            members = (m for m in each_member(archive) if m.isfile() or m.islnk() or m.issym())
             names = (m.name.removeprefix("./") for m in members)
             return [name for name in names if _is_midi(name)]
 
@@ -284,7 +266,7 @@ class Source:
                     yield name, data, ""
             return
         with self._tar() as archive:
-            for member in archive:
+            for member in each_member(archive):
                 name = asked(member.name)
                 if member.islnk() and name in wanted:
                     yield name, None, LINKED
@@ -308,7 +290,7 @@ class Source:
     @contextmanager
     def _tar(self) -> Iterator[tarfile.TarFile]:
         try:
-            with tarfile.open(self.location, tarinfo=BoundedInfo) as archive:
+            with BoundedTar.open(self.location) as archive:
                 yield archive
         except _DAMAGE as error:
             raise UserError(f"{self.location}: damaged or unreadable .tar ({error})") from None

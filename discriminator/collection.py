@@ -18,7 +18,8 @@ from pathlib import Path, PurePath
 
 from data_tools.errors import MidiError, UserError
 from data_tools.files import DAMAGED, IRREGULAR, MIDI_SUFFIXES, is_irregular, name_in_zip
-from data_tools.sources import LINKED, NOWHERE, REPEATED, SYMBOLIC, BoundedInfo, Source
+from data_tools.sources import LINKED, NOWHERE, REPEATED, SYMBOLIC, Source
+from data_tools.tars import BoundedTar, each_member
 from discriminator.reading import LARGEST, Piece, too_large
 
 _TARS = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
@@ -218,10 +219,9 @@ def _in_zip(archive: Path) -> Iterator[Place]:
 
 def _in_tar(archive: Path) -> Iterator[Place]:
     try:
-        with tarfile.open(archive, tarinfo=BoundedInfo) as opened:
+        with BoundedTar.open(archive) as opened:
             repeated = _repetitions()
-            while info := opened.next():
-                opened.members.clear()  # type: ignore[attr-defined]  # they would pile up, a kilobyte each
+            for info in each_member(opened):
                 name = info.name.removeprefix("./")
                 link = LINKED if info.islnk() else SYMBOLIC if info.issym() else ""
                 if not (info.isfile() or link) or not _is_midi(name):

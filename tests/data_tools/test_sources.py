@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 from unicodedata import normalize
@@ -470,3 +471,46 @@ def test_a_tars_headers_are_not_read_into_memory_without_bound(kind: bytes, tmp_
         Source(path)
     (damaged,) = pieces([path])
     assert "a member's header of 2 MiB" in damaged.error
+
+
+def long_header(kind: bytes, number: int, size: int) -> bytes:
+    """A header of so many bytes before a member, as PAX or GNU write it."""
+    head = tarfile.TarInfo("head")
+    head.type, head.size = kind, size
+    start = b"%d k%d=" % (size, number)
+    content = start + bytes([120]) * (size - len(start) - 1) + b"\n"
+    if kind == tarfile.GNUTYPE_LONGNAME:
+        content = b"x" * (size - 1) + b"\0"
+    return head.tobuf(tarfile.USTAR_FORMAT) + content
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+@pytest.mark.parametrize("between", [True, False])
+def test_many_long_headers_of_a_tar_are_bounded_in_their_sum(
+    kind: bytes, between: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "bomb.tar.gz"
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        stream.write(tarfile.TarInfo("0.mid").tobuf())
+        for number in range(100):
+            stream.write(long_header(kind, number, 2**20))
+            stream.write(tarfile.TarInfo(f"{number}.mid").tobuf() if between else b"")
+        stream.write(tarfile.TarInfo("a.mid").tobuf() + bytes(2**10))
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"damaged or unreadable \.tar \(headers of \d+ MiB bef"):
+        Source(path).entries()
+    assert "headers of" in list(pieces([path]))[-1].error
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 2**26
+
+
+def test_usual_headers_of_a_tar_are_read_however_many(tmp_path: Path) -> None:
+    path = tmp_path / "music.tar.gz"
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        stream.write(long_header(tarfile.XGLTYPE, 0, 2**10))
+        for number in range(6000):
+            stream.write(long_header(tarfile.XHDTYPE, number, 2**10))
+            stream.write(tarfile.TarInfo(f"{number}.mid").tobuf())
+        stream.write(bytes(2**10))
+    assert len(Source(path).entries()) == 6000 == len(list(pieces([path])))
