@@ -77,8 +77,9 @@ def render(
 
     All instruments of a file sound, with velocities and sustain pedal. Every file has its row; a
     bad one says why in it, one with notes that the soundfont lacks how many, and the rest goes on.
-    What lies in --out under the same name is replaced. Exit code 0: every file has its row; 1: none
-    could be rendered, or the work failed.
+    Of files that differ in their folder, suffix or case alone, the second is NAME-2 and so on. A
+    rerun replaces what lies in --out under the same name. Exit code 0: every file has its row; 1:
+    none could be rendered, or the work failed.
     """
     if fetch_soundfont:
         fetched = _fetch(quiet)
@@ -132,15 +133,16 @@ def _checked(soundfont: Path | None, form: str, rate: int) -> Path:
 
 def _jobs(paths: Iterable[Path], out: Path) -> Iterator[tuple[Path, Path]]:
     """Each file and where its results go, without a suffix; folders keep their inner order."""
-    taken: set[Path] = set()
+    taken: set[str] = set()
     for path in paths:
         for file in tables.midi_files([path]):
             target = out / (file.relative_to(path) if path.is_dir() else Path(file.name))
             stem, number = target.with_suffix(""), 1
-            while stem in taken:  # a.mid and a.midi, or one name in two folders
+            # a.mid and a.midi, or one name in two folders; to some disks a.mid and A.mid, too
+            while str(stem).casefold() in taken:
                 number += 1
                 stem = target.with_name(f"{target.stem}-{number}")
-            taken.add(stem)
+            taken.add(str(stem).casefold())
             yield file, stem
 
 

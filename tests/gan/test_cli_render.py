@@ -52,6 +52,20 @@ def test_a_folder_is_rendered_and_the_bad_file_set_aside(
         assert 3.9 < file.getnframes() / file.getframerate() < 4.5
 
 
+def test_files_of_one_name_have_names_of_their_own(music: Path, tmp_path: Path) -> None:
+    given = [music / "a.mid"]
+    for folder, name in (("one", "a.mid"), ("two", "A.mid"), ("two", "a-2.mid")):
+        given.append(music / folder / name)
+        given[-1].parent.mkdir(exist_ok=True)
+        given[-1].write_bytes(given[0].read_bytes())
+    flags = (*given, "--out", tmp_path / "o", "--format", "none", "--roll", "svg")
+    for _ in range(2):  # the second time over what is there
+        assert run(*flags).exit_code == 0
+        names = sorted(path.name for path in (tmp_path / "o").iterdir())
+        assert names == ["A-3.svg", "a-2-2.svg", "a-2.svg", "a.svg"]
+    assert "rerun replaces what lies in --out" in " ".join(run("--help").output.split())
+
+
 def test_only_pictures_need_no_soundfont(
     music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
