@@ -311,7 +311,7 @@ def generate(
         short = sum(len(piece.ids) - piece.prompt >= length for piece in written)
         _report_short(short, len(written), choices)
         least = choices["min_notes"]
-        added = (p.statistics["notes"] - p.statistics.get("of_prompt", 0) for p in written)
+        added = (p.statistics.get("generated", p.statistics["notes"]) for p in written)
         if (few := sum(count < least for count in added)) and least > FEWEST_NOTES:
             ended = f"note: {few} of {len(written)} end before {least:,} notes"
             click.echo(f"{ended}, with their tokens or seconds", err=True)

@@ -11,7 +11,7 @@ from symusic.core import ScoreTick
 from data_tools.midi import merged_notes, seconds_of
 
 # Of what `describe` gives: whole numbers.
-COUNTS = ("notes", "distinct_pitches", "longest_run", "of_prompt")
+COUNTS = ("notes", "distinct_pitches", "longest_run", "of_prompt", "generated")
 # Beyond these a piece counts as degenerate.
 LONGEST_RUN = 16  # notes in a row on one pitch
 MOST_REPEATED = 0.9  # share of four-note sequences heard before, in a piece or a stretch of it
@@ -33,8 +33,8 @@ def describe(score: ScoreTick, given: int = 0) -> dict[str, float]:
         one pitch), repeated_4grams (share of the four-pitch sequences seen before in the piece),
         looped (the greatest such share within `STRETCH` notes) and longest_silence (seconds in
         which nothing sounds, a silence before the first note included). With a prompt all but
-        notes and seconds are those of what follows it, the silence between them included, and
-        of_prompt says how many notes it has.
+        notes and seconds are those of what follows it, the silence between them included;
+        of_prompt says how many of the notes it has, and generated how many follow it.
     """
     notes = merged_notes(score)
     if not len(notes):
@@ -52,7 +52,7 @@ def describe(score: ScoreTick, given: int = 0) -> dict[str, float]:
         "repeated_4grams": repeated(pitch, len(pitch)),
         "looped": repeated(pitch, STRETCH),
         "longest_silence": float((start - heard_until)[given:].max(initial=0)),
-    } | ({"of_prompt": float(given)} if given else {})
+    } | ({"of_prompt": float(given), "generated": float(len(pitch))} if given else {})
 
 
 def repeated(pitches: np.ndarray, stretch: int) -> float:
@@ -78,7 +78,7 @@ def repeated(pitches: np.ndarray, stretch: int) -> float:
 
 def signs(statistics: dict[str, float]) -> list[str]:
     """What is degenerate about a piece of these statistics; nothing for a sound one."""
-    notes = statistics["notes"] - statistics.get("of_prompt", 0)
+    notes = statistics.get("generated", statistics["notes"])
     enough = notes >= ENOUGH_NOTES
     found = {
         "empty": notes < 1,

@@ -591,6 +591,7 @@ def test_generate_goes_on_from_a_prompt(tmp_path: Path, generator: Path, files: 
     notes = [note for track in read.instruments for note in track.notes]
     assert int(told["notes"]) == len(notes)
     assert int(told["of_prompt"]) == sum(note.start < begins for note in notes) > 0
+    assert int(told["generated"]) == sum(note.start >= begins for note in notes) > 0
     assert "note:" not in result.stderr
     said = run(*write, "--out", tmp_path / "c", "--count", 1, "--prompt", prompt)
     line = f"note: {prompt}: gone on from its last "

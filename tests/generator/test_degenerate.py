@@ -69,6 +69,7 @@ def test_a_prompt_is_not_judged() -> None:
         found = after(prompt, music)
         assert signs(found) == []
         assert (found["notes"], found["of_prompt"]) == (60 + len(prompt), len(prompt))
+        assert found["generated"] == 60
         assert found["seconds"] == pytest.approx((100 + len(prompt)) / 2)
         assert found["distinct_pitches"] == len(set(music))
         assert found["longest_silence"] == 0
