@@ -24,7 +24,7 @@ from data_tools.errors import UserError
     help="A run of 'experiments.recipes.gate': what it takes for noise is not called jazz.",
 )
 @click.option("--music-odds", type=click.FloatRange(min=0, min_open=True),
-              help="With --gate: pieces of music to one of noise, in use.  [100]")  # fmt: skip
+              help="With --gate: pieces of music to one of noise, in use.  [50]")  # fmt: skip
 @click.option(
     "--trees",
     type=click.Path(exists=True, path_type=Path),

@@ -11,8 +11,10 @@ from data_tools.corpus import Corpus
 from data_tools.representation import Representation, RepresentationSettings
 from discriminator import features
 from discriminator.classifier import Classifier
+from discriminator.ensemble import MUSIC_ODDS
 from discriminator.feature_judge import FeatureJudge, JudgeSettings
 from gan.cli import main
+from gan.cli_ensemble import ensemble
 
 
 def join(out: Path, *arguments: object) -> Result:
@@ -137,3 +139,8 @@ def test_an_ensemble_is_given_trees_and_may_get_a_gate_later(
     assert result.exit_code == 1
     (line,) = result.stderr.strip().splitlines()
     assert "another grid" in line
+
+
+def test_the_help_says_the_odds_that_are_taken() -> None:
+    said = " ".join(CliRunner().invoke(ensemble, ["--help"]).output.split())
+    assert f"pieces of music to one of noise, in use. [{MUSIC_ODDS:g}]" in said
