@@ -494,3 +494,33 @@ def test_a_pedal_on_another_channel_holds_no_notes_before_it(
     if isinstance(four, symusic.core.ScoreTick):
         assert [each.time for each in four.tracks[0].pedals][:1] == [0], "it is as it was given"
     assert midi.to_bytes(midi.prepare(four).score) == midi.to_bytes(midi.prepare(music(0)).score)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_pedal_held_over_a_program_change_holds_no_notes_before_it(back: bool) -> None:
+    """It is lost on all channels but the first, whose notes it must not lengthen; others stay."""
+    turns = [(100, 127), (1000, 0), (2500, 127), (3000, 0)]
+    changes = [(500, 4), (2000, 0)] if back else [(500, 4)]
+    tracks = mido.MidiFile(file=io.BytesIO(on_channel(0, []))).tracks
+    held = mido.MidiFile(file=io.BytesIO(on_channel(3, turns))).tracks[0]
+    times = np.cumsum([message.time for message in held]).tolist()
+    said = list(zip(times, held, strict=True))[:-1]
+    for tick, program in changes:
+        message = mido.Message("program_change", channel=3, program=program)
+        said.insert(next(n for n, (time, _) in enumerate(said) if time > tick), (tick, message))
+    waits = np.diff([time for time, _ in said], prepend=0).tolist()
+    tracks.append(
+        mido.MidiTrack(
+            message.copy(time=wait) for wait, (_, message) in zip(waits, said, strict=True)
+        )
+    )
+    buffer = io.BytesIO()
+    mido.MidiFile(tracks=tracks, type=1).save(file=buffer)
+    raw = symusic.Score.from_midi(buffer.getvalue())
+    assert (0, 1000) in [(each.time, each.end) for track in raw.tracks for each in track.pedals]
+    found = midi.prepare(buffer.getvalue()).score.tracks[0]
+    assert [(each.time, each.end) for each in found.pedals] == [(2500, 3000)]
+    notes, pedals = midi.notes_of(found), found.pedals.numpy()
+    folded = midi.fold_pedal(notes, pedals["time"], pedals["time"] + pedals["duration"])
+    longer = notes.start[folded.end > notes.end]
+    assert set(longer.tolist()) == {2880}, "the notes of both channels under the later pedal"
