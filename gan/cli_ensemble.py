@@ -1,6 +1,5 @@
 """`gan ensemble`: several classifiers as one. Torch is imported inside the command."""
 
-import json
 import math
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import click
 from pydantic import ValidationError
 
 from data_tools.errors import UserError
+from data_tools.files import parse_json
 
 
 @click.command()
@@ -68,7 +68,7 @@ def ensemble(
         changes["window"] = window
     if calibration:
         try:
-            facts = json.loads(calibration.read_text(encoding="utf-8"))["calibration"]
+            facts = parse_json(calibration.read_text(encoding="utf-8"))["calibration"]
             changes |= {name: float(facts[name]) for name in ("scale", "bias", "low", "high")}
         except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise UserError(f"{calibration}: no calibration ({error!r})") from None
