@@ -20,6 +20,7 @@ from data_tools.errors import UserError
 from data_tools.midi import Notes
 from data_tools.representation import Events, Representation
 from discriminator.symbolic import counting as count
+from discriminator.symbolic import sets
 
 GROUPS = ("harmony", "melody", "bass", "voicing", "rhythm", "touch")
 PITCH = GROUPS[:4]
@@ -41,14 +42,31 @@ class Piece:
     @cached_property
     def sounding(self) -> np.ndarray:
         """Bool (K, 132)."""
-        moments, notes = self.moments, self.notes
-        until = moments.until(np.minimum(notes.end, notes.start + HELD / self.step), self.step)
-        return count.sounding(notes.pitch, moments.first, until, len(moments))
+        moments = self.moments
+        return count.sounding(self.notes.pitch, moments.first, self._until, len(moments))
 
     @cached_property
     def struck(self) -> np.ndarray:
         """Bool (K, 132)."""
         return count.struck(self.notes.pitch, self.moments.first, len(self.moments))
+
+    @cached_property
+    def heard(self) -> sets.Sets:
+        """What `sounding` holds, by members."""
+        moments = self.moments
+        return sets.sounding(self.notes.pitch, moments.first, self._until, len(moments))
+
+    @cached_property
+    def hit(self) -> sets.Sets:
+        """What `struck` holds, by members."""
+        return sets.struck(self.notes.pitch, self.moments.first, len(self.moments))
+
+    @cached_property
+    def _until(self) -> np.ndarray:
+        """(N,) the moment in which each note is silent again."""
+        notes = self.notes
+        end = np.minimum(notes.end, notes.start + HELD / self.step)
+        return self.moments.until(end, self.step)
 
 
 class Table:
@@ -56,19 +74,18 @@ class Table:
 
     def __init__(self) -> None:
         self.values: list[np.ndarray] = []
-        self._labels: list[tuple[str, Sequence[object]]] = []
+        self._labels: list[tuple[str, Sequence[object]]] = []  # named when somebody asks
 
     def add(self, name: str, values: ArrayLike, labels: Sequence[object] = ()) -> None:
         """Adds one number, or an array (n,) whose places are numbered or have `labels`."""
-        block = np.atleast_1d(np.asarray(values, dtype=np.float64))
-        self.values.append(block)
-        self._labels.append((name, labels or (range(len(block)) if np.ndim(values) else ("",))))
+        self.values.append(np.asarray(values, dtype=np.float64))
+        self._labels.append((name, labels))
 
     def names(self) -> list[str]:
         return [
             f"{name}_{label}" if label != "" else name
-            for name, labels in self._labels
-            for label in labels
+            for (name, labels), block in zip(self._labels, self.values, strict=True)
+            for label in labels or (range(len(block)) if block.ndim else ("",))
         ]
 
 
@@ -98,7 +115,7 @@ def measure(notes: Notes, step: float, groups: Sequence[str] = PITCH) -> np.ndar
     if not len(notes):
         return np.zeros(len(names(groups)), dtype=np.float32)
     table = _table(notes, step, groups)
-    return np.concatenate(table.values).astype(np.float32)
+    return np.concatenate(table.values, axis=None, dtype=np.float32)
 
 
 def of_events(
@@ -163,8 +180,17 @@ def _table(notes: Notes, step: float, groups: Sequence[str]) -> Table:
         raise UserError(
             f"features: no group '{''.join(unknown[:1])}'; choose from {', '.join(GROUPS)}"
         )
-    piece = Piece(notes.take(np.lexsort((notes.pitch, notes.start))), step)
+    piece = Piece(_ordered(notes), step)
     table = Table()
     for group in groups:
         parts[group](piece, table)
     return table
+
+
+def _ordered(notes: Notes) -> Notes:
+    """Notes by onset, then pitch, as most come: looking is cheaper than sorting."""
+    later = notes.start[1:] > notes.start[:-1]
+    alike = notes.start[1:] == notes.start[:-1]
+    if (later | alike & (notes.pitch[1:] >= notes.pitch[:-1])).all():
+        return notes
+    return notes.take(np.lexsort((notes.pitch, notes.start)))

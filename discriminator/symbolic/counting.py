@@ -9,7 +9,6 @@ Shapes: N notes, K moments, W windows.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -79,49 +78,9 @@ def sounding(pitch: np.ndarray, first: np.ndarray, until: np.ndarray, count: int
     return np.cumsum(change[:-1], axis=0, dtype=np.int16) > 0
 
 
-def pitch_classes(rows: np.ndarray) -> np.ndarray:
-    """(K, 132) bool over pitches to (K, 12) bool over pitch classes."""
-    classes = rows[:, :12].copy()
-    for octave in range(12, PITCHES, 12):
-        classes |= rows[:, octave : octave + 12]
-    return classes
-
-
 def bounds(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The lowest and highest pitch of each row (K, 132), none of them empty."""
     return rows.argmax(1), PITCHES - 1 - rows[:, ::-1].argmax(1)
-
-
-def turned(classes: np.ndarray, zero: np.ndarray) -> np.ndarray:
-    """Rows (K, 12) turned so that each begins with the class (K,) that is its zero."""
-    return np.take_along_axis(classes, (np.arange(12) + zero[:, None]) % 12, 1)
-
-
-def above(rows: np.ndarray, low: np.ndarray, width: int) -> np.ndarray:
-    """(K, width) bool: the pitches of each row (K, 132) from its own lowest (K,) on."""
-    place = low[:, None] + np.arange(width)
-    inside = np.take_along_axis(rows, np.minimum(place, PITCHES - 1), 1)
-    return inside & (place < PITCHES)
-
-
-def masks(rows: np.ndarray) -> np.ndarray:
-    """Rows of pitch classes (K, 12) as numbers (K,), the first class the lowest bit."""
-    return rows @ (1 << np.arange(12))
-
-
-@lru_cache(maxsize=1)
-def set_classes() -> np.ndarray:
-    """(4096,) the smallest mask that each mask can be transposed to: one a set class."""
-    mask = np.arange(4096)
-    turns = [(mask >> by) | (mask << (12 - by)) & 4095 for by in range(12)]
-    return np.min(turns, axis=0)
-
-
-def interval_classes(classes: np.ndarray) -> np.ndarray:
-    """How many pairs in each row (K, 12) of pitch classes stand 1..6 semitones apart, (K, 6)."""
-    pairs = [(classes & np.roll(classes, by, 1)).sum(1) for by in range(1, 7)]
-    pairs[5] = pairs[5] // 2  # a tritone is its own inversion
-    return np.stack(pairs, 1)
 
 
 def shares(counts: np.ndarray) -> np.ndarray:
@@ -129,15 +88,38 @@ def shares(counts: np.ndarray) -> np.ndarray:
     return counts / np.maximum(counts.sum(-1, keepdims=True), 1e-12)
 
 
+def tally(values: np.ndarray, kinds: int) -> np.ndarray:
+    """Shares (kinds,) of whole numbers 0..kinds - 1."""
+    return shares(np.bincount(values, minlength=kinds))
+
+
 def histogram(values: np.ndarray, low: int, high: int) -> np.ndarray:
     """Shares (high - low + 1,) of whole numbers; those beyond the ends count as the ends."""
-    place = np.clip(values, low, high) - low
-    return shares(np.bincount(place, minlength=high - low + 1).astype(np.float64))
+    inside = np.minimum(np.maximum(values, low), high)  # np.clip looks up its bounds' types, slowly
+    return tally(inside - low, high - low + 1)
 
 
 def pairs(classes: np.ndarray, kinds: int, apart: int = 1) -> np.ndarray:
     """Shares (kinds * kinds,) of the pairs that classes (N,) form with those some places on."""
-    return histogram(classes[:-apart] * kinds + classes[apart:], 0, kinds * kinds - 1)
+    return tally(classes[:-apart] * kinds + classes[apart:], kinds * kinds)
+
+
+def mean_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation along the first axis, to the bit what numpy's own give."""
+    mean = np.add.reduce(values, axis=0, dtype=np.float64) / len(values)
+    away = values - mean
+    return mean, np.sqrt(np.add.reduce(away * away, axis=0) / len(values))
+
+
+def quantiles(values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """`np.quantile` of values (N,), to the bit, without what makes it slow on a few thousand."""
+    place = at * (len(values) - 1)
+    below = place.astype(np.int64)
+    part = place - below
+    ordered = np.sort(values)
+    lower, upper = ordered[below], ordered[np.minimum(below + 1, len(values) - 1)]
+    step = upper - lower
+    return np.where(part < 0.5, lower + step * part, upper - step * (1 - part))
 
 
 def entropy(counts: np.ndarray) -> np.ndarray:
@@ -156,18 +138,23 @@ def fourier(counts: np.ndarray) -> np.ndarray:
     return np.abs(shares(counts) @ _FOURIER)
 
 
+def halves(values: np.ndarray, width: int) -> np.ndarray:
+    """The full half windows (H, width / 2) of values (N,); two neighbours are a window."""
+    half = width // 2
+    return values[: len(values) // half * half].reshape(-1, half)
+
+
 def windows(classes: np.ndarray, width: int) -> np.ndarray:
     """Counts (W, 12) of pitch classes (N,) in windows of `width` notes, each half over the last.
 
-    Fewer notes than that are one window.
+    Fewer notes than that are one window. The width is even.
     """
-    total = np.zeros((len(classes) + 1, 12), dtype=np.int64)
-    total[np.arange(1, len(classes) + 1), classes] = 1
-    total = np.cumsum(total, axis=0)
     if len(classes) <= width:
-        return total[-1:]
-    begin = np.arange(0, len(classes) - width + 1, width // 2)
-    return total[begin + width] - total[begin]
+        return np.bincount(classes, minlength=12)[None]
+    parts = halves(classes, width)
+    place = parts + 12 * np.arange(len(parts))[:, None]
+    counts = np.bincount(place.ravel(), minlength=12 * len(parts)).reshape(-1, 12)
+    return counts[1:] + counts[:-1]
 
 
 def variety(codes: np.ndarray, width: int) -> float:
@@ -177,9 +164,11 @@ def variety(codes: np.ndarray, width: int) -> float:
     """
     if len(codes) <= width:
         return len(np.unique(codes)) / max(len(codes), 1)
-    view = np.lib.stride_tricks.sliding_window_view(codes, width)[:: width // 2]
-    ordered = np.sort(view, axis=1)
-    return float(1 + np.count_nonzero(np.diff(ordered, axis=1), axis=1).mean()) / width
+    parts = halves(codes, width)
+    ordered = np.concatenate([parts[:-1], parts[1:]], axis=1)
+    ordered.sort(axis=1)
+    changes = np.count_nonzero(ordered[:, 1:] != ordered[:, :-1])
+    return (1 + changes / len(ordered)) / width
 
 
 def runs(way: np.ndarray, lengths: Sequence[int]) -> list[float]:
@@ -189,7 +178,7 @@ def runs(way: np.ndarray, lengths: Sequence[int]) -> list[float]:
         if length > 1:
             going = going[:-1] & way[length - 1 :]
         if length in lengths:
-            found.append(float(going.mean()) if len(going) else 0.0)
+            found.append(np.count_nonzero(going) / len(going) if len(going) else 0.0)
     return found
 
 

@@ -22,6 +22,7 @@ from discriminator import features
 from discriminator.boosting import Forest, forest_of
 from discriminator.feature_judge import FeatureJudge, JudgeSettings, passages, weights
 from discriminator.symbolic import counting as statistics
+from discriminator.symbolic import sets
 
 STEP = 0.02  # seconds
 TWO_FIVE_ONE = [(50, 60, 65, 69, 72), (43, 59, 65, 69, 76), (48, 59, 64, 67, 74)]
@@ -226,6 +227,61 @@ def test_moments_against_a_plain_loop():
             held = member[n] < k and (end[n] - last[k]) * STEP > 0.05 + 1e-9
             expected[k, pitch[n]] |= member[n] == k or held
     np.testing.assert_array_equal(rows, expected)
+
+
+@given(music())
+def test_sets_against_rows_of_keys(notes):
+    piece = features.Piece(notes.take(np.lexsort((notes.pitch, notes.start))), STEP)
+    for found, rows in ((piece.heard, piece.sounding), (piece.hit, piece.struck)):
+        low, high = statistics.bounds(rows)
+        assert found.low.tolist() == low.tolist()
+        assert found.high.tolist() == high.tolist()
+        chords = [np.flatnonzero(row) for row in rows]
+        assert found.over.tolist() == np.concatenate([one - one[0] for one in chords]).tolist()
+        assert found.size.tolist() == [len(one) for one in chords]
+        for of, mask in ((chords, found.classes()), ([c - c[0] for c in chords], found.masks)):
+            assert mask.tolist() == [sum(1 << n for n in set((one % 12).tolist())) for one in of]
+        assert found.codes(40).tolist() == [
+            sum(1 << n for n in (one - one[0]).tolist() if n < 40) for one in chords
+        ]
+        large = [one for one in chords if len(one) > 2]
+        assert found.larger(2).low.tolist() == [one[0] for one in large]
+        assert found.larger(2).over.tolist() == [n - one[0] for one in large for n in one]
+
+
+def test_tables_of_masks_against_their_definitions():
+    for mask in range(4096):
+        members = [n for n in range(12) if mask >> n & 1]
+        assert np.flatnonzero(sets.members()[mask]).tolist() == members
+        assert sets.sizes()[mask] == len(members)
+        apart = [min((a - b) % 12, (b - a) % 12) for a in members for b in members if a < b]
+        assert sets.interval_classes()[mask].tolist() == [apart.count(n) for n in range(1, 7)]
+        turns = [sum(1 << (n + by) % 12 for n in members) for by in range(12)]
+        assert sets.set_classes()[mask] == min(turns)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 12, 15, 16, 17, 500])
+def test_windows_against_a_plain_loop(count):
+    values = np.random.default_rng(count).integers(0, 12, count)
+    begins = range(0, count - 7, 4) if count > 8 else [0]
+    cut = [values[begin : begin + 8] for begin in begins]
+    counts = [np.bincount(one, minlength=12).tolist() for one in cut]
+    assert statistics.windows(values, 8).tolist() == counts
+    different = np.mean([len(set(one.tolist())) / len(one) for one in cut])
+    assert statistics.variety(values, 8) == pytest.approx(different)
+
+
+@given(st.lists(st.integers(0, 127), min_size=1, max_size=300), st.sampled_from([np.int32, float]))
+def test_summaries_are_numpy_s_own_to_the_bit(numbers, kind):
+    values, at = np.array(numbers, dtype=kind) / 7, np.array([0, 0.02, 0.25, 0.5, 0.75, 0.98, 1])
+    for some in (values, np.array(numbers, dtype=kind)):
+        mean, spread = statistics.mean_spread(some)
+        assert (mean, spread) == (some.mean(), some.std())
+        assert statistics.quantiles(some, at).tolist() == np.quantile(some, at).tolist()
+    table = np.stack([values, values[::-1]], 1)
+    mean, spread = statistics.mean_spread(table)
+    assert mean.tolist() == table.mean(0).tolist()
+    assert spread.tolist() == table.std(0).tolist()
 
 
 def test_names_are_unique_and_groups_add_up():
