@@ -23,6 +23,7 @@ Result = TypeVar("Result")
 SECONDS = 60.0  # an item may take; the largest real files take well under one
 SPARE_BYTES = 2 * 2**30  # a worker may use beyond what it begins with, where Linux can bound it
 _ALARM = int(getattr(signal, "SIGALRM", 0))  # none on Windows, where nothing bounds the time
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _HEAVY = 2**20  # bytes of items that fill a batch, however few they are
 
 
@@ -83,7 +84,7 @@ def ordered_map(
         ours, theirs = context.Pipe()
         arguments = (theirs, function, initializer, initargs, seconds)
         process = context.Process(target=_serve, args=arguments, daemon=True)
-        with _deaf_to_keys():
+        with _deaf_to_keys(), _one_thread_each():
             process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -169,6 +170,21 @@ def _deaf_to_keys() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Numpy in a process that starts meanwhile computes in one thread: the others have the cores.
+
+    With a thread a core in every process they mostly wait for each other.
+    """
+    added = [name for name in _THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(added, "1"))
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

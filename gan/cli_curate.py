@@ -72,7 +72,7 @@ def curate(
     facts: dict[str, Any] = {"scores": scores.absolute()} if scores else {}
     score = None
     if not scores:
-        score = _scorer(source, model, device, precision, readers(workers), quiet, facts)
+        score = _scorer(source, model, device, precision, workers, quiet, facts)
     if dry_run:
         if scores:
             library.scored(source, scores)  # refuses scores of other files
@@ -98,7 +98,7 @@ def curate(
 
 
 def _scorer(
-    source: Path, model: Path | None, device: str, precision: str, workers: int, quiet: bool,
+    source: Path, model: Path | None, device: str, precision: str, workers: int | None, quiet: bool,
     facts: dict[str, Any],
 ) -> "Callable[[Iterable[Piece], Mapping[str, int]], Iterator[Score]]":  # fmt: skip
     """A function that scores pieces, told of those before; `facts` get the model's digest, and the
@@ -107,12 +107,13 @@ def _scorer(
     from discriminator.scores import classifier_digest, score_of
 
     classifier = load(model, device, precision)
+    processes = readers(workers, classifier)
     facts["model"] = classifier_digest(classifier)
     facts["precision"] = "fp32" if classifier.half is None else "bf16"
 
     def score(pieces: "Iterable[Piece]", before: "Mapping[str, int]") -> "Iterator[Score]":
         tally = Tally(Counter(before), quiet, lambda: count([source]))
-        yield from tally.watch(map(score_of, classifier.score_many(pieces, workers=workers)))
+        yield from tally.watch(map(score_of, classifier.score_many(pieces, workers=processes)))
         if not quiet:
             click.echo(tally.line(), err=True)
 

@@ -37,7 +37,7 @@ def scoring_options(command: Any) -> Any:
                 "--workers", type=click.IntRange(0),
                 help="Processes that read, each file bounded in time and memory. 0: this process "
                 "reads itself, which a file that crashes its reader takes along.  "
-                "[one a core but one, at least one]",
+                "[a third of the cores, with a GPU all but one; at least one]",
             ),
             click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
             click.option(
@@ -93,7 +93,8 @@ def score(
         )
     classifier = load(model, device, precision)
     if out is None:
-        rows = map(score_of, classifier.score_many(pieces(paths), workers=readers(workers)))
+        verdicts = classifier.score_many(pieces(paths), workers=readers(workers, classifier))
+        rows = map(score_of, verdicts)
         form = form or "table"
         # No bar where rows appear on the same screen as they come; a table's are held back.
         bar = None if sys.stdout.isatty() and form != "table" else lambda: count(paths)
@@ -111,7 +112,7 @@ def score(
         new = pieces(paths, wanted=file.lacks)
         tally = Tally(Counter(file.before.counts()), quiet, lambda: count(paths))
         tally.heed(file.before.reasons())
-        verdicts = classifier.score_many(new, workers=readers(workers))
+        verdicts = classifier.score_many(new, workers=readers(workers, classifier))
         try:
             for row in tally.watch(map(score_of, verdicts)):
                 file.write(row)
@@ -156,11 +157,22 @@ def load(model: Path | None, device: str, precision: str) -> "Classifier":
     return Classifier.load(model, compute.device, compute.autocast_type)
 
 
-def readers(workers: int | None) -> int:
-    """How many processes read: one at least, since a file may crash its reader."""
+def readers(workers: int | None, classifier: "Classifier") -> int:
+    """How many processes read: one at least, since a file may crash its reader.
+
+    Torch is left the other cores: where both want all of them, threads that wait for each other
+    take half as long again.
+    """
+    import torch
+
     from data_tools.parallel import cores
 
-    return max(1, cores() - 1) if workers is None else workers
+    alone = classifier.device.type == "cpu"
+    if workers is None:
+        workers = max(1, cores() // 3 if alone else cores() - 1)
+    if alone and workers:
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), cores() - workers)))
+    return workers
 
 
 class Tally:

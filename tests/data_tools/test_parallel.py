@@ -158,3 +158,17 @@ def test_fewer_than_no_workers_are_refused() -> None:
 
 def test_cores() -> None:
     assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+def threads(item: int) -> tuple[str | None, ...]:
+    return tuple(os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"))
+
+
+def test_a_process_computes_in_one_thread_but_where_the_user_said_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    found = ordered_map(threads, iter([1]), crashed, 1, bounded=True)  # type: ignore[arg-type]
+    assert list(found) == [("3", "1")]
+    assert "OPENBLAS_NUM_THREADS" not in os.environ

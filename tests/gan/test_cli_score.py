@@ -14,10 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
+from discriminator.classifier import Classifier
 from discriminator.scores import Score, ScoreFile, read_rows
 from gan.cli import main
+from gan.cli_score import readers
 
 Run = Callable[..., Result]
 COLUMNS = ["path", "p_jazz", "verdict", "windows", "error"]
@@ -371,3 +374,17 @@ def test_a_file_goes_on_in_the_precision_it_was_begun_with(
     del content["precision"]  # as files from before say nothing of it
     card.write_text(json.dumps(content))
     assert score(*begin, "bf16", "--resume").exit_code == 0
+
+
+def test_readers_and_torch_share_the_cores(
+    tiny_discriminator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = Classifier.load(tiny_discriminator)
+    given: list[int] = []
+    monkeypatch.setattr("data_tools.parallel.cores", lambda: 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    assert [readers(workers, classifier) for workers in (None, 3, 20, 0)] == [2, 3, 20, 0]
+    assert given == [6, 5, 1], "who reads in this process leaves torch all"
+    classifier.device = torch.device("cuda")
+    assert readers(None, classifier) == 7
