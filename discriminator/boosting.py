@@ -7,9 +7,11 @@ Shapes: N rows, F features, T trees, M nodes of all trees together.
 """
 
 import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Self
 from zipfile import BadZipFile
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
 _ROWS = 1024  # go down the trees together
+# What damaged .npz files have been seen to raise.
+_DAMAGE = (
+    ValueError, KeyError, EOFError, BadZipFile, NotImplementedError, zlib.error, TokenError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class Forest:
                 found = {one.name: stored[one.name] for one in fields(cls)}
         except OSError as error:
             raise UserError(f"{path}: {error.strerror or error}; copy it again") from None
-        except (ValueError, KeyError, EOFError, BadZipFile, NotImplementedError) as error:
+        except _DAMAGE as error:
             raise UserError(f"{path}: not a judge's trees ({error}); copy it again") from None
         forest = cls(**found)
         if trouble := forest._trouble(width):

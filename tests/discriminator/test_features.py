@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -395,6 +396,16 @@ def test_damaged_trees_are_refused(grown, tmp_path, change, says):
         Forest.load(tmp_path / "trees.npz", 6)
 
 
+def test_trees_with_a_damaged_byte_are_refused(grown, tmp_path):
+    path = tmp_path / "trees.npz"
+    grown[1].save(path)
+    whole = path.read_bytes()
+    for place in range(30, len(whole), len(whole) // 150):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with suppress(UserError):  # the byte may be one that nothing is read from
+            Forest.load(path, 6)
+
+
 def test_a_pickle_is_not_opened(tmp_path):
     np.savez(tmp_path / "trees.npz", feature=np.array([{"a": 1}], dtype=object))
     with pytest.raises(UserError, match="not a judge's trees"):
@@ -502,6 +513,7 @@ def test_judging_needs_no_scikit_learn(judge, tmp_path, practice_music):
     judge.save(tmp_path)
     code = f"""
 import sys
+from contextlib import suppress
 sys.modules["sklearn"] = None
 from discriminator.feature_judge import FeatureJudge
 judge = FeatureJudge.load({str(tmp_path)!r})
