@@ -154,10 +154,10 @@ class FeatureJudge:
     def opinion(self, ids: np.ndarray) -> float:
         """The calibrated logit of a piece of ids (T,) of the judge's own representation.
 
-        NaN where there are fewer notes than `settings.minimum`.
+        NaN where there are fewer notes than `settings.minimum`, drums left aside.
         """
         events = self.representation.events(ids[:MOST], close=True)
-        if len(events.notes) < self.settings.minimum:
+        if features.notes_of(events) < self.settings.minimum:
             return math.nan
         row = features.of_events(events, self.representation, self.settings.groups)
         return self.scale * float(self.logits(row[None])[0]) + self.bias
@@ -194,7 +194,7 @@ class FeatureJudge:
         if reading.error:
             return Verdict(reading.path, None, "unsure", 0, reading.error)
         events = self.representation.events(reading.ids)
-        count, least = len(events.notes), self.settings.minimum
+        count, least = features.notes_of(events), self.settings.minimum
         if count < least:
             error = f"too short: {count} notes, at least {least} needed"
             return Verdict(reading.path, None, "unsure", 0, error)

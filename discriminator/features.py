@@ -118,6 +118,11 @@ def measure(notes: Notes, step: float, groups: Sequence[str] = PITCH) -> np.ndar
     return np.concatenate(table.values, axis=None, dtype=np.float32)
 
 
+def notes_of(events: Events) -> int:
+    """How many notes are measured: drums do not count."""
+    return len(events.notes) - int((events.channels == DRUMS).sum())
+
+
 def of_events(
     events: Events, representation: Representation, groups: Sequence[str] = PITCH
 ) -> np.ndarray:

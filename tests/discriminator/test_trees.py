@@ -94,6 +94,19 @@ def test_an_opinion_is_the_calibrated_logit_of_whole_pieces(trees: FeatureJudge)
     assert not math.isnan(trees.opinion(tokens(FEWEST, 0, True)))
 
 
+def test_drums_are_no_notes_to_have_an_opinion_of(trees: FeatureJudge) -> None:
+    whole_band = Representation(RepresentationSettings(preset="raw"))
+    judge = FeatureJudge(trees.forest, trees.settings, whole_band)
+    for piano, told in ((FEWEST - 2, False), (FEWEST, True)):
+        score, drums = chords(piano, 0, True), symusic.Track("Drums", 0, True)
+        for place in range(2 * FEWEST):
+            drums.notes.append(symusic.Note(240 * place, 200, 36, 80))
+        score.tracks.append(drums)
+        ids = whole_band.encode(whole_band.prepare(score.dumps_midi()).score)
+        assert math.isnan(judge.opinion(ids)) == (not told)
+        assert (judge.score(score.dumps_midi()).p_jazz is None) == (not told)
+
+
 def test_it_counts_as_one_members_and_the_gate_comes_after() -> None:
     model = ensemble(whole(None))
     x = torch.randint(3, REPRESENTATION.music_size, (3, 64))
