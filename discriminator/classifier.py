@@ -347,9 +347,9 @@ class Classifier:
         ids = reading.ids
         ids = ids[(ids > EOS) & (ids < self.representation.music_size)]
         error = too_little(ids, self.representation, self.settings.minimum)
-        opinion = reading.opinion
-        if self.trees is not None and opinion is None and not error:
-            opinion = self.trees.opinion(ids)
+        if self.trees is None or error:
+            return Reading(reading.path, ids, error)  # an opinion would be of another's trees
+        opinion = self.trees.opinion(ids) if reading.opinion is None else reading.opinion
         return Reading(reading.path, ids, error, opinion)
 
     @torch.inference_mode()

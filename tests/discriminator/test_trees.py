@@ -204,6 +204,9 @@ def test_readers_ask_the_trees_and_nothing_changes(trees: FeatureJudge, tmp_path
     assert told(classifier.verdicts(other))[4] != told(here)[4]
     plain = read_many(paths, REPRESENTATION, 0)
     assert told(classifier.verdicts(plain)) == told(here)
+    # Pieces may be read once for several classifiers, and the networks stay alone.
+    alone = classifier.without_trees()
+    assert told(alone.verdicts(readings)) == told(alone.score_many(paths))
 
 
 def test_the_curve_and_the_notes_are_of_the_same_verdict(trees: FeatureJudge) -> None:
