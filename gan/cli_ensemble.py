@@ -42,11 +42,11 @@ def ensemble(
 ) -> None:  # fmt: skip
     """Join classifiers of one representation into one: the mean of their calibrated logits.
 
-    RUNS are pretrain-disc runs or classifiers' folders; or one ensemble, to be given a gate or
-    trees.
+    RUNS are pretrain-disc runs or classifiers' folders; or one ensemble, to be given a gate, or
+    trees before it has one.
     """
     from discriminator.classifier import Classifier
-    from discriminator.ensemble import MUSIC_ODDS, gated, joined
+    from discriminator.ensemble import MUSIC_ODDS, Ensemble, gated, joined
     from discriminator.feature_judge import FeatureJudge
     from gan.run import classifier_folder
 
@@ -61,6 +61,12 @@ def ensemble(
     given = gate is not None or trees is not None
     if not given or len(classifiers) > 1 or whole.settings.model.kind != "ensemble":
         whole = joined(classifiers)
+    if trees and isinstance(whole.model, Ensemble) and whole.model.gate is not None:
+        # What calibrated the ensemble is its members' since then, and would have to be the trees'.
+        raise UserError(
+            f"{runs[0]}: has a gate, and trees come before it; join its members anew, with "
+            "--trees and --gate together"
+        )
     voice = FeatureJudge.load(trees) if trees else whole.trees
     if most is not None:
         changes["most"] = most

@@ -131,6 +131,10 @@ def test_an_ensemble_is_given_trees_and_may_get_a_gate_later(
     after = Classifier.load(tmp_path / "three")
     assert after.trees is not None
     assert after.trees.opinion(ids) == pytest.approx(2.0 * logit + 0.5)
+    # What calibrated an ensemble before its gate is not known any more when the trees come later.
+    late = join(tmp_path / "late", tmp_path / "three", "--trees", tmp_path / "trees")
+    assert late.exit_code == 1
+    assert "trees come before it" in late.stderr
     other = FeatureJudge(
         judge.forest, judge.settings, Representation(RepresentationSettings(time_base="beat"))
     )
