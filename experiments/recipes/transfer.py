@@ -111,7 +111,7 @@ def main(
             old = [row for row in earlier["rows"] if row["seeds"] > better.get(row["model"], 0)]
             older = {row["model"] for row in old}
             rows = old + [row for row in rows if row["model"] not in older]
-            facts = earlier | {"seeds": max(seeds, earlier["seeds"])}
+            facts = earlier | {"seeds": max([earlier["seeds"], *(row["seeds"] for row in rows)])}
         whole = max((row["seeds"] for row in rows if row["model"] == SHIPPED), default=0)
         if whole and not first and SHIPPED not in older:
             facts["calibration"] = calibration(corpus, work, ENSEMBLES[SHIPPED], whole, error)

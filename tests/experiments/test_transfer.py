@@ -1,5 +1,6 @@
 """The transfer table: what is left out stays out, and the figures are those of the logits kept."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,25 @@ def test_a_fit_that_is_there_is_not_done_again(
     arguments += ["--models", name, "--seeds", "1"]
     assert CliRunner().invoke(transfer.main, arguments).exit_code == 0
     assert [task.left for task in done] == everything[1:]
+
+
+def test_a_kept_table_says_how_many_seeds_its_rows_have(
+    corpus: Any, practice_corpus: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "features + boosted trees"
+    for seed in range(3):
+        kept(corpus, tmp_path, name, seed, 1.0)
+    (tmp_path / "old.json").write_text(json.dumps({"seeds": 1, "rows": table(corpus, tmp_path, 1)}))
+    monkeypatch.setattr(transfer, "fit", lambda task, corpus, work: None)
+    monkeypatch.setattr(transfer, "table", lambda _, *rest: table(corpus, *rest))
+    arguments = ["--corpus", practice_corpus.folder, "--work", tmp_path, "--models", name]
+    arguments += ["--first", 1, "--seeds", 2, "--keep", tmp_path / "old.json"]
+    arguments += ["--out", tmp_path / "new.json"]
+    result = CliRunner().invoke(transfer.main, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "new.json").read_text())
+    assert [row["seeds"] for row in found["rows"]] == [3]
+    assert found["seeds"] == 3
 
 
 @pytest.fixture
