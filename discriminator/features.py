@@ -40,25 +40,14 @@ class Piece:
         return count.moments(self.notes, self.step)
 
     @cached_property
-    def sounding(self) -> np.ndarray:
-        """Bool (K, 132)."""
-        moments = self.moments
-        return count.sounding(self.notes.pitch, moments.first, self._until, len(moments))
-
-    @cached_property
-    def struck(self) -> np.ndarray:
-        """Bool (K, 132)."""
-        return count.struck(self.notes.pitch, self.moments.first, len(self.moments))
-
-    @cached_property
     def heard(self) -> sets.Sets:
-        """What `sounding` holds, by members."""
+        """What sounds in each moment."""
         moments = self.moments
         return sets.sounding(self.notes.pitch, moments.first, self._until, len(moments))
 
     @cached_property
     def hit(self) -> sets.Sets:
-        """What `struck` holds, by members."""
+        """What is struck in each."""
         return sets.struck(self.notes.pitch, self.moments.first, len(self.moments))
 
     @cached_property

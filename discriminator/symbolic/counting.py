@@ -15,7 +15,6 @@ import numpy as np
 from data_tools.midi import Notes
 
 TOGETHER = 0.05  # seconds
-PITCHES = 132  # eleven octaves, so that a row of pitches folds into pitch classes
 _FOURIER = np.exp(-2j * np.pi * np.outer(np.arange(12), np.arange(1, 7)) / 12)  # (12, 6)
 
 
@@ -61,26 +60,6 @@ def moments(notes: Notes, step: float) -> Moments:
     first = (np.cumsum(begins) - 1)[place]
     last = onsets[np.array([*fresh[1:], len(onsets)]) - 1]
     return Moments(onsets[fresh], last, first)
-
-
-def struck(pitch: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:
-    """Which pitches begin in each moment, bool (K, 132)."""
-    rows = np.zeros((count, PITCHES), dtype=bool)
-    rows[first, pitch] = True
-    return rows
-
-
-def sounding(pitch: np.ndarray, first: np.ndarray, until: np.ndarray, count: int) -> np.ndarray:
-    """Which pitches sound in each moment, bool (K, 132), from notes' pitches and bounds (N,)."""
-    change = np.zeros((count + 1, PITCHES), dtype=np.int16)
-    np.add.at(change, (first, pitch), 1)
-    np.subtract.at(change, (until, pitch), 1)
-    return np.cumsum(change[:-1], axis=0, dtype=np.int16) > 0
-
-
-def bounds(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The lowest and highest pitch of each row (K, 132), none of them empty."""
-    return rows.argmax(1), PITCHES - 1 - rows[:, ::-1].argmax(1)
 
 
 def shares(counts: np.ndarray) -> np.ndarray:

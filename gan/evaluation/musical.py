@@ -233,9 +233,11 @@ def histograms(notes: Notes, loud: bool = True) -> dict[str, np.ndarray]:
     the outer interval is what lies between the highest and the lowest of two or more that sound.
     """
     piece = Piece(notes, step=1.0)
-    low, high = count.bounds(piece.sounding)
-    each = np.arange(len(low))
-    top, bass = (np.diff(line[piece.struck[each, line]]) for line in (high, low))
+    heard, hit = piece.heard, piece.hit
+    top, bass = (
+        np.diff(heard.high[heard.high == hit.high]),
+        np.diff(heard.low[heard.low == hit.low]),
+    )
     gaps, held = np.diff(piece.moments.time), notes.end - notes.start
     # A hair above each bound: times on a grid must not be decided by the last bit.
     bounds = TIMES * (1 - 1e-9)
@@ -243,7 +245,7 @@ def histograms(notes: Notes, loud: bool = True) -> dict[str, np.ndarray]:
         "pitch_class": count.histogram(notes.pitch.astype(np.int64) % 12, 0, 11),
         "top_interval": count.histogram(top, -LEAP, LEAP),
         "bass_interval": count.histogram(bass, -LEAP, LEAP),
-        "outer_interval": count.histogram((high - low)[high > low], 0, SPAN),
+        "outer_interval": count.histogram(heard.span[heard.size > 1], 0, SPAN),
         "inter_onset": count.histogram(bounds.searchsorted(gaps, "right"), 0, len(TIMES)),
         "duration": count.histogram(bounds.searchsorted(held, "right"), 0, len(TIMES)),
         "velocity": count.histogram(notes.velocity // 16, 0, 7) if loud else np.zeros(8),

@@ -221,23 +221,28 @@ def test_moments_against_a_plain_loop():
     assert found.time.tolist() == times
     assert found.first.tolist() == member
     last = [max(start[np.array(member) == k]) for k in range(len(times))]
-    rows = statistics.sounding(pitch, found.first, found.until(end, STEP), len(found))
-    expected = np.zeros_like(rows)
+    heard = sets.sounding(pitch, found.first, found.until(end, STEP), len(found))
+    expected = []
     for k in range(len(times)):
-        for n in range(200):
-            held = member[n] < k and (end[n] - last[k]) * STEP > 0.05 + 1e-9
-            expected[k, pitch[n]] |= member[n] == k or held
-    np.testing.assert_array_equal(rows, expected)
+        held = (np.array(member) < k) & ((end - last[k]) * STEP > 0.05 + 1e-9)
+        expected.append(np.unique(pitch[(np.array(member) == k) | held]).tolist())
+    members = np.split(heard.over + heard.low.repeat(heard.size), heard.begin[1:])
+    assert [one.tolist() for one in members] == expected
 
 
 @given(music())
-def test_sets_against_rows_of_keys(notes):
+def test_sets_against_a_plain_loop(notes):
     piece = features.Piece(notes.take(np.lexsort((notes.pitch, notes.start))), STEP)
-    for found, rows in ((piece.heard, piece.sounding), (piece.hit, piece.struck)):
-        low, high = statistics.bounds(rows)
-        assert found.low.tolist() == low.tolist()
-        assert found.high.tolist() == high.tolist()
-        chords = [np.flatnonzero(row) for row in rows]
+    pitch, first = piece.notes.pitch, piece.moments.first
+    end = np.minimum(piece.notes.end, piece.notes.start + features.HELD / STEP)
+    until = piece.moments.until(end, STEP)
+    every = range(len(piece.moments))
+    sounding = [np.unique(pitch[(first <= k) & (k < until)]) for k in every]
+    struck = [np.unique(pitch[first == k]) for k in every]
+    for found, chords in ((piece.heard, sounding), (piece.hit, struck)):
+        assert found.low.tolist() == [one[0] for one in chords]
+        assert found.high.tolist() == [one[-1] for one in chords]
+        assert found.span.tolist() == [one[-1] - one[0] for one in chords]
         assert found.over.tolist() == np.concatenate([one - one[0] for one in chords]).tolist()
         assert found.size.tolist() == [len(one) for one in chords]
         for of, mask in ((chords, found.classes()), ([c - c[0] for c in chords], found.masks)):
