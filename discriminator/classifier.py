@@ -268,7 +268,8 @@ class Classifier:
 
         Args:
             x: ids (B, T) or rows (B, T, V).
-            opinions: (B,) the trees' of the pieces they are from; None where there is none.
+            opinions: (B,) the trees' calibrated logits of the pieces they are from; None or NaN
+                where there is none.
         """
         if not isinstance(self.model, Ensemble) or all(one is None for one in opinions):
             return self.model(x)

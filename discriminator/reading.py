@@ -46,7 +46,8 @@ class Reading:
     """One piece as token ids (T,) uint16, or the reason why there are none.
 
     Attributes:
-        opinion: a judge's of the whole piece, where its reader was to ask one.
+        opinion: the logit of a judge of the whole piece, NaN where that has none; None where its
+            reader was to ask no judge.
     """
 
     path: str

@@ -58,7 +58,7 @@ def score_of(verdict: "Verdict") -> Score:
 
 
 def classifier_digest(classifier: "Classifier") -> str:
-    """Hash of all that scores depend on: settings, representation and weights."""
+    """Hash of all that scores depend on: settings, representation, weights and trees."""
     total = hashlib.sha256(classifier.settings.model_dump_json().encode())
     total.update(classifier.representation.digest.encode())
     if classifier.trees:
