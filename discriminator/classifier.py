@@ -121,7 +121,7 @@ class Classifier:
             )
         if trees is not None and not isinstance(model, Ensemble):
             raise ValueError("trees are one more voice of an ensemble, and this model is none")
-        if trees is not None and trees.representation.digest != representation.digest:
+        if trees is not None and not _alike(trees.representation, representation):
             raise ValueError("the trees measure music on another grid than the classifier reads")
         self.model = model.to(device).eval()
         self.trees = trees
@@ -366,6 +366,11 @@ class Classifier:
             logits = self.hear(torch.from_numpy(x).to(self.device), opinions).tolist()
         for (piece, _), logit in zip(batch, logits, strict=True):
             piece.logits.append(logit)
+
+
+def _alike(one: Representation, other: Representation) -> bool:
+    """Whether music becomes the same ids, and they mean the same; conditions are no music."""
+    return one.settings == other.settings and one.music_digest == other.music_digest
 
 
 def _given(ids: np.ndarray, path: str = "<tokens>") -> Reading:

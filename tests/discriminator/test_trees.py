@@ -167,6 +167,16 @@ def test_it_is_saved_and_loaded(trees: FeatureJudge, tmp_path: Path) -> None:
     assert "trees" not in json.loads((tmp_path / "alone" / "classifier.json").read_text())
 
 
+def test_conditions_that_trees_know_nothing_of_are_no_other_grid(
+    trees: FeatureJudge, tmp_path: Path
+) -> None:
+    told, plain = Representation(conditions=("label:jazz",)), whole(None)
+    before = Classifier(plain.model, told, plain.settings, trees=trees)
+    before.save(tmp_path)
+    ids = tokens(200, 5, True)
+    assert Classifier.load(tmp_path).score_tokens(ids) == before.score_tokens(ids)
+
+
 def test_damage_is_refused_in_one_line(trees: FeatureJudge, tmp_path: Path) -> None:
     whole(trees).save(tmp_path)
     card = tmp_path / TREES / "judge.json"
