@@ -184,7 +184,7 @@ def _one_thread_each() -> Iterator[None]:
         yield
     finally:
         for name in added:
-            del os.environ[name]
+            os.environ.pop(name, None)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -29,7 +29,8 @@ def curated(folder: Path, discriminator: Path, out: Path, least: float) -> None:
     from gan.run import classifier_folder
 
     corpus = Corpus(folder)
-    classifier = Classifier.load(classifier_folder(discriminator))
+    # The judges of what comes of it are trees: pieces that trees chose would flatter it.
+    classifier = Classifier.load(classifier_folder(discriminator)).without_trees()
     numbers = corpus.select("train", exclude_sources=EXCLUDED)
     pieces = [np.asarray(corpus.piece(number)) for number in numbers]
     middles = [piece[max(0, len(piece) - MIDDLE) // 2 :][:MIDDLE] for piece in pieces]
