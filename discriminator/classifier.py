@@ -41,6 +41,7 @@ TREES = "trees"  # their folder within the classifier's
 FORMAT = 1
 FEWEST_PITCHES = 3  # pitch classes; of fewer nobody can say what music they are
 LABELS = ("not_jazz", "jazz")
+MUSIC = ("noise", "music")  # what a gate tells apart
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Classifier:
         trees: a judge whose opinion of whole pieces counts as one more member of an ensemble. It
             is asked of ids alone: `model` by itself, what a generator is trained against and what
             ONNX holds, does without it.
+        labels: what a low and a high logit mean.
 
     Raises:
         ValueError: model, representation or trees do not belong together.
@@ -113,6 +115,7 @@ class Classifier:
         device: str | torch.device = "cpu",
         half: torch.dtype | None = None,
         trees: FeatureJudge | None = None,
+        labels: tuple[str, str] = LABELS,
     ) -> None:
         if model.vocab_size != representation.music_size:
             raise ValueError(
@@ -124,7 +127,7 @@ class Classifier:
         if trees is not None and not _alike(trees.representation, representation):
             raise ValueError("the trees measure music on another grid than the classifier reads")
         self.model = model.to(device).eval()
-        self.trees = trees
+        self.trees, self.labels = trees, labels
         self.representation = representation
         self.settings = settings
         self.device = torch.device(device)
@@ -136,11 +139,18 @@ class Classifier:
         folder: str | Path | None = None,
         device: str | torch.device = "cpu",
         half: torch.dtype | None = None,
+        labels: tuple[str, str] = LABELS,
     ) -> Self:
         """Loads a classifier from its folder, or the one this package ships.
 
+        Args:
+            folder: where; None for the shipped one.
+            device, half: see the class.
+            labels: what it must tell apart; `MUSIC` asks for a gate.
+
         Raises:
-            UserError: no classifier there, or parts that do not belong together.
+            UserError: no classifier there, one that tells something else apart, or parts that do
+                not belong together.
         """
         if folder is None:
             folder = PRETRAINED
@@ -151,6 +161,12 @@ class Classifier:
                 )
         folder = Path(folder)
         card = read_card(folder / "classifier.json", _Card, FORMAT, "classifier")
+        if card.labels != labels:
+            raise UserError(
+                f"{folder}: tells {' from '.join(card.labels[::-1])}, and what tells "
+                f"{' from '.join(labels[::-1])} is needed here; gates are made by `python -m "
+                "experiments.recipes.gate` and given by `gan ensemble --gate`"
+            )
         representation = Representation.load(folder / "representation.json")
         if representation.digest != card.digest:
             raise UserError(
@@ -170,7 +186,7 @@ class Classifier:
         _load_weights(model, folder / "model.safetensors")
         trees = _load_trees(folder / TREES, card.trees) if card.trees else None
         try:
-            return cls(model, representation, card.settings, device, half, trees)
+            return cls(model, representation, card.settings, device, half, trees, labels)
         except ValueError as error:
             raise UserError(f"{folder}: {error}; copy the whole folder again") from None
 
@@ -194,7 +210,7 @@ class Classifier:
             self.trees.save(folder / TREES)
         card = _Card(
             format=FORMAT,
-            labels=LABELS,
+            labels=self.labels,
             vocabulary=self.representation.music_size,
             digest=self.representation.digest,
             settings=self.settings,

@@ -45,9 +45,9 @@ def ensemble(
     RUNS are pretrain-disc runs or classifiers' folders; or one ensemble, to be given a gate, or
     trees before it has one.
     """
-    from discriminator.classifier import Classifier
+    from discriminator.classifier import MUSIC, Classifier
     from discriminator.ensemble import MUSIC_ODDS, Ensemble, gated, joined
-    from discriminator.feature_judge import FeatureJudge
+    from discriminator.feature_judge import CARD, FeatureJudge
     from gan.run import classifier_folder
 
     if music_odds is not None and not math.isfinite(music_odds):
@@ -67,6 +67,8 @@ def ensemble(
             f"{runs[0]}: has a gate, and trees come before it; join its members anew, with "
             "--trees and --gate together"
         )
+    if trees and not (trees / CARD).is_file():
+        raise UserError(f"{trees}: no trees; `python -m experiments.recipes.trees` makes them")
     voice = FeatureJudge.load(trees) if trees else whole.trees
     if most is not None:
         changes["most"] = most
@@ -89,7 +91,9 @@ def ensemble(
     except ValueError as error:
         raise UserError(f"{trees}: {error}; fit trees on the corpus of the runs") from None
     if gate:  # after the calibration, which becomes the members'
-        whole = gated(whole, Classifier.load(classifier_folder(gate)), music_odds or MUSIC_ODDS)
+        whole = gated(
+            whole, Classifier.load(classifier_folder(gate), labels=MUSIC), music_odds or MUSIC_ODDS
+        )
     whole.save(out, half)
     click.echo(f"classifier: {out}")
     if settings.low == settings.high:

@@ -22,7 +22,7 @@ from data_tools.files import write_json, write_text
 from discriminator.classifier import Classifier
 from discriminator.feature_judge import CARD
 from discriminator.metrics import report
-from experiments.recipes.gate import SETTINGS, MusicAndNoise
+from experiments.recipes.gate import SETTINGS, trained
 from experiments.recipes.trees import fitted
 from gan.cli_ensemble import ensemble
 from gan.plain import PlainCommand
@@ -69,8 +69,7 @@ def _train(corpus: Corpus, work: Path, transfer: Path | None, out: Path, only: s
         return
     if not (work / GATE / "report.json").is_file():
         settings = build(PretrainSettings, SETTINGS)
-        noisy = MusicAndNoise(corpus.folder, settings.seed)
-        pretrain(noisy, work / GATE, settings, resume=(work / GATE).is_dir())
+        trained(corpus.folder, work / GATE, settings, resume=(work / GATE).is_dir())
     if not (work / TREES / CARD).is_file():
         fitted(corpus, 0).save(work / TREES)
     runs = [str(work / name) for name in MEMBERS]

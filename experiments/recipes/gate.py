@@ -73,17 +73,45 @@ class MusicAndNoise(Corpus):
         return super().inputs() | {"noise": f"{self._seed}: {names}; lines {LINES:g}"}
 
 
-@click.command(cls=PlainCommand)
-@click.option("--corpus", type=Path, required=True, help="From 'gan data build'.")
-@click.option("--out", type=Path, required=True, help="The run's folder.")
-@options.options(settings.PretrainSettings)
-def gate(corpus: Path, out: Path, **flags: object) -> None:
-    """Learn music from noise; flags as for `gan pretrain-disc`."""
+def trained(folder: Path, out: Path, chosen: settings.PretrainSettings, resume: bool) -> None:
+    """Trains a gate, and marks it as one.
+
+    Args:
+        folder: of the corpus.
+        out: the run's folder.
+        chosen: how.
+        resume: whether to go on with a run.
+
+    Raises:
+        UserError: the run's folder is taken, or is no run of these settings.
+    """
+    from discriminator.classifier import MUSIC, Classifier
     from gan.pretrain import pretrain
 
+    pretrain(MusicAndNoise(folder, chosen.seed), out, chosen, resume)
+    found = Classifier.load(out / "classifier")
+    marked = Classifier(found.model, found.representation, found.settings, labels=MUSIC)
+    marked.save(out / "classifier")
+
+
+def _told(values: dict[str, Any]) -> str:
+    """Settings as flags, those within others without what holds them."""
+    parts = [
+        _told(value) if isinstance(value, dict) else f"--{name.replace('_', '-')} {value}"
+        for name, value in values.items()
+    ]
+    return ", ".join(parts)
+
+
+@click.command(cls=PlainCommand, epilog=f"Its own defaults, before those above: {_told(SETTINGS)}.")
+@click.option("--corpus", type=Path, required=True, help="From 'gan data build'.")
+@click.option("--out", type=Path, required=True, help="The run's folder.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@options.options(settings.PretrainSettings)
+def gate(corpus: Path, out: Path, resume: bool, **flags: object) -> None:
+    """Learn music from noise; flags as for `gan pretrain-disc`."""
     given = options.given(settings.PretrainSettings, flags)
-    chosen = settings.build(settings.PretrainSettings, SETTINGS, given)
-    pretrain(MusicAndNoise(corpus, chosen.seed), out, chosen)
+    trained(corpus, out, settings.build(settings.PretrainSettings, SETTINGS, given), resume)
     click.echo(f"gate: {out}   (in the table, jazz is music)   gan ensemble ... --gate {out}")
 
 

@@ -16,7 +16,7 @@ from data_tools.corpus import Corpus, Enlarged
 from data_tools.errors import UserError
 from discriminator import features
 from discriminator.calibration import calibrate
-from discriminator.feature_judge import FeatureJudge, JudgeSettings
+from discriminator.feature_judge import CARD, FeatureJudge, JudgeSettings
 from gan.plain import PlainCommand
 
 # Trees that learnt from whole pieces know no short music: of fewer notes they have no opinion.
@@ -30,6 +30,8 @@ SETTINGS = JudgeSettings(minimum=64)
 @click.option("--seed", type=int, default=0, show_default=True)
 def main(folder: Path, also: Path | None, out: Path, seed: int) -> None:
     """Fit trees on a corpus."""
+    if (out / CARD).exists():
+        raise UserError(f"{out}: trees lie here already; take another --out")
     fitted(Enlarged(folder, also) if also else Corpus(folder), seed).save(out)
     click.echo(f"trees: {out}")
 
@@ -57,6 +59,11 @@ def _measured(corpus: Corpus, split: str) -> tuple[np.ndarray, np.ndarray, np.nd
     numbers = [n for n in corpus.select(split) if rows[n]["label"] in ("jazz", "not_jazz")]
     found = features.of_pieces(map(corpus.piece, numbers), corpus.representation, SETTINGS.groups)
     labels = np.array([rows[number]["label"] == "jazz" for number in numbers], dtype=bool)
+    if labels.all() or not labels.any():
+        raise UserError(
+            f"{corpus.folder}: the {split} split holds one label alone; pieces of both are needed "
+            "(--also adds a second corpus to the training split)"
+        )
     return found, labels, np.array([rows[number]["source"] for number in numbers])
 
 

@@ -1,8 +1,8 @@
 """The numbers of an evaluation: every system against real jazz, and against the first system.
 
 Intervals are over pieces (of bits a note, over works of held-out jazz): Wilson's for shares of
-pieces, the bootstrap's for means and bits, the jackknife's for figures of whole sets. With one
-trained model a system, they say nothing of other seeds.
+pieces, the jackknife's for all else. With one trained model a system, they say nothing of other
+seeds.
 """
 
 from collections.abc import Sequence

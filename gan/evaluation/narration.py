@@ -43,7 +43,7 @@ WIDE = 0.25  # a difference of rates known no better, zero among what it may be,
 
 INTERVALS = (
     "Intervals are 95%, over pieces: Wilson's for shares of pieces, the jackknife's for other "
-    "figures, with the real pieces taken as given; of bits a note the bootstrap's, over windows of "
+    "figures, with the real pieces taken as given; of bits a note the jackknife's, over works of "
     "held-out jazz. Self-overlap and real jazz's own distances have none. One trained model a "
     "system: another seed may differ by more."
 )

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from data_tools.corpus import Corpus
 from data_tools.representation import Representation, RepresentationSettings
 from discriminator import features
-from discriminator.classifier import Classifier
+from discriminator.classifier import MUSIC, Classifier
 from discriminator.ensemble import MUSIC_ODDS
 from discriminator.feature_judge import FeatureJudge, JudgeSettings
 from gan.cli import main
@@ -79,14 +79,46 @@ def test_an_ensemble_is_no_member(tiny_discriminator: Path, tmp_path: Path) -> N
     assert "give its members instead" in result.stderr
 
 
+@pytest.fixture
+def tiny_gate(tiny_discriminator: Path, tmp_path: Path) -> Path:
+    """Weights that learnt neither, marked as a gate's."""
+    found = Classifier.load(tiny_discriminator)
+    gate = Classifier(found.model, found.representation, found.settings, labels=MUSIC)
+    gate.save(tmp_path / "gate")
+    return tmp_path / "gate"
+
+
+def test_a_gate_is_no_member_and_a_jazz_classifier_no_gate(
+    tiny_discriminator: Path, tiny_gate: Path, tmp_path: Path
+) -> None:
+    for arguments in (
+        (tiny_discriminator, tiny_gate),
+        (tiny_discriminator, "--gate", tiny_discriminator),
+    ):
+        result = join(tmp_path / "whole", *arguments)
+        assert result.exit_code == 1
+        (line,) = result.stderr.strip().splitlines()
+        assert "is needed here; gates are made by" in line
+    assert Classifier.load(tiny_gate, labels=MUSIC).labels == MUSIC
+    result = CliRunner().invoke(main, ["score", str(tmp_path), "--model", str(tiny_gate)])
+    assert result.exit_code == 1
+    assert "tells music from noise" in result.stderr
+
+
+def test_trees_that_are_none_are_told(tiny_discriminator: Path, tmp_path: Path) -> None:
+    result = join(tmp_path / "whole", tiny_discriminator, "--trees", tiny_discriminator)
+    assert result.exit_code == 1
+    assert "experiments.recipes.trees" in result.stderr
+
+
 def test_an_ensemble_is_given_a_gate_and_keeps_its_calibration(
-    tiny_discriminator: Path, tmp_path: Path
+    tiny_discriminator: Path, tiny_gate: Path, tmp_path: Path
 ) -> None:
     facts = {"scale": 2.0, "bias": 0.5, "low": 0.2, "high": 0.7}
     (tmp_path / "table.json").write_text(json.dumps({"calibration": facts}))
     calibrated = ("--calibration", tmp_path / "table.json", "--most", 3)
     join(tmp_path / "plain", tiny_discriminator, *calibrated)
-    gate = ("--gate", tiny_discriminator, "--music-odds", 5)
+    gate = ("--gate", tiny_gate, "--music-odds", 5)
     result = join(tmp_path / "later", tmp_path / "plain", *gate)
     assert result.exit_code == 0, result.output
     result = join(tmp_path / "once", tiny_discriminator, *calibrated, *gate)
@@ -107,7 +139,7 @@ def test_an_ensemble_is_given_a_gate_and_keeps_its_calibration(
 
 
 def test_an_ensemble_is_given_trees_and_may_get_a_gate_later(
-    tiny_discriminator: Path, tmp_path: Path, practice_corpus: Corpus
+    tiny_discriminator: Path, tiny_gate: Path, tmp_path: Path, practice_corpus: Corpus
 ) -> None:
     plain = Classifier.load(tiny_discriminator)
     rows = features.of_pieces(map(practice_corpus.piece, range(40)), plain.representation)
@@ -126,7 +158,7 @@ def test_an_ensemble_is_given_trees_and_may_get_a_gate_later(
     assert before.trees is not None
     logit = before.trees.opinion(ids)
     assert logit == pytest.approx(judge.opinion(ids))
-    gate = ("--gate", tiny_discriminator)
+    gate = ("--gate", tiny_gate)
     assert join(tmp_path / "three", tmp_path / "two", *gate).exit_code == 0
     after = Classifier.load(tmp_path / "three")
     assert after.trees is not None
