@@ -93,7 +93,8 @@ def _print(explanation: "Explanation") -> None:
         fit += " (low: which notes carried it is a rough guess; more --variants help)"
     click.echo(
         f"{explanation.path}: {explanation.verdict}, p(jazz) {explanation.p_jazz:.3f}\n"
-        f"{len(explanation.notes)} notes, {explanation.read:.0%} of them read{fit}\n"
+        f"{len(explanation.notes)} notes, {explanation.read:.0%} of them read by the networks"
+        f"{fit}\n"
     )
     tables.show(
         (

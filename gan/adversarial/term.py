@@ -117,6 +117,7 @@ class AdversarialTerm:
         self.reference: GeneratorModel | None = None
         self.recent: list[Tensor] = []
         self.watch = guards.Watch(settings.guard_bits, settings.guard_variety)
+        self.asked = self.pushed = False  # whether a step had a term, and any of them a weight
 
     @property
     def _along_music(self) -> bool:
@@ -155,6 +156,7 @@ class AdversarialTerm:
             ),
             "adversarial/temperature": self._relaxation(step),
         }
+        self.asked = True
         outputs, gradients = [], []
         pushes = self._losses(step, drawn, rows, music, measured)
         for name, (loss, weight) in pushes.items():
@@ -167,6 +169,7 @@ class AdversarialTerm:
             scale = "loss" if holds else settings.adv_scale
             force = share / self.watch.backoff if holds else share
             weighed = balance(ce_norm, gradient, force * weight, scale, self.ranks)
+            self.pushed |= weighed.weight > 0 and not holds
             measured |= {
                 f"loss/{name}": float(mean),
                 f"gradient/{name}": weighed.share * ce_norm,

@@ -168,6 +168,12 @@ class Trainer:
                 self.composer.save(out, half=True)
             if main and self.term is None and self._bits > (1 + WORSE) * self.best:
                 self._tell_best(log)
+            if main and self.term is not None and self.term.asked and not self.term.pushed:
+                log.say(
+                    "note: the adversarial term had no weight in any step: to this discriminator "
+                    "what is written is as near to real jazz as chance (adversarial/pull is 0); "
+                    "see whether it tells jazz apart at all, in its run's report.md"
+                )
             self.ranks.wait()
         return out
 

@@ -214,3 +214,16 @@ def test_a_resumed_run_counts_its_seconds_on(tmp_path: Path) -> None:
     ]
     assert seconds == sorted(seconds)
     assert seconds[-1] >= 700
+
+
+@pytest.mark.parametrize("pull", [0.0, 0.5])
+def test_a_term_without_any_weight_is_told(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, pull: float,
+) -> None:  # fmt: skip
+    """A discriminator to which all music is alike pulls nowhere, and nothing else says so."""
+    monkeypatch.setattr("gan.adversarial.critic.StyleCritic.pull", lambda *arguments: pull)
+    settings = tiny_settings(adv_weight=0.1, adv_scale="gradient", steps=2, samples=0)
+    Trainer(practice_corpus, tmp_path, settings).train()
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("had no weight in any step" in said) == (pull == 0.0)
