@@ -257,7 +257,10 @@ def _open(out: Path, identity: dict[str, Any], resume: bool) -> bool:
     changed = [key for key in identity | before if before.get(key) != identity.get(key)]
     if changed:
         told = ", ".join(f"{key} ({before.get(key)}, now {identity.get(key)})" for key in changed)
-        raise UserError(f"{out}: begun with different {told}; give the same, or another --out")
+        way = "give the same, or another --out"
+        if set(changed) <= Choice.model_fields.keys() and (kept := out / "scores.csv").is_file():
+            way += f" and, to score nothing anew, --from-scores {kept}"
+        raise UserError(f"{out}: begun with different {told}; {way}")
     return False
 
 

@@ -92,7 +92,8 @@ def build(
         click.echo(
             f"note: no piece is labelled {' or '.join(missing)}. Put files below folders named "
             f"{' and '.join(LABELS)}, or fill in 'label' in a copy of {out / 'manifest.csv'} and "
-            "build again with --manifest; 'gan train' without --adv-weight needs no labels"
+            "build again with --manifest; 'gan train' without --adv-weight needs no labels, and "
+            "a corpus that --also sets beside another may have one alone"
         )
     elif small := [
         f"{split} has {number} {one}"

@@ -579,7 +579,7 @@ def test_results_stand_alone(source: Path, tmp_path: Path) -> None:
     run(source, tmp_path / "out")
     with pytest.raises(UserError, match="--resume"):
         run(source, tmp_path / "out")
-    with pytest.raises(UserError, match=r"begun with different min_prob \(0.8, now 0.9\)"):
+    with pytest.raises(UserError, match=r"min_prob \(0.8, now 0.9\).*--from-scores .*scores.csv"):
         run(source, tmp_path / "out", resume=True, min_prob=0.9)
     with pytest.raises(UserError, match="begun with different model"):
         curate(source, tmp_path / "out", Choice(), {"model": "new"}, score, resume=True)
