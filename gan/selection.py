@@ -68,8 +68,12 @@ def _best(
             yield None
             continue
         music = [composer.representation.expand(piece.ids) for piece in group]
-        logits = torch.from_numpy(classifier.logits(music))
-        yield group[int(logits.nan_to_num(-torch.inf).argmax())]
+        logits = torch.from_numpy(classifier.logits(music)).nan_to_num(-torch.inf)
+        best = int(logits.argmax())
+        # A piece too short for an opinion is chosen where all are.
+        if logits[best].isfinite():
+            group[best].statistics["p_jazz"] = round(classifier.probability(float(logits[best])), 3)
+        yield group[best]
 
 
 def steering(classifier: Classifier, weight: float, width: int = 4, block: int = 64) -> Steering:

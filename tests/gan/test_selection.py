@@ -44,6 +44,8 @@ def test_the_best_of_four_is_the_best(composer: Composer, tiny_discriminator: Pa
         four = every[4 * number : 4 * number + 4]
         scores = [logit(classifier, one.ids) for one in four]
         assert np.array_equal(piece.ids, four[int(np.nanargmax(scores))].ids)
+        p = classifier.probability(max(scores))
+        assert piece.statistics["p_jazz"] == pytest.approx(p, abs=1e-3), "what it was chosen by"
 
 
 def test_the_shipped_trees_have_no_say(composer: Composer) -> None:
