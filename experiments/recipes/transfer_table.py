@@ -253,20 +253,15 @@ def _average_precision(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def markdown(rows: list[dict[str, Any]], against: list[dict[str, Any]] | None = None) -> str:
-    """The table, below it each source, and by how much baselines are beaten, or not."""
-    lines = [
-        "| model | left out | seeds | sources: AUC | 95% | average precision | calibration error "
-        "| artists and works: AUC |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        low, high = row["interval"]
-        lines.append(
-            f"| {row['model']} | {row['protocol']} | {row['seeds']} "
-            f"| {row['left_out_sources']:.4f} | {low:.3f} to {high:.3f} "
-            f"| {row['average_precision']:.3f} | {row['calibration_error']:.3f} "
-            f"| {np.mean(row['left_out_artists']):.4f} |"
-        )
+    """The table, below it each source, and by how much baselines are beaten, or not.
+
+    Rows of fewer seeds than the others stand apart: seeds differ, so they only compare with
+    each other.
+    """
+    most = max((row["seeds"] for row in rows), default=0)
+    lines = _summary([row for row in rows if row["seeds"] == most])
+    if fewer := [row for row in rows if row["seeds"] < most]:
+        lines += ["", f"Steps on the way, fewer seeds than {most}:", "", *_summary(fewer)]
     if rows:
         names = list(rows[0]["by_source"])
         lines += ["", "| source | " + " | ".join(row["model"] for row in rows) + " |"]
@@ -286,3 +281,20 @@ def markdown(rows: list[dict[str, Any]], against: list[dict[str, Any]] | None = 
             for row in against
         ]
     return "\n".join(lines) + "\n"
+
+
+def _summary(rows: list[dict[str, Any]]) -> list[str]:
+    lines = [
+        "| model | left out | seeds | sources: AUC | 95% | average precision | calibration error "
+        "| artists and works: AUC | of the seeds |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        (low, high), artists = row["interval"], row["left_out_artists"]
+        lines.append(
+            f"| {row['model']} | {row['protocol']} | {row['seeds']} "
+            f"| {row['left_out_sources']:.4f} | {low:.3f} to {high:.3f} "
+            f"| {row['average_precision']:.3f} | {row['calibration_error']:.3f} "
+            f"| {np.mean(artists):.4f} | {min(artists):.3f} to {max(artists):.3f} |"
+        )
+    return lines

@@ -122,6 +122,21 @@ def test_a_row_gains_the_seeds_it_lacked(corpus: Any, tmp_path: Path) -> None:
     assert joined(two, [], 2) is two
 
 
+def test_rows_of_fewer_seeds_stand_apart(corpus: Any, tmp_path: Path) -> None:
+    trees, rags = models.BASELINES[:2]
+    for seed in range(2):
+        kept(corpus, tmp_path, trees, seed, 1.0)
+    kept(corpus, tmp_path, rags, 0, 1.0)
+    rows = table(corpus, tmp_path, 2)
+    shown, below, *_ = markdown(rows).split("\n\n")
+    assert f"| {trees} | one | 2 |" in shown
+    assert rags not in shown
+    assert below == "Steps on the way, fewer seeds than 2:"
+    artists = next(row for row in rows if row["model"] == trees)["left_out_artists"]
+    assert shown.endswith(f" {min(artists):.3f} to {max(artists):.3f} |")
+    assert "Steps" not in markdown(rows[:1])
+
+
 def test_baselines_are_met_on_sources_of_both_labels_in_pairs(corpus: Any, tmp_path: Path) -> None:
     shipped = models.ENSEMBLES[models.SHIPPED]
     for name in shipped:
