@@ -363,7 +363,10 @@ class Composer:
             music = ids[ids > EOS]
             stop = last_pause(self.representation, music, prompt)
             return self._piece(music[:stop], seed, replace(request, end_at_pause=False))
-        return Piece(result, ids, prompt, seed, describe(score, given))
+        statistics = describe(score, given)
+        if prompt:
+            statistics |= _in_file(result, statistics["generated"])
+        return Piece(result, ids, prompt, seed, statistics)
 
     @cached_property
     def _moves(self) -> np.ndarray:
@@ -385,9 +388,25 @@ def _late(piece: miditoolkit.MidiFile, seconds: float | None) -> int:
     """How many notes begin so many seconds into a file, or later."""
     if not seconds:
         return 0
-    parts = [part for part in piece.instruments if part.name != WHISTLE_NAME]
-    starts = np.array([note.start for part in parts for note in part.notes])
+    starts = np.array([note.start for note in _music(piece)])
     return int((midi.seconds_of(midi.read(piece), starts) >= seconds).sum())
+
+
+def _in_file(piece: miditoolkit.MidiFile, generated: float) -> dict[str, float]:
+    """What a file with a prompt has of notes and seconds: tokens do not tell.
+
+    On their grid a prompt's grace note may fall into the next one; for seconds see `_piece`.
+    """
+    ends = np.array([note.end for note in _music(piece)])
+    seconds = float(midi.seconds_of(midi.read(piece), ends).max())
+    notes = float(len(ends))
+    return {"notes": notes, "seconds": seconds, "of_prompt": notes - generated}
+
+
+def _music(piece: miditoolkit.MidiFile) -> list[miditoolkit.Note]:
+    """All notes but the whistle."""
+    parts = [part for part in piece.instruments if part.name != WHISTLE_NAME]
+    return [note for part in parts for note in part.notes]
 
 
 def _given(request: Request) -> int:

@@ -9,7 +9,7 @@ import pytest
 from data_tools import midi
 from data_tools.midi import Notes
 from data_tools.render import Renderer
-from data_tools.representation import Representation
+from data_tools.representation import Representation, RepresentationSettings
 from data_tools.soundfont import places
 from generator import Composer
 from generator.arrange import LINGER, WHISTLE, WHISTLE_PITCH, WHISTLE_VELOCITY
@@ -144,3 +144,28 @@ def test_seconds_are_those_of_the_file(
         assert onsets(piece.midi).max() < seconds
         if representation.settings.time_base == "clock" or tempo:
             assert onsets(piece.midi) == pytest.approx(within, abs=2e-3)
+
+
+@pytest.mark.parametrize("preset", ["duration", "performance", "remi", "raw"])
+@pytest.mark.parametrize("base", ["clock", "beat"])
+def test_a_piece_is_described_as_its_file_is(preset: str, base: str) -> None:
+    """Notes a tick apart have one grid step; a bar's rest, a whistle and a fast tempo take time."""
+    settings = RepresentationSettings(preset=preset, time_base=base)
+    representation = Representation(settings)
+    composer = Composer(build(representation), representation)
+    start = 480 + np.repeat(np.arange(12) * 240, 2)
+    start[1::2] += 1
+    end = start + np.tile([1, 200], 12)
+    given = midi.score_of(Notes(start, end, start * 0 + 60, start * 0 + 64), 480, 173.0)
+    (piece,) = composer.compose(1, length=80, prompt=given, prompt_bars=3, whistle=True)
+    parts = [part.notes for part in piece.midi.instruments if part.name != "Whistle"]
+    notes = [note for part in parts for note in part]
+    begins = piece.midi.markers[-1].time
+    found = piece.statistics
+    assert (found["notes"], found["generated"], found["of_prompt"]) == (
+        len(notes),
+        sum(note.start >= begins for note in notes),
+        sum(note.start < begins for note in notes),
+    )
+    ends = midi.seconds_of(midi.read(piece.midi), np.array([note.end for note in notes]))
+    assert found["seconds"] == pytest.approx(ends.max(), abs=1e-6)
