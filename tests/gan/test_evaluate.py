@@ -506,6 +506,11 @@ def test_few_pieces_are_no_finding() -> None:
         "few is called jazz less often than real jazz by harmony; too few pieces to tell by roll.\n"
     )
     assert "about as often" not in told
+    two = [made("one", 0, 0, 6), made("other", 0, 1, 6)]
+    beside_first(two)
+    told = narration.verdict(two, made("real jazz", 80, 70, 100))
+    last = "Beside one, other has too few pieces to tell by harmony and by roll."
+    assert told.splitlines()[-1] == last
 
 
 def test_a_rerun_with_fewer_pieces_leaves_no_old_ones(
