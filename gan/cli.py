@@ -237,6 +237,8 @@ def train(
         from gan.rehearsal import rehearse
 
         rehearse(Corpus(corpus), out, chosen, resume, check)
+        if not quiet:
+            click.echo(f"{out}: a run on {check:,} process{'es' * (check > 1)} would start")
         return
     fields = list(settings.TrainSettings.model_fields)
     idle = [name for name in fields[fields.index("adv_weight") + 1 :] if given.get(name)]

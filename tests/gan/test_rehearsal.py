@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
+from gan.cli import main
 from gan.rehearsal import rehearse
 from gan.run import Run
 from gan.settings import TrainSettings
@@ -26,6 +28,16 @@ def test_what_could_begin_is_left_alone(
         rehearse(practice_corpus, out, settings, True, ranks=4)
     with pytest.raises(UserError, match="use at least 9"):
         rehearse(practice_corpus, out, settings, True, ranks=9)
+
+
+def test_that_a_run_would_start_is_said(practice_corpus: Corpus, tmp_path: Path) -> None:
+    out, small = tmp_path / "run", ["--layers", "1", "--width", "16", "--heads", "2"]
+    ask = ["train", "--corpus", str(practice_corpus.folder), "--out", str(out), *small]
+    for ranks, words in (("1", "1 process"), ("2", "2 processes")):
+        result = CliRunner().invoke(main, [*ask, "--check", ranks])
+        assert result.stdout == f"{out}: a run on {words} would start\n"
+    assert CliRunner().invoke(main, [*ask, "--check", "2", "--quiet"]).output == ""
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
