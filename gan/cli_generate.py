@@ -83,7 +83,7 @@ _PROMPT = _options(
     click.option(
         "--prompt-seconds",
         type=click.FloatRange(0, min_open=True),
-        help="Only its first seconds, from its first note on; rests as above.",
+        help="Only its first seconds, likewise; of both, what is shorter.",
     ),
     click.option("--whistle", is_flag=True, help="A whistle where the prompt ends."),
 )
@@ -251,7 +251,7 @@ def generate(
         more = best_of > 1 or jazz_guidance > 0 or out is not None or force or (count or 1) > 1
         more |= given("batch") == click.core.ParameterSource.COMMANDLINE
         if more or choices["whistle"] or choices["end_at_pause"]:
-            raise UserError(
+            raise click.UsageError(
                 "--stream writes one piece's notes and nothing else; leave out --out, --force, "
                 "--count, --batch, --best-of, --jazz-guidance, --whistle and --end-at-pause"
             )

@@ -157,7 +157,7 @@ class Representation:
             more = ", ..." if len(known) > MOST_NAMED else ""
             raise UserError(
                 f"unknown {kind} '{value}'; the model knows "
-                + (", ".join(known[:MOST_NAMED]) + more if known else f"no {kind}")
+                + (", ".join(map(repr, known[:MOST_NAMED])) + more if known else f"no {kind}")
             )
         return self.music_size + self.conditions.index(name)
 

@@ -356,7 +356,7 @@ def test_conditions_stand_at_the_end() -> None:
 
 
 def test_an_unknown_condition_lists_the_known() -> None:
-    with pytest.raises(UserError, match=r"unknown label 'polka'; the model knows .*jazz"):
+    with pytest.raises(UserError, match=r"unknown label 'polka'; the model knows '.*jazz'"):
         Representation(conditions=NAMES).condition_id("label:polka")
     with pytest.raises(UserError, match="the model knows no label"):
         Representation().condition_id("label:jazz")

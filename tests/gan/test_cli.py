@@ -542,9 +542,9 @@ def test_an_empty_piece_costs_no_other(
 
 def test_a_stream_is_one_piece(generator: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = ("generate", "--checkpoint", generator, "--length", 64, "--device", "cpu", "--stream")
-    assert "--count" in refused(run(*stream, "--count", 2))
-    assert "--force" in refused(run(*stream, "--force"))
-    assert "--batch" in refused(run(*stream, "--batch", 2))
+    assert "--count" in refused(run(*stream, "--count", 2), code=2)
+    assert "--force" in refused(run(*stream, "--force"), code=2)
+    assert "--batch" in refused(run(*stream, "--batch", 2), code=2)
     assert run(*stream, "--count", 1).stdout == run(*stream).stdout != ""
     assert "seed 18446744073709551616" in refused(run(*stream, "--seed", 2**64))
     monkeypatch.setattr(Composer, "stream", lambda *_, **__: iter(()))
@@ -752,7 +752,7 @@ def test_what_a_glance_refuses_waits_for_no_model(
     write = ("generate", "--out", tmp_path / "new")
     assert "broken.mid" in refused(run(*write, "--prompt", files / "broken.mid"))
     assert "key 'H'" in refused(run(*write, "--key", "H"), code=2)
-    assert "leave out --out" in refused(run(*write, "--stream"))
+    assert "leave out --out" in refused(run(*write, "--stream"), code=2)
     music = next(files.glob("0*.mid"))
     assert "a table ends in" in refused(run("score", music, "--out", tmp_path / "x.txt"))
     assert "a picture ends in" in refused(run("explain", music, "--out", tmp_path / "x.jpg"))
