@@ -24,18 +24,21 @@ _SUFFIXES = ("jr", "sr", "ii", "iii", "iv")
 _COMPANY = re.compile(
     r"(\s+(trio|quartet|quintet|sextet|septet|octet|nonet|orchestra|(big )?band|ensemble|group))+$"
 )
+# Of several names the first counts.
+_OTHERS = re.compile(r"\s*[/(;]|\s+:\s+|\s+(&|and|feat\.?|featuring|ft\.?|with|vs\.?)\s+")
 
 
 def artist_key(artist: str) -> str:
     """A name reduced to what identifies a person: "Bach, JS", "J.S. Bach", "Bach" are one.
 
-    The composer of "Composer / Performer : title" counts, and the leader of a trio; with the
-    family name alone two people may share a key, which only makes a group larger. Accents do not
-    count; a name in two scripts is two names. Empty for nobody in particular.
+    The composer of "Composer / Performer : title" counts, the leader of a trio, and the first of
+    "Bill Evans & Jim Hall"; with the family name alone two people may share a key, which only makes
+    a group larger. Accents do not count; a name in two scripts is two names. Empty for nobody in
+    particular.
     """
     parts = unicodedata.normalize("NFKD", artist)
     whole = "".join(one for one in parts if not unicodedata.combining(one)).strip().casefold()
-    plain = re.split(r"\s*[/(]|\s+:\s+", whole)[0].strip()
+    plain = _OTHERS.split(whole, maxsplit=1)[0].strip()
     if _NOBODY.match(whole) or _NOBODY.match(plain):
         return ""
     plain = _COMPANY.sub("", plain)

@@ -51,6 +51,18 @@ def test_groups_join_through_each_other() -> None:
         (["Antonín Dvořák", "Dvorak, A."], "dvorak"),
         (["Art Tatum", "Tatum, Art", "Tatum (trio)", "Art Tatum Trio"], "tatum"),
         (["Duke Ellington", "Duke Ellington Orchestra", "The Ellington Big Band"], "ellington"),
+        (
+            [
+                "Bill Evans",
+                "Bill Evans & Jim Hall",
+                "Bill Evans and Jim Hall",
+                "Bill Evans Trio feat. Lee Konitz",
+                "Bill Evans; Jim Hall",
+                "Bill Evans with Strings",
+            ],
+            "evans",
+        ),
+        (["Count Basie", "Count Basie & His Orchestra", "Basie, Count"], "basie"),
         (["Trio"], "trio"),
         (["Дюк Эллингтон", "Эллингтон, Д."], "эллингтон"),
         (["Harry Connick Jr.", "Harry Connick, Jr.", "Connick, Harry"], "connick"),
