@@ -76,7 +76,9 @@ def worth(logit: Tensor, real: Tensor, everyone: Tensor | None = None) -> Tensor
     times what lies between them. It grows with the logit while all lie below real jazz, is flat
     where they lie as real jazz does, and falls where they lie above. (A piece's own squared way
     does not do: far below, the quantiles of real jazz are low as well, and the worst pieces would
-    be preferred to the middling.)
+    be preferred to the middling.) It is of all pieces, so one's reward is not free of the others,
+    nor their mean of it: as a reward it gives the slope of the distance up to a share of the order
+    of one over how many there are.
 
     Args:
         logit, real, everyone: see `matching`.

@@ -126,6 +126,11 @@ def leave_one_out(rewards: Tensor, ranks: Ranks = ALONE) -> Tensor:
 def policy_gradient(drawn: Replay, advantages: Tensor, ranks: Ranks = ALONE) -> Tensor:
     """The loss whose gradient is REINFORCE's: mean over tokens of -advantage * log p.
 
+    Over all that may be drawn it has, but for a factor, the gradient of the expected reward where
+    all rollouts are of one length. Where some end early, the number of tokens is drawn as well, and
+    batches of few tokens count for more: a bias of the order of one over the number of rollouts,
+    and no matter where gradients are brought to one norm.
+
     Args:
         drawn: see there.
         advantages: (B,) of whole rollouts, or (B, S) of tokens.
