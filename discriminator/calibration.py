@@ -138,6 +138,10 @@ def thresholds(
     collection with a share s of jazz, r = error / (1 - error) wrong "jazz" verdicts for each right
     one become r * (1 - s) / s.
 
+    The confidence is nearly what it is called: with 95% asked for, of simulated sets of sources the
+    true rate exceeded the bound in 3% with twenty of a class, in 5 to 8% with nine and sixteen, in
+    10% with eight, and in 18% with ten whose mean logits lie as wide apart as the two classes.
+
     Args:
         probabilities: (N,) calibrated p(jazz) of pieces whose sources the model never met.
         labels: (N,) 1 for jazz, 0 for not.
@@ -262,7 +266,8 @@ def _side(
     if upper[best] > error:
         return None, Side(None, float(upper[best]), 0.0)
     # The strictest candidates have too few verdicts to prove anything, so the walk begins at the
-    # surest one; ending at the first that fails keeps the limit's confidence (Bates et al.).
+    # surest one and ends at the first that fails. Bates et al. begin at one fixed beforehand: what
+    # the same pieces chose is a little too sure, see `thresholds`.
     while best and upper[best - 1] <= error:
         best -= 1
     rate = float(wrong[best] / max(wrong[best] + right[best], 1e-12))
