@@ -118,7 +118,7 @@ def pretrain(
             log.say("nothing to go on from yet: begins at the first step")
         if settings.spotting_steps and not checkpoint:
             music = corpus.select("train", exclude_sources=settings.exclude_sources)
-            found = spot_replaced(learner, draw, music)
+            found = spot_replaced(learner, draw, _of_folds(corpus, music, settings))
             log.say(f"replaced pitches told from real ones with accuracy {found:.3f}")
         began = state["step"]
         for step in stop.steps(range(began, settings.steps)):

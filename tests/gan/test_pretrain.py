@@ -18,6 +18,7 @@ from discriminator.metrics import Report
 from discriminator.settings import CNNSettings, sized
 from gan import pretrain as module
 from gan.cli import main
+from gan.engine import derived_seed
 from gan.pretrain import pretrain
 from gan.settings import PretrainSettings
 
@@ -86,6 +87,30 @@ def test_the_classifier_scores_files(
     jazz = [v.p_jazz for v, row in zip(verdicts, rows, strict=True) if row["label"] == "jazz"]
     rest = [v.p_jazz for v, row in zip(verdicts, rows, strict=True) if row["label"] != "jazz"]
     assert np.mean(jazz) > np.mean(rest)
+
+
+@pytest.mark.parametrize("folds", [0, 3])
+def test_a_fold_left_out_is_not_learnt_from_without_its_labels_either(
+    practice_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: int
+) -> None:
+    met: list[int] = []
+
+    def spotting(learner: object, draw: object, numbers: list[int]) -> float:
+        met.extend(numbers)
+        raise UserError("seen enough")
+
+    monkeypatch.setattr(module, "spot_replaced", spotting)
+    chosen = settings(folds=folds, fold=1, spotting_steps=1)
+    with pytest.raises(UserError, match="seen enough"):
+        pretrain(practice_corpus, tmp_path / "run", chosen, quiet=True)
+    train = practice_corpus.select("train")
+    left_out = {n for n in train if folds and _fold(practice_corpus, n, folds) == 1}
+    assert set(met) == set(train) - left_out
+    assert bool(left_out) == bool(folds)
+
+
+def _fold(corpus: Corpus, number: int, folds: int) -> int:
+    return derived_seed(corpus.rows[number]["group"]) % folds
 
 
 def test_a_second_corpus_is_learnt_and_not_reported_on(
