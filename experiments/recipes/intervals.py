@@ -61,10 +61,14 @@ def held(sets: list[dict[str, Interval]], size: int) -> dict[str, dict[str, floa
 
 
 def of_works(first: Bits, second: Bits, size: int, sets: int) -> dict[str, dict[str, float]]:
-    """The share of sets of `size` works whose intervals hold the bits a note of all works."""
+    """The share of sets of `size` works whose intervals hold the bits a note of all works.
+
+    Works are drawn with replacement, for all works stand for those there might be: drawn once each,
+    sets of a third of them would lie nearer to all of them than an interval expects.
+    """
     rng, found = np.random.default_rng(size), []
     for _ in range(sets):
-        some = np.sort(rng.choice(len(first.works), size, replace=False))
+        some = np.sort(rng.integers(len(first.works), size=size))
         one, two = (Bits(("",) * size, each.sums[some]) for each in (first, second))
         found.append((per_note(one), per_note(two, one)))
     result = {}

@@ -47,6 +47,15 @@ def test_sets_of_works_hold_what_all_works_have() -> None:
     assert 10 * gap["width"] < bits["width"]
 
 
+def test_works_are_drawn_as_if_there_were_more() -> None:
+    """Half of all works would lie nearer to all of them than works that are met anew."""
+    notes = np.full(60, 100.0)
+    own = np.random.default_rng(0).normal(10, 2, 60)
+    bits = Bits(("",) * 60, np.stack([own * notes, notes], 1))
+    found = of_works(bits, bits, 30, 400)[f"{BITS[0]}, 30 works"]
+    assert 0.9 <= found["held"] <= 0.975
+
+
 def test_it_measures_a_corpus_and_asks_for_enough(practice_corpus: Corpus, tmp_path: Path) -> None:
     out = tmp_path / "intervals.json"
     words = ["--corpus", practice_corpus.folder, "--out", out, "--length", 64, "--rounds", 1]
