@@ -154,7 +154,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     # Here and not above: every process that reads music imports this module, and few write.
     from filelock import FileLock, Timeout
 
-    lock = folder.with_name(f".{folder.name}.lock")
+    absolute = Path(os.path.abspath(folder))  # the folder one is in has no name of its own
+    lock = absolute.parent / f".{absolute.name}.lock"
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()  # the library takes a refusal for another process

@@ -347,6 +347,18 @@ def test_one_build_at_a_time(music: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_the_folder_one_is_in_is_locked_like_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for name in (".", "../here", ""):
+        with sole_writer(Path(name)), pytest.raises(UserError, match="another process"):
+            sole_writer(here).__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
 def test_files_of_one_name_in_two_sources_are_edited_apart(music: Path, tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / str(number)).mkdir()
