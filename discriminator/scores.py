@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 VERDICTS = ("jazz", "not_jazz", "unsure")
 FORMATS = ("csv", "jsonl", "parquet")
 LATER = frozenset({"precision"})  # what the cards of earlier versions do not say
+FOLDER = "folder"  # which the paths of rows count from, where they are relative
 DIGITS = 4  # of p(jazz) in a row, on which `gan curate` decides
 _SYNC_SECONDS = 2.0  # what a power cut may cost; a kill costs nothing that was written
 
@@ -165,7 +166,7 @@ class ScoreFile:
             raise UserError(f"{path}: there already; go on with it by --resume, or choose another")
         self._changed, self._first_changed, self._since = 0, "", math.inf
         if there:
-            _check_same(path, card, identity)
+            _check_folder(path, self._rows, _check_same(path, card, identity))
             self._since = (self._rows if self._rows.exists() else path).stat().st_mtime
             if not self._rows.exists():
                 _copy_rows(path, self._rows)
@@ -175,7 +176,7 @@ class ScoreFile:
             os.truncate(self._rows, whole)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(card, identity)
+            write_json(card, identity | {FOLDER: str(Path.cwd())})
             self.before, whole, self._lost = Scores(), 0, []
         self._stream = self._rows.open("a", encoding="utf-8", errors="surrogateescape", newline="")
         self._write = row_writer(self._stream, self._form_of_rows, header=whole == 0)
@@ -395,7 +396,8 @@ def _drop_lost(path: Path, form: str) -> int:
     return path.stat().st_size
 
 
-def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> None:
+def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> str:
+    """Refuses rows of another run; the folder that theirs was started in, "" of earlier versions."""
     try:
         before = parse_json(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -403,11 +405,28 @@ def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> None:
     if not isinstance(before, dict):
         raise UserError(f"{path}: cannot be gone on with, {card.name} is missing or damaged; "
                         "choose another file")  # fmt: skip
+    folder = str(before.pop(FOLDER, ""))
     before = {key: identity[key] for key in LATER & identity.keys()} | before
     changed = sorted(key for key in before | identity if before.get(key) != identity.get(key))
     if changed:
         raise UserError(
             f"{path}: begun with different {', '.join(changed)}; give the same, or another file"
+        )
+    return folder
+
+
+def _check_folder(path: Path, rows: Path, folder: str) -> None:
+    """Refuses relative paths that count from another folder: none of their rows would be found,
+    and all of them would be written a second time."""
+    if folder in ("", str(Path.cwd())):
+        return
+    first = None
+    with suppress(UserError):  # of a broken table that which goes on with it will tell
+        first = next(read_rows(rows if rows.exists() else path), None)
+    if first and not os.path.isabs(first.path):
+        raise UserError(
+            f"{path}: its paths count from {folder}; go on with it from there, or choose another "
+            "file"
         )
 
 

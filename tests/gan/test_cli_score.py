@@ -211,6 +211,25 @@ def test_lines_that_cannot_be_read_are_told_and_their_files_scored_again(
     assert all(row["verdict"] for row in again)
 
 
+@pytest.mark.parametrize("relative", [True, False])
+def test_relative_paths_go_on_from_the_folder_they_count_from(
+    score: Run, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relative: bool
+) -> None:
+    """Elsewhere no row would be found, and every file would get a second one."""
+    out = tmp_path / "scores.csv"
+    monkeypatch.chdir(files)
+    assert score("." if relative else files, "--out", out).exit_code == 0
+    rows = out.read_text()
+    monkeypatch.chdir(files.parent)
+    result = score(files.name if relative else files, "--out", out, "--resume")
+    assert result.exit_code == int(relative)
+    assert (f"scores.csv: its paths count from {files};" in result.stderr) == relative
+    assert out.read_text() == rows
+    monkeypatch.chdir(files)
+    assert score(files, "--out", out, "--resume").exit_code == 0
+    assert out.read_text() == rows
+
+
 def test_a_folder_without_music_has_its_row(score: Run, files: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     good = min(files.glob("*.mid"))
