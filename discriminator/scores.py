@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 VERDICTS = ("jazz", "not_jazz", "unsure")
 FORMATS = ("csv", "jsonl", "parquet")
+SUFFIXES = {".csv": "csv", ".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
 LATER = frozenset({"precision"})  # what the cards of earlier versions do not say
 FOLDER = "folder"  # which the paths of rows count from, where they are relative
 DIGITS = 4  # of p(jazz) in a row, on which `gan curate` decides
@@ -268,17 +269,26 @@ def row_writer(stream: TextIO, form: str, header: bool = True) -> Callable[[Scor
 
 def form_of(path: Path) -> str:
     """Which of the `FORMATS` a file's name stands for; csv where it says nothing."""
-    suffix = path.suffix.lower()
-    return {".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}.get(suffix, "csv")
+    return SUFFIXES.get(path.suffix.lower(), "csv")
+
+
+def _form_found(path: Path) -> str:
+    """The format of a file, by how it begins where its name says nothing."""
+    if path.suffix.lower() in SUFFIXES or not path.is_file():
+        return form_of(path)
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    return "parquet" if start == b"PAR1" else "jsonl" if start.startswith(b"{") else "csv"
 
 
 def read_rows(path: Path) -> Iterator[Score]:
-    """The rows of a file of scores, of the format its name says; a broken last row is skipped.
+    """The rows of a file of scores, of the format its name says, or its first bytes; a broken last
+    row is skipped.
 
     Raises:
         UserError: missing, or without the columns `path` and `p_jazz`.
     """
-    form = form_of(path)
+    form = _form_found(path)
     if form == "parquet":
         for row in parquet.read(path, partial(_check_columns, path)):
             yield _score(path, row)
@@ -421,6 +431,8 @@ def _check_folder(path: Path, rows: Path, folder: str) -> None:
     if folder in ("", str(Path.cwd())):
         return
     first = None
+    with suppress(UserError):  # of a broken table that which goes on with it will tell
+        first = None
     with suppress(UserError):  # of a broken table that which goes on with it will tell
         first = next(read_rows(rows if rows.exists() else path), None)
     if first and not os.path.isabs(first.path):

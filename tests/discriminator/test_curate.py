@@ -246,6 +246,19 @@ def test_parquet_comes_back_and_goes_on(tmp_path: Path) -> None:
     assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, f"{path.name}.run.json"]
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_name_that_says_no_format_is_read_back(tmp_path: Path, form: str) -> None:
+    if form == "parquet":
+        pytest.importorskip("pyarrow")
+    path, told = tmp_path / "scores", [row(name) for name in NAMES]
+    for known in (told[:2], told):
+        with ScoreFile(path, form, FACTS, resume=True) as file:
+            for one in known[len(file.before) :]:
+                file.write(one)
+            file.finish()
+        assert list(read_rows(path)) == known
+
+
 def test_parquet_holds_any_name_and_every_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
