@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.util import is_exiting
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -132,6 +133,8 @@ def ordered_map(
                     kind, value = worker.pipe.recv()
                 except (EOFError, OSError):
                     worker.process.join()
+                    if is_exiting():  # which ends all workers; a new one would die loudly
+                        return
                     if not worker.ready:
                         raise RuntimeError(
                             "a worker process could not start; scripts that call this need "

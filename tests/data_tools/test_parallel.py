@@ -53,6 +53,13 @@ def test_a_single_worker_can_be_bounded_too() -> None:
     assert list(results) == [("done", 1), ("crashed", FATAL), ("done", 5)]
 
 
+def test_nobody_is_started_while_all_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its end Python ends the workers, and a thread may still wait for one of them."""
+    monkeypatch.setattr("multiprocessing.util._exiting", True)
+    results = ordered_map(work, iter([1, FATAL, 5]), crashed, 1, bounded=True)
+    assert list(results) == [("done", 1)]
+
+
 def test_a_worker_that_dies_while_the_caller_is_busy() -> None:
     items = iter([1, FATAL, *range(10, 14)])
     results = ordered_map(work, items, crashed, 2)
