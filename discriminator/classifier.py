@@ -27,7 +27,7 @@ from data_tools.midi import Music
 from data_tools.representation import EOS, Representation
 from discriminator.ensemble import Ensemble
 from discriminator.feature_judge import CARD as JUDGE_CARD
-from discriminator.feature_judge import FeatureJudge
+from discriminator.feature_judge import FeatureJudge, erase, is_named, load_named
 from discriminator.models import Model, build
 from discriminator.notes import TokenTable
 from discriminator.reading import Opinion, Reading, read_many, read_piece, windows
@@ -184,14 +184,14 @@ class Classifier:
         except ValueError as error:
             raise UserError(f"{folder}: {error}") from None
         _load_weights(model, folder / "model.safetensors")
-        trees = _load_trees(folder / TREES, card.trees) if card.trees else None
+        trees = load_named(folder / TREES, card.trees) if card.trees else None
         try:
             return cls(model, representation, card.settings, device, half, trees, labels)
         except ValueError as error:
             raise UserError(f"{folder}: {error}; copy the whole folder again") from None
 
     def save(self, folder: str | Path, half: bool = False) -> None:
-        """Writes the classifier's folder, `classifier.json` last.
+        """Writes the classifier's folder, over the one that is there; `classifier.json` last.
 
         Args:
             folder: where; made if missing.
@@ -206,6 +206,7 @@ class Classifier:
         with whole(folder / "model.safetensors") as temporary:
             save_file(weights, temporary)
         self.representation.save(folder / "representation.json")
+        stale = self.trees is None and is_named(folder / TREES, folder / "classifier.json")
         if self.trees is not None:
             self.trees.save(folder / TREES)
         card = _Card(
@@ -219,6 +220,8 @@ class Classifier:
         # Without trees the card is the one that was written before there were any.
         bare = set() if card.trees else {"trees"}
         write_json(folder / "classifier.json", card.model_dump(mode="json", exclude=bare))
+        if stale:
+            erase(folder / TREES)
 
     def score(self, music: Music) -> Verdict:
         """Scores one piece: a path, bytes, a `miditoolkit.MidiFile` or a `symusic.Score`.
@@ -418,16 +421,6 @@ def too_little(ids: np.ndarray, representation: Representation, least: int) -> s
 def _finished(waiting: deque[_Piece]) -> Iterator[_Piece]:
     while waiting and len(waiting[0].logits) == waiting[0].expected:
         yield waiting.popleft()
-
-
-def _load_trees(folder: Path, digest: str) -> FeatureJudge:
-    trees = FeatureJudge.load(folder)
-    if file_digest(folder / JUDGE_CARD) != digest:
-        raise UserError(
-            f"{folder / JUDGE_CARD}: not the trees that classifier.json names; copy the whole "
-            "folder again"
-        )
-    return trees
 
 
 def _load_weights(model: Model, path: Path) -> None:

@@ -10,6 +10,7 @@ Shapes: N pieces or passages, F features, T tokens.
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_tools.cards import read_card
 from data_tools.errors import UserError
-from data_tools.files import file_digest, write_json
+from data_tools.files import file_digest, parse_json, write_json
 from data_tools.midi import Music
 from data_tools.representation import Representation, RepresentationSettings
 from discriminator import features
@@ -242,6 +243,38 @@ class FeatureJudge:
             )
         representation = Representation(card.representation)
         return cls(forest, card.settings, representation, card.scale, card.bias)
+
+
+def load_named(folder: Path, digest: str) -> FeatureJudge:
+    """The judge that a classifier's card names by its digest.
+
+    Raises:
+        UserError: there is another one, or see `FeatureJudge.load`.
+    """
+    judge = FeatureJudge.load(folder)
+    if file_digest(folder / CARD) != digest:
+        raise UserError(
+            f"{folder / CARD}: not the trees that classifier.json names; copy the whole folder "
+            "again"
+        )
+    return judge
+
+
+def is_named(folder: Path, card: Path) -> bool:
+    """Whether there is a judge in a folder, and a classifier's card names it."""
+    try:
+        told, found = parse_json(card.read_text(encoding="utf-8")), file_digest(folder / CARD)
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and told.get("trees") == found
+
+
+def erase(folder: Path) -> None:
+    """Takes a judge away, and its folder unless other things lie in it."""
+    for name in (CARD, TREES):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # not empty
+        folder.rmdir()
 
 
 def weights(labels: np.ndarray, sources: np.ndarray) -> np.ndarray:

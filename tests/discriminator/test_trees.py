@@ -167,6 +167,20 @@ def test_it_is_saved_and_loaded(trees: FeatureJudge, tmp_path: Path) -> None:
     assert "trees" not in json.loads((tmp_path / "alone" / "classifier.json").read_text())
 
 
+def test_what_is_saved_over_trees_leaves_none(trees: FeatureJudge, tmp_path: Path) -> None:
+    for own in ("", "letter.txt"):
+        whole(trees).save(tmp_path)
+        if own:
+            (tmp_path / "trees" / own).write_text("dear all")
+        whole(None).save(tmp_path)
+        assert [path.name for path in tmp_path.glob("trees/*")] == ([own] if own else [])
+        assert (tmp_path / "trees").exists() == bool(own)
+        assert Classifier.load(tmp_path).trees is None
+    trees.save(tmp_path / "trees")  # which no classifier has named: somebody's own
+    whole(None).save(tmp_path)
+    assert FeatureJudge.load(tmp_path / "trees").digest == trees.digest
+
+
 def test_conditions_that_trees_know_nothing_of_are_no_other_grid(
     trees: FeatureJudge, tmp_path: Path
 ) -> None:
