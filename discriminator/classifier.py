@@ -128,8 +128,7 @@ class Classifier:
             raise ValueError("the trees measure music on another grid than the classifier reads")
         self.model = model.to(device).eval()
         self.trees, self.labels = trees, labels
-        self.representation = representation
-        self.settings = settings
+        self.representation, self.settings = representation, settings
         self.device = torch.device(device)
         self.half = half
 
@@ -280,7 +279,8 @@ class Classifier:
 
     def without_trees(self) -> "Classifier":
         """The networks alone, where a judge of another kind is to have the last word."""
-        return Classifier(self.model, self.representation, self.settings, self.device, self.half)
+        known = (self.settings, self.device, self.half, None, self.labels)
+        return Classifier(self.model, self.representation, *known)
 
     def hear(self, x: torch.Tensor, opinions: Sequence[float | None]) -> torch.Tensor:
         """Uncalibrated logits (B,) of windows.

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from discriminator.classifier import Classifier
 
 FORMAT = "1"
-LABELS = ("not_jazz", "jazz")
 _EXAMPLE = (3, 141)  # any size above the widest look-back (48 notes of two tokens)
 
 
@@ -100,7 +99,7 @@ def export_onnx(classifier: "Classifier", path: str | Path) -> Path:
     values = settings.model_dump(mode="json")
     content = {
         "format": FORMAT,
-        "labels": json.dumps(LABELS),
+        "labels": json.dumps(classifier.labels),
         "vocabulary": str(representation.music_size),
         "digest": representation.digest,
         "music_digest": representation.music_digest,

@@ -407,7 +407,7 @@ def _drop_lost(path: Path, form: str) -> int:
 
 
 def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> str:
-    """Refuses rows of another run; the folder that theirs was started in, "" of earlier versions."""
+    """Refuses rows of another run; the folder that theirs began in, "" of earlier versions."""
     try:
         before = parse_json(card.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -10,6 +10,7 @@ import torch
 from data_tools.errors import UserError
 from data_tools.representation import Representation, RepresentationSettings
 from discriminator import Classifier, build
+from discriminator.classifier import MUSIC
 from discriminator.notes import TokenTable
 from discriminator.onnx_export import export_onnx
 from discriminator.reading import windows
@@ -157,3 +158,13 @@ def test_exporting_leaves_the_classifier_as_it_was(tiny_discriminator, tmp_path,
         "model.onnx",
         "representation.json",
     ]
+
+
+def test_a_gate_says_what_it_tells_apart(tmp_path):
+    representation = Representation(RepresentationSettings())
+    model = build(MODELS["cnn"], TokenTable.of(representation))
+    settings = ClassifierSettings(model=MODELS["cnn"], window=96)
+    gate = Classifier(model, representation, settings, labels=MUSIC)
+    path = export_onnx(gate, tmp_path / "gate.onnx")
+    content = session(path).get_modelmeta().custom_metadata_map
+    assert json.loads(content["labels"]) == ["noise", "music"]

@@ -13,7 +13,7 @@ import torch
 from data_tools.errors import UserError
 from data_tools.midi import write
 from data_tools.representation import Representation, RepresentationSettings
-from discriminator.classifier import TREES, Classifier, Verdict
+from discriminator.classifier import MUSIC, TREES, Classifier, Verdict
 from discriminator.ensemble import Ensemble, both, gated, joined
 from discriminator.feature_judge import FeatureJudge, JudgeSettings
 from discriminator.models import build
@@ -179,6 +179,13 @@ def test_what_is_saved_over_trees_leaves_none(trees: FeatureJudge, tmp_path: Pat
     trees.save(tmp_path / "trees")  # which no classifier has named: somebody's own
     whole(None).save(tmp_path)
     assert FeatureJudge.load(tmp_path / "trees").digest == trees.digest
+
+
+def test_without_trees_it_tells_the_same_apart(tmp_path: Path) -> None:
+    one = member(0)
+    gate = Classifier(one.model, REPRESENTATION, one.settings, labels=MUSIC)
+    gate.without_trees().save(tmp_path)
+    assert Classifier.load(tmp_path, labels=MUSIC).labels == MUSIC
 
 
 def test_conditions_that_trees_know_nothing_of_are_no_other_grid(
