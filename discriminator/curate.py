@@ -67,6 +67,7 @@ class Summary:
         self.kinds: Counter[tuple[bool, str]] = Counter()
         self.folders: Counter[tuple[str, bool]] = Counter()
         self.histogram = np.zeros((BINS, 2), dtype=np.int64)  # (bins, dropped and kept)
+        self.told = ""  # of the rows that were there before: see `curate`
         self.note = ""  # what of the source could not be taken along
 
     def add(self, inner: str, p: float | None, fate: Fate) -> None:
@@ -134,6 +135,7 @@ def curate(
     score: Callable[[Iterable[Piece], Mapping[str, int]], Iterable[Score]] | None = None,
     scores: Path | None = None,
     resume: bool = False,
+    tell: Callable[[str], None] = lambda remark: None,
 ) -> Summary:
     """Curates a collection into a folder; see `preview` for a dry run.
 
@@ -145,6 +147,8 @@ def curate(
         score: scores pieces, in their order; it is also told `Scores.counts` of those before.
         scores: a file of scores to use instead.
         resume: go on with what lies in `out`.
+        tell: told of rows of before that could not be read, before any work, and of those whose
+            music has changed, also where the work is stopped; "" where there are none.
 
     Raises:
         UserError: `out` lies within the source or holds other things, there is no music in the
@@ -158,15 +162,20 @@ def curate(
             known = scored(source, scores)
         facts = facts | {"scores": file_digest(scores)}
     identity = {"format": 1, "source": str(source.absolute())} | choice.model_dump() | facts
-    begun, rows, remark = _open(out, identity, resume), 0, ""
+    begun, rows, remarks = _open(out, identity, resume), 0, list[str]()
     try:
         if score:
             with ScoreFile(out / "scores.csv", "csv", facts, resume=True) as file:
+                remarks.append(file.lost())
+                tell(remarks[-1])
                 new = pieces([source], file.lacks)
-                for row in score(new, file.before.counts()):
-                    file.write(row)
-                    rows += 1
-            remark = file.remark()
+                try:
+                    for row in score(new, file.before.counts()):
+                        file.write(row)
+                        rows += 1
+                finally:  # also of work that is stopped: for the next run those files are old news
+                    remarks.append(file.changed())
+                    tell(remarks[-1])
             scores = out / "scores.csv"
         assert scores is not None
         if known is None:
@@ -176,7 +185,7 @@ def curate(
             _take_back(out)
         raise
     summary = _choose(source, out, choice, known)
-    summary.note = "; ".join(filter(None, (summary.note, remark)))
+    summary.told = "; ".join(filter(None, remarks))
     return summary
 
 

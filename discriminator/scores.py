@@ -193,12 +193,9 @@ class ScoreFile:
             self._changed += 1
         return False
 
-    def remark(self) -> str:
-        """What is to be said of lines that could not be read, and of rows whose music has changed
-        since; "" where there are none."""
-        return "; ".join(filter(None, (self._of_lost(), self._of_changed())))
-
-    def _of_lost(self) -> str:
+    def lost(self) -> str:
+        """What is to be said of lines that could not be read, "" where there are none; known from
+        the beginning."""
         if not self._lost:
             return ""
         name, first = self._rows.name, f"{self._lost[0]:,}"
@@ -207,7 +204,8 @@ class ScoreFile:
             which = f"{len(self._lost):,} lines of {name}, from line {first} on,"
         return f"{which} could not be read and went; a file without its row is scored again"
 
-    def _of_changed(self) -> str:
+    def changed(self) -> str:
+        """What is to be said of rows whose music has changed since, as far as `lacks` was asked."""
         if not self._changed:
             return ""
         which = (

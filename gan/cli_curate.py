@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data_tools.errors import UserError
-from gan.cli_score import BEYOND, Tally, counted, load, readers, resumable, scoring_options
+from gan.cli_score import BEYOND, Tally, counted, load, readers, resumable, scoring_options, tell
 
 if TYPE_CHECKING:
     from discriminator.curate import Choice, Summary
@@ -82,12 +82,13 @@ def curate(
     else:
         assert out is not None
         with resumable(), sole_writer(out):
-            summary = library.curate(source, out, choice, facts, score, scores, resume)
+            summary = library.curate(
+                source, out, choice, facts, score, scores, resume, lambda note: tell(note, quiet)
+            )
             write_text(out / "report.md", report(summary, source, choice, facts))
     place = "" if dry_run else f": {out}"
     if not quiet:
-        if summary.note:
-            click.echo(f"note: {summary.note}", err=True)
+        tell(summary.note, quiet)
         least = f"p({choice.keep}) at least {choice.min_prob:g}"
         told = f"kept {summary.kept:,} of {counted(summary.files)}, {least}{place}"
         click.echo(told, err=True)
@@ -127,7 +128,7 @@ def report(summary: "Summary", source: Path, choice: "Choice", facts: dict[str, 
         "# Curation",
         "",
         f"{summary.kept:,} of {counted(summary.files)} kept.",
-        *([f"Note: {summary.note}."] if summary.note else []),
+        *(f"Note: {note}." for note in (summary.note, summary.told) if note),
         "",
         *_table(("setting", "value"), [(key, f"`{value}`") for key, value in settings.items()]),
         "",

@@ -109,6 +109,7 @@ def score(
         "paths": [str(path.absolute()) for path in paths],
     }
     with resumable(), sole_writer(out), ScoreFile(out, kept, made_of, resume) as file:
+        tell(file.lost(), quiet)
         new = pieces(paths, wanted=file.lacks)
         tally = Tally(Counter(file.before.counts()), quiet, lambda: count(paths))
         tally.heed(file.before.reasons())
@@ -118,9 +119,14 @@ def score(
                 file.write(row)
             file.finish()
         finally:  # also of work that is stopped: for the next run those files are old news
-            if not quiet and (remark := file.remark()):
-                click.echo(f"note: {remark}", err=True)
+            tell(file.changed(), quiet)
     tally.finish()
+
+
+def tell(remark: str, quiet: bool) -> None:
+    """Says on standard error what is worth a note, if there is anything."""
+    if remark and not quiet:
+        click.echo(f"note: {remark}", err=True)
 
 
 def counted(files: int) -> str:

@@ -194,15 +194,15 @@ def test_rows_that_an_edit_broke_are_told_and_scored_again(
         again = [one for one in told if file.lacks(one.path)]
         for one in again:
             file.write(one)
-    assert f"line {min(damage) + 1:,} of" in file.remark() or f"from line {min(damage) + 1}" in (
-        file.remark()
+    assert f"line {min(damage) + 1:,} of" in file.lost() or f"from line {min(damage) + 1}" in (
+        file.lost()
     )
     assert len(again) == len(damage) or b'"' in whole
     assert sorted(read_rows(path)) == told
     assert path.read_bytes().startswith(b"".join(good[:2]))
     with ScoreFile(path, form, FACTS, resume=True) as file:
         assert not any(file.lacks(one.path) for one in told)
-        assert not file.remark()
+        assert not file.lost()
 
 
 def test_two_columns_will_do(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from discriminator.scores import Score, ScoreFile
 from gan.cli import main
 
 
@@ -202,6 +203,35 @@ def test_a_curation_tells_what_has_changed_since(
     assert result.exit_code == 0, result.stderr
     assert f"note: {changed} is newer than the row of before" in result.stderr
     assert "newer than the row of before" in (out / "report.md").read_text()
+
+
+def test_rows_that_went_are_told_before_the_work_and_once(
+    files: Path, tiny_discriminator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, words = tmp_path / "out", "note: line 2 of scores.csv could not be read and went"
+    begin = ("curate", files, "--keep", "jazz", "--out", out, "--model", tiny_discriminator,
+             "--device", "cpu", "--workers", 0)  # fmt: skip
+    assert run(*begin).exit_code == 0
+
+    def broken(kept: int) -> None:
+        lines = (out / "scores.csv").read_text().splitlines(keepends=True)
+        (out / "scores.csv").write_text("".join([lines[0], "half a row\n", *lines[kept:]]))
+
+    def stopped(file: ScoreFile, row: Score) -> None:
+        raise KeyboardInterrupt
+
+    broken(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(ScoreFile, "write", stopped)
+        result = run(*begin, "--resume")
+    assert result.exit_code != 0
+    assert result.stderr.startswith(words)
+    broken(1)
+    result = run(*begin, "--resume")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.startswith(words)
+    assert result.stderr.count(words) == 1
+    assert words.removeprefix("note: ") in (out / "report.md").read_text()
 
 
 def test_results_within_the_source_are_refused_before_any_work(files: Path) -> None:
