@@ -430,8 +430,6 @@ def _check_folder(path: Path, rows: Path, folder: str) -> None:
         return
     first = None
     with suppress(UserError):  # of a broken table that which goes on with it will tell
-        first = None
-    with suppress(UserError):  # of a broken table that which goes on with it will tell
         first = next(read_rows(rows if rows.exists() else path), None)
     if first and not os.path.isabs(first.path):
         raise UserError(
