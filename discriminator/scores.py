@@ -167,7 +167,8 @@ class ScoreFile:
             raise UserError(f"{path}: there already; go on with it by --resume, or choose another")
         self._changed, self._first_changed, self._since = 0, "", math.inf
         if there:
-            _check_folder(path, self._rows, _check_same(path, card, identity))
+            folder = _check_same(path, card, identity)
+            _check_folder(path, self._rows, self._form_of_rows, folder)
             self._since = (self._rows if self._rows.exists() else path).stat().st_mtime
             if not self._rows.exists():
                 _copy_rows(path, self._rows)
@@ -423,15 +424,17 @@ def _check_same(path: Path, card: Path, identity: dict[str, Any]) -> str:
     return folder
 
 
-def _check_folder(path: Path, rows: Path, folder: str) -> None:
+def _check_folder(path: Path, rows: Path, form: str, folder: str) -> None:
     """Refuses relative paths that count from another folder: none of their rows would be found,
     and all of them would be written a second time."""
-    if folder in ("", str(Path.cwd())):
+    if not folder or Path(folder) == Path.cwd():  # as paths: Windows minds no case
         return
-    first = None
+    readable = (row for row, _, _ in _rows_and_places(rows, form, []))
+    relative = False
     with suppress(UserError):  # of a broken table that which goes on with it will tell
-        first = next(read_rows(rows if rows.exists() else path), None)
-    if first and not os.path.isabs(first.path):
+        found = readable if rows.exists() else read_rows(path)
+        relative = any(not os.path.isabs(row.path) for row in found)
+    if relative:
         raise UserError(
             f"{path}: its paths count from {folder}; go on with it from there, or choose another "
             "file"

@@ -246,6 +246,31 @@ def test_parquet_comes_back_and_goes_on(tmp_path: Path) -> None:
     assert sorted(one.name for one in tmp_path.iterdir()) == [path.name, f"{path.name}.run.json"]
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+@pytest.mark.parametrize("first", ["whole", "broken"])
+def test_a_relative_path_counts_from_its_folder_wherever_its_row_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, first: str
+) -> None:
+    path, begun = tmp_path / "scores", tmp_path / "begun"
+    begun.mkdir()
+    with monkeypatch.context() as patch:
+        patch.chdir(begun)
+        with ScoreFile(path, form, FACTS, resume=False) as file:
+            for name in (str(tmp_path / "a.mid"), "b.mid"):
+                file.write(row(name))
+    if first == "broken":
+        lines = path.read_bytes().splitlines(keepends=True)
+        lines[form == "csv"] = b"a.mid,half,jazz,1,\n" if form == "csv" else b'{"path": \n'
+        path.write_bytes(b"".join(lines))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="its paths count from"):
+        ScoreFile(path, form, FACTS, resume=True)
+    assert path.read_bytes() == before
+    monkeypatch.chdir(begun)
+    with ScoreFile(path, form, FACTS, resume=True) as file:
+        assert not file.lacks("b.mid")
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_name_that_says_no_format_is_read_back(tmp_path: Path, form: str) -> None:
     if form == "parquet":
