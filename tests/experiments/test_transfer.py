@@ -137,6 +137,13 @@ def test_rows_of_fewer_seeds_stand_apart(corpus: Any, tmp_path: Path) -> None:
     assert "Steps" not in markdown(rows[:1])
 
 
+def test_the_table_that_is_kept_is_what_its_figures_make() -> None:
+    kept = Path(transfer.__file__).parents[1] / "results" / "transfer.json"
+    figures = json.loads(kept.read_text(encoding="utf-8"))
+    shown = kept.with_suffix(".md").read_text(encoding="utf-8")
+    assert markdown(figures["rows"], figures["against"]) == shown
+
+
 def test_baselines_are_met_on_sources_of_both_labels_in_pairs(corpus: Any, tmp_path: Path) -> None:
     shipped = models.ENSEMBLES[models.SHIPPED]
     for name in shipped:
