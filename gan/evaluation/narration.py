@@ -166,13 +166,18 @@ def _beside(system: Measured, first: Measured) -> str:
     gaps = {words: system.beside[judge] for judge, words in _asked(system).items()}
     higher = [judge for judge, gap in gaps.items() if gap.low > 0]
     lower = [judge for judge, gap in gaps.items() if gap.high < 0]
-    unknown = [judge for judge, gap in gaps.items() if gap.high - gap.low >= 2 * WIDE]
-    few = f"has too few pieces to tell by {_listed(unknown)}" if unknown else ""
+    alike = [judge for judge in gaps if judge not in higher + lower]
+    unknown = [judge for judge in alike if gaps[judge].high - gaps[judge].low >= 2 * WIDE]
     said = [
         f"is called jazz {side} often by {_listed(judges)}"
         for side, judges in (("more", higher), ("less", lower))
         if judges
-    ] or [few or "shows no difference to these judges"]
+    ]
+    if not said and len(unknown) < len(alike):
+        known = [judge for judge in alike if judge not in unknown]
+        said = [f"shows no difference {f'by {_listed(known)}' if unknown else 'to these judges'}"]
+    if unknown:
+        said.append(f"has too few pieces to tell by {_listed(unknown)}")
     further = [
         f"{MEASURES[name].label or name} {told(point(system.figures[name].value), digits)} against "
         f"{told(point(first.figures[name].value), digits)}"

@@ -511,6 +511,15 @@ def test_few_pieces_are_no_finding() -> None:
     told = narration.verdict(two, made("real jazz", 80, 70, 100))
     last = "Beside one, other has too few pieces to tell by harmony and by roll."
     assert told.splitlines()[-1] == last
+    for harmony, said in (
+        (0, "shows no difference by harmony"),
+        (18, "is called jazz more often by harmony"),
+    ):
+        two = [made("one", 0, 10, 20), made("other", harmony, 10, 20)]
+        beside_first(two)
+        told = narration.verdict(two, made("real jazz", 80, 70, 100))
+        last = f"Beside one, other {said}, has too few pieces to tell by roll."
+        assert told.splitlines()[-1] == last
 
 
 def test_a_rerun_with_fewer_pieces_leaves_no_old_ones(
