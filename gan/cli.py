@@ -189,7 +189,10 @@ def _never_whole(chosen: settings.TrainSettings) -> bool:
     return chosen.adv_start + chosen.adv_ramp > chosen.steps
 
 
-@main.command(cls=options.sectioned(TRAIN_SECTIONS))
+@main.command(
+    cls=options.sectioned(TRAIN_SECTIONS),
+    short_help="Train the generator: cross-entropy and adversarial term.",
+)
 @_training
 @click.option("--model", type=click.Choice(generators.MODELS), help="Family.  [transformer]")
 @click.option(

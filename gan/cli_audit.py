@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = 8  # sources in the table; CSV and JSON hold all
 
 
-@click.command()
+@click.command(short_help="What gives the label away apart from the music.")
 @click.argument("corpus", type=click.Path(exists=True, path_type=Path))
 @click.option("--exclude-sources", multiple=True, help="Sources to leave aside.")
 @click.option(

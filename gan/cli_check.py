@@ -50,7 +50,7 @@ def _columns(
     return tuple(dict.fromkeys(names))
 
 
-@click.command()
+@click.command(short_help="What is in MIDI files, and which are piano alone.")
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(exists=True, readable=False, path_type=Path)
 )

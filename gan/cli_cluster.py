@@ -9,7 +9,7 @@ from gan.bars import ProgressBar
 from gan.cli_score import BEYOND
 
 
-@click.command("ray-score")
+@click.command("ray-score", short_help="Score collections of any size, also on a Ray cluster.")
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(exists=True, readable=False, path_type=Path)
 )

@@ -21,7 +21,7 @@ _MOST_FOLDERS = 100  # rows of the report's table of folders
 _BAR = 40  # characters of the longest bar
 
 
-@click.command()
+@click.command(short_help="Keep the jazz, or the rest, of a collection.")
 @click.argument("source", type=click.Path(exists=True, readable=False, path_type=Path))
 @click.option("--keep", type=click.Choice(["jazz", "not_jazz"]), required=True, help="Which class.")
 @click.option("--min-prob", type=click.FloatRange(0, 1), default=0.8, show_default=True,

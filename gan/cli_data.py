@@ -28,7 +28,7 @@ data.add_command(list_datasets)
 data.add_command(fetch)
 
 
-@data.command()
+@data.command(short_help="Make a corpus of folders, archives or a manifest.csv.")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
 @click.option("--out", required=True, type=Path, help="The corpus folder.")
 @click.option(
@@ -116,7 +116,7 @@ def _echo_reasons(reasons: dict[str, int]) -> None:
         click.echo(f"    {count:,} x {reason}")
 
 
-@data.command()
+@data.command(short_help="Compose the practice corpus: half jazz, half not.")
 @click.option("--out", required=True, type=Path, help="Folder for the .mid files.")
 @click.option("--count", type=click.IntRange(2), default=600, show_default=True, help="Pieces.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,

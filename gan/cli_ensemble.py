@@ -10,7 +10,7 @@ from data_tools.errors import UserError
 from data_tools.files import parse_json
 
 
-@click.command()
+@click.command(short_help="Join classifiers of one representation into one.")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--out", required=True, type=Path, help="The classifier's folder.")
 @click.option(

@@ -54,7 +54,7 @@ def _shared(command: Command) -> Command:
     return command
 
 
-@click.command()
+@click.command(short_help="How near a generator comes to real jazz.")
 @click.argument("system")
 @_shared
 def evaluate(system: str, **choices: Any) -> None:

@@ -36,7 +36,7 @@ def _seconds(text: str) -> float:
     return 60 * int(minutes or 0) + float(seconds)
 
 
-@click.command()
+@click.command(short_help="Why a piece is called jazz or not.")
 @click.argument(
     "path", type=click.Path(exists=True, dir_okay=False, readable=False, path_type=Path)
 )

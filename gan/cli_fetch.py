@@ -29,7 +29,7 @@ def _size(count: int | None) -> str:
     return "not known" if count is None else f"{count / 1e6:,.1f} MB"
 
 
-@click.command("list")
+@click.command("list", short_help="Public datasets that 'fetch' knows.")
 @click.argument("name", required=False)
 @click.option("--format", "form", type=tables.FORMATS, default="table", show_default=True)
 def list_datasets(name: str | None, form: str) -> None:
@@ -69,7 +69,7 @@ def _row(dataset: "Dataset", form: str) -> dict[str, object]:
     }
 
 
-@click.command()
+@click.command(short_help="Download and verify a public dataset.")
 @click.argument("name")
 @click.option("--out", type=Path, help="Folder for it.  [data/NAME]")
 @click.option("--base-url", default="", help="A mirror: files are asked for as BASE_URL/FILE.")

@@ -165,7 +165,7 @@ _TASTE = _options(
 )
 
 
-@click.command()
+@click.command(short_help="Write MIDI files with a trained generator.")
 @click.option("--run", type=Path, help="A training run: its finished or latest generator.")
 @click.option("--checkpoint", type=Path, help="A generator or a run; ce or adv: the shipped ones.")
 @click.option("--count", type=click.IntRange(1), help="Pieces.  [4, or 1 where all would be alike]")

@@ -52,7 +52,7 @@ def scoring_options(command: Any) -> Any:
     return command
 
 
-@click.command()
+@click.command(short_help="How jazzy MIDI files are.")
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(exists=True, readable=False, path_type=Path)
 )

@@ -100,6 +100,12 @@ def test_what_explains_nothing_is_refused(flags: tuple[object, ...], why: str, f
     assert why in refused(run("explain", next(files.glob("*.mid")), *flags), code=2)
 
 
+@pytest.mark.parametrize("group", [(), ("data",)])
+def test_the_list_of_commands_breaks_nothing_off(group: tuple[str, ...]) -> None:
+    listed = run(*group, "--help").stdout.split("Commands:")[1]
+    assert "..." not in listed, listed
+
+
 def test_help_needs_no_torch() -> None:
     program = (
         "import sys; from gan.cli import main\n"
