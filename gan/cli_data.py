@@ -96,11 +96,16 @@ def build(
             "a corpus that --also sets beside another may have one alone"
         )
     elif small := [
-        f"{split} has {number} {one}"
+        f"{split} has {' and '.join(few)}"
         for split, share in (("validation", chosen.validation), ("test", chosen.test))
         if share or counts["splits"][split]  # else nobody wanted one
-        for one in LABELS
-        if (number := counts["splits"][split].get(one, 0)) < _FEW
+        if (
+            few := [
+                f"{number} {one}"
+                for one in LABELS
+                if (number := counts["splits"][split].get(one, 0)) < _FEW
+            ]
+        )
     ]:
         click.echo(
             f"note: {', '.join(small)}: what is measured on so few pieces is mostly chance; more "

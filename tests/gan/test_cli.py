@@ -641,7 +641,7 @@ def test_build_counts_and_verifies(practice_music: Path, tmp_path: Path) -> None
     assert "train: 12 jazz, 12 not_jazz" in result.stdout
     assert "nothing has changed; verified" in run(*build).stdout
     assert run(*build, "--quiet").stdout == ""
-    small = r"^note: validation has \d jazz, .*, test has \d not_jazz: "
+    small = r"^note: validation has \d jazz and \d not_jazz, test has \d jazz and \d not_jazz: "
     assert re.search(small, result.stdout, re.MULTILINE)
     assert result.stdout.count("note:") == 1
 
