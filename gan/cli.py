@@ -64,9 +64,12 @@ class Group(click.Group):
 def main(context: click.Context, debug: bool) -> None:
     """Jazz from a transformer with a discriminator's opinion, and a jazz classifier for MIDI."""
     # Idle threads that spin instead of sleeping make a shared machine several times slower; but
-    # sampling is thousands of moments of parallel work, and waking up for each costs a third.
+    # sampling is thousands of moments of parallel work, and waking up for each costs a third. So
+    # there they spin for some microseconds, no longer: on idle cores that is as fast as for ever.
     if context.invoked_subcommand != "generate":
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    elif "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     tables.reconfigure("table")  # names are in what is said, too
 
 

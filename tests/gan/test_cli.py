@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -40,6 +41,31 @@ COMMANDS = [
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "expected"),
+    [
+        ("generate", None, (None, "10000")),
+        ("generate", "passive", ("passive", None)),
+        ("score", None, ("passive", None)),
+        ("score", "active", ("active", None)),
+    ],
+)
+def test_idle_threads_do_not_spin_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    given: str | None,
+    expected: tuple[str | None, str | None],
+) -> None:
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that what the command sets is undone
+        monkeypatch.delenv(name)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
+    assert tuple(map(os.environ.get, names)) == expected
 
 
 def refused(result: Result, code: int = 1) -> str:
