@@ -193,6 +193,12 @@ class TrainSettings(Settings):
         0, ge=0, description="Last steps over which the weight falls to zero again."
     )
     adv_every: int = Field(1, ge=1, description="The term joins every so many steps.")
+    adv_ahead: int = Field(
+        1,
+        ge=1,
+        description="Adversarial steps whose rollouts are drawn at once: nearly as quick as one "
+        "step's on a GPU, no quicker on a CPU; the later ones are by weights that much older.",
+    )
     adv_critics: Literal["style", "realism", "both"] = Field(
         "style",
         description="Who scores: the pretrained jazz discriminator, one trained along that tells "
@@ -297,6 +303,11 @@ class TrainSettings(Settings):
             raise ValueError(
                 "--relax soft means nothing to --adv-estimator reinforce; choose --adv-estimator "
                 "replay"
+            )
+        if self.adv_ahead > 1 and self.adv_estimator in ("teacher", "unroll"):
+            raise ValueError(
+                f"--adv-ahead draws rollouts ahead, and --adv-estimator {self.adv_estimator} has "
+                "none that could be; choose --adv-estimator replay or reinforce"
             )
         if self.adv_estimator == "teacher" and self.reward_weight:
             raise ValueError(

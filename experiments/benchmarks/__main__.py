@@ -24,13 +24,16 @@ def bench() -> None:
 @click.option("--pairs", default=5, show_default=True, help="Pairs of steps timed.")
 @click.option("--size", default="small", show_default=True, help="small, base or large.")
 @click.option("--estimator", default="reinforce", show_default=True, help="Or replay, teacher.")
+@click.option("--ahead", default=1, show_default=True,
+              help="Steps whose rollouts are drawn at once.")  # fmt: skip
 def steps(
-    batch: int, length: int, rollouts: tuple[int, ...], pairs: int, size: str, estimator: str
-) -> None:
+    batch: int, length: int, rollouts: tuple[int, ...], pairs: int, size: str, estimator: str,
+    ahead: int,
+) -> None:  # fmt: skip
     """Time adversarial steps against plain ones; one line of JSON a setting."""
     from experiments.benchmarks.step_cost import compare
 
-    for result in compare(batch, length, rollouts, pairs, size, estimator):
+    for result in compare(batch, length, rollouts, pairs, size, estimator, ahead):
         print(json.dumps(result))
 
 

@@ -1,7 +1,8 @@
 """What an adversarial step costs beside a plain one.
 
 Both kinds alternate within one run on one model, so whatever else the machine does hits both; what
-is reported is their ratio, with quartiles over the pairs. Music is composed on the spot.
+is reported is their ratio, with quartiles over the pairs. Where rollouts of several steps are drawn
+at once, a pair is as many steps of either kind. Music is composed on the spot.
 """
 
 import tempfile
@@ -39,6 +40,7 @@ def measure(
     pairs: int,
     size: str,
     estimator: str,
+    ahead: int = 1,
 ) -> dict:
     """Seconds of plain and adversarial steps, and their ratio, over `pairs` pairs."""
     model = build_discriminator(CNNSettings(), TokenTable.of(corpus.representation))
@@ -49,7 +51,7 @@ def measure(
         {
             "batch": batch, "length": length, "rollout": rollout, "adv_batch": batch,
             "adv_weight": 0.1, "adv_estimator": estimator, "adv_ramp": 0, "adv_every": 2,
-            "bos_share": 0.0, "samples": 0,
+            "adv_ahead": ahead, "bos_share": 0.0, "samples": 0,
             "discriminator": str(folder / "classifier"),
             "generator": sized("transformer", size) | {"dropout": 0.0, "max_length": 1024},
             "validation_windows": 1,
@@ -57,19 +59,21 @@ def measure(
     )  # fmt: skip
     trainer = Trainer(corpus, folder / "run", chosen, quiet=True)
     seconds = []
-    for step in range(2 * pairs + 2):
+    warm = 2 * ahead
+    for step in range(warm * (pairs + 1)):
         began = time.perf_counter()
         trainer.train_step(step)
         if trainer.compute.device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
-    plain, adversarial = np.array(seconds[2:]).reshape(-1, 2).T
+    plain, adversarial = np.array(seconds[warm:]).reshape(pairs, ahead, 2).mean(1).T
     return {
         "size": size,
         "estimator": estimator,
         "batch": batch,
         "length": length,
         "rollout": rollout,
+        "ahead": ahead,
         "device": trainer.compute.describe(),
         "threads": torch.get_num_threads(),
         "plain_seconds": quartiles(plain),
@@ -85,6 +89,7 @@ def compare(
     pairs: int,
     size: str = "small",
     estimator: str = "reinforce",
+    ahead: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """Yields `measure` for each rollout, on one small corpus composed for it."""
     with tempfile.TemporaryDirectory() as name:
@@ -92,5 +97,6 @@ def compare(
         corpus, _ = build([write_practice(folder / "midi", 60)], folder / "corpus", workers=1)
         for rollout in rollouts:
             yield measure(
-                corpus, folder / str(rollout), batch, length, rollout, pairs, size, estimator
-            )
+                corpus, folder / str(rollout), batch, length, rollout, pairs, size, estimator,
+                ahead,
+            )  # fmt: skip

@@ -24,6 +24,7 @@ from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.representation import EOS, PAD, Representation
 from gan.adversarial import guards, rewards
+from gan.adversarial.ahead import Ahead
 from gan.adversarial.balance import balance
 from gan.adversarial.critic import StyleCritic
 from gan.adversarial.realism import RealismCritic
@@ -103,6 +104,11 @@ class AdversarialTerm:
         self.prompts = Prompts(
             corpus, jazz, conditions, settings.prompt, settings.adv_batch, settings.seed, following
         )
+        self.ahead = Ahead(
+            self.rollouts, settings.rollout, settings.adv_ahead, settings.adv_every,
+            lambda step, from_nothing: self._prompted(step, from_nothing)[0],
+            self._opens, self._noise,
+        )  # fmt: skip
         self.realism: RealismCritic | None = None
         if settings.realism:
             self.realism = RealismCritic(
@@ -144,11 +150,7 @@ class AdversarialTerm:
         settings = self.settings
         if settings.kl_weight and self.reference is None:
             self.reference = deepcopy(self.model).eval().requires_grad_(False)
-        chance = numpy_generator(settings.seed, "opening", step).random()
-        mine = list(self.ranks.share(settings.adv_batch))
-        prefix, music = self.prompts.continued(step, chance < settings.bos_share)
-        prefix = prefix[mine].to(self.compute.device)
-        music = music[mine].to(self.compute.device)
+        prefix, music = self._prompted(step, self.ahead.opens(step))
         drawn, rows = self._drawn(step, prefix, music)
         measured = {
             "adversarial/replay_agreement": agreement(
@@ -191,6 +193,22 @@ class AdversarialTerm:
             measured |= self.realism.learn(drawn.ids, music, step, self.ranks)
         self.recent = [*self.recent, drawn.ids.cpu()][-RECENT:]
         return Push(outputs, gradients, measured)
+
+    def _opens(self, step: int) -> bool:
+        """Whether rollouts drawn at a step start from nothing."""
+        chance = numpy_generator(self.settings.seed, "opening", step).random()
+        return chance < self.settings.bos_share
+
+    def _prompted(self, step: int, from_nothing: bool) -> tuple[Tensor, Tensor]:
+        """This rank's prefixes (B, P) of a step, and what comes next in the music (B, F)."""
+        mine = list(self.ranks.share(self.settings.adv_batch))
+        prefix, music = self.prompts.continued(step, from_nothing)
+        return prefix[mine].to(self.compute.device), music[mine].to(self.compute.device)
+
+    def _noise(self, step: int) -> torch.Generator:
+        """The noise drawn at a step."""
+        own = (self.settings.seed, "rollout", step, *self.ranks.own())
+        return torch_generator(self.compute.device, *own)
 
     def _at_weights(
         self, losses: list[Tensor], factors: list[Tensor]
@@ -267,9 +285,6 @@ class AdversarialTerm:
     def _drawn(self, step: int, prefix: Tensor, music: Tensor) -> tuple[Replay, Tensor]:
         """Tokens with a gradient, and the rows (B, S, V) that critics see."""
         settings = self.settings
-        noise = torch_generator(
-            self.compute.device, settings.seed, "rollout", step, *self.ranks.own()
-        )
         relax = self._relax(step)
         self._context = torch.cat([prefix, music], 1) if self._along_music else None
         if self._context is not None:
@@ -277,11 +292,11 @@ class AdversarialTerm:
             with self.compute.autocast():
                 drawn = teacher(
                     self.model, self.grammar, self._context, prefix.shape[1],
-                    settings.temperature, noise,
+                    settings.temperature, self._noise(step),
                 )  # fmt: skip
             return drawn, relax(drawn.scores, drawn.noise, drawn.ids)
         with self._rollout_precision():
-            sampled = self.rollouts(prefix, settings.rollout, noise)
+            sampled = self.ahead(step)
             self.model.eval()  # dropout would draw other tokens than were sampled
             if settings.adv_estimator == "unroll":
                 drawn, rows = unroll(self.model, sampled, settings.temperature, relax)
@@ -359,7 +374,9 @@ class AdversarialTerm:
         old = self.realism.old if self.realism is not None else []
         state: dict[str, Any] = {
             "watch": self.watch.state_dict(),
-            "ranks": self.ranks.gather({"recent": self.recent, "old": old}),
+            "ranks": self.ranks.gather(
+                {"recent": self.recent, "old": old, "ahead": self.ahead.state_dict()}
+            ),
         }
         if self.realism is not None:
             state["realism"] = self.realism.state_dict()
@@ -373,6 +390,7 @@ class AdversarialTerm:
         ranks = state["ranks"]
         mine = ranks[self.ranks.rank] if len(ranks) == self.ranks.world else {}
         self.recent = [ids.cpu() for ids in mine.get("recent", [])]
+        self.ahead.load_state_dict(mine.get("ahead", {}))
         self.watch.load_state_dict(state["watch"])
         if self.realism is not None:
             self.realism.load_state_dict(state["realism"])

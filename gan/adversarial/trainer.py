@@ -350,6 +350,7 @@ class Trainer:
         self.updater.load_state_dict(deepcopy(good["updater"]))
         if self.term is not None:
             self.term.recent = []  # other weights wrote them
+            self.term.ahead.forget()
 
     def _alone(self, alone: bool) -> AbstractContextManager[None]:
         """Ranks add up their gradients in the last part of a step alone."""
