@@ -56,7 +56,7 @@ class GrammarState:
         return GrammarState(*(getattr(self, field.name).clone() for field in fields(self)))
 
 
-_FIELDS = [field.name for field in fields(GrammarState)]
+FIELDS = [field.name for field in fields(GrammarState)]
 
 
 class Grammar:
@@ -96,6 +96,9 @@ class Grammar:
         self._ends = tensor(np.isin(kinds, [TokenType.NOTE_OFF, TokenType.PEDAL_OFF]))
         # What the step by step way looks up: other answers, and all at once.
         self._begins_nothing, self._ends_nothing = ~self._begins, ~self._ends
+        # Where nothing is ever held: no token may end a note, and what begins none is always free.
+        self._table_unheld = self._table & self._ends_nothing
+        self._lane_unheld = torch.where(self._begins, self._lane, LANES)
         self._moves = tensor(np.isin(kinds, _MOVES))
         # What begins a new ascent of pitches: another moment, or another channel.
         self._resets = tensor(np.isin(kinds, [*_MOVES, TokenType.CHANNEL]))
@@ -126,8 +129,8 @@ class Grammar:
     def allowed(self, state: GrammarState) -> Tensor:
         """Tokens that may come next, (B, V) bool; never none."""
         if not self._sustains:
-            free = (self._lane > state.top[:, None]) | self._begins_nothing
-            allowed = self._table.index_select(0, state.last) & free & self._ends_nothing
+            allowed = self._table_unheld.index_select(0, state.last)
+            allowed &= self._lane_unheld > state.top[:, None]
             allowed[:, self.eos] &= state.notes >= self.min_notes
             for memory, own in zip(self._memories, self._columns(state), strict=True):
                 memory.restrict(own, allowed)
@@ -191,7 +194,7 @@ class Grammar:
     def read(self, ids: Tensor) -> GrammarState:
         """The state after whole sequences (B, T)."""
         states = self._states(ids)
-        return GrammarState(*(getattr(states, name)[:, -1] for name in _FIELDS))
+        return GrammarState(*(getattr(states, name)[:, -1] for name in FIELDS))
 
     def replay(self, ids: Tensor) -> Tensor:
         """The mask in force when each token was drawn, (B, T, V): `[:, 0]` before any token."""
@@ -202,7 +205,7 @@ class Grammar:
         after = self._states(ids)
         before = [
             torch.cat([getattr(first, name)[:, None], getattr(after, name)[:, :-1]], 1)
-            for name in _FIELDS
+            for name in FIELDS
         ]
         flat = GrammarState(*(each.flatten(0, 1) for each in before))
         return self.allowed(flat).view(batch, length, -1)

@@ -7,13 +7,11 @@ the same mathematics step by step, so a CPU can test it.
 Shapes: B batch, V vocabulary.
 """
 
-from dataclasses import fields
-
 import torch
 from torch import Tensor
 
 from generator.choice import Choice, scored
-from generator.grammar import Grammar, GrammarState
+from generator.grammar import FIELDS, Grammar, GrammarState
 from generator.merged import MergedGrammar
 from generator.model import Cache, GeneratorModel
 from generator.transformer import KeyValueCache, Transformer
@@ -163,11 +161,13 @@ class GraphedDraws(Captured):
             now.copy_(before)
 
     def _moving(self) -> list[Tensor]:
-        return [self.ids, *(getattr(self.state, field.name) for field in fields(GrammarState))]
+        return [self.ids, *(getattr(self.state, name) for name in FIELDS)]
 
     def _set(self, state: GrammarState) -> None:
-        for field in fields(GrammarState):
-            getattr(self.state, field.name).copy_(getattr(state, field.name))
+        for name in FIELDS:
+            own, new = getattr(self.state, name), getattr(state, name)
+            if own is not new:  # what has not changed is the very same
+                own.copy_(new)
 
 
 def static(model: GeneratorModel, cache: Cache) -> bool:

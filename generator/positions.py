@@ -70,17 +70,22 @@ class Positions(nn.Module):
             return Places(None, bias.masked_fill(back < 0, -torch.inf), None)
         return Places(None, None, None)
 
-    def place(self, at: Tensor, length: int) -> Places:
-        """The same for one position `at` (1,), by its value on the device; (1, length) to see."""
-        back = at - torch.arange(length, device=at.device)  # (length,)
-        bias = torch.zeros_like(back, dtype=torch.float32).masked_fill(back < 0, -torch.inf)[None]
+    def place(self, at: Tensor, seen: Tensor) -> Places:
+        """The same for one position `at` (1,), by its value on the device.
+
+        Args:
+            at: which.
+            seen: (N, N) added to what each position sees of N: 0, or minus infinity.
+        """
+        bias = seen.index_select(0, at)  # (1, N)
         if self.kind == "rotary":
             turns = self.cosine.index_select(0, at), self.sine.index_select(0, at)
             return Places(turns, bias, None, at)
         if self.kind == "learned":
             return Places(None, bias, self.table.weight.index_select(0, at), at)
         if self.kind == "relative":
-            bias = self.table(bucket(back)).T[:, None] + bias  # (H, 1, length)
+            back = at - torch.arange(len(seen), device=at.device)  # (N,)
+            bias = self.table(bucket(back)).T[:, None] + bias  # (H, 1, N)
         return Places(None, bias, None, at)
 
 

@@ -11,6 +11,7 @@ C width, H heads, D channels of a head.
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -30,25 +31,29 @@ class KeyValueCache:
     """Keys and values of the positions read so far; `length` of them are filled.
 
     Attributes:
-        both: (B, 2, H, max_len, D) a layer, keys and then values.
+        both: (B, 2, H, room, D) a layer, keys and then values; room is `max_len` or a little more.
         single: the way of single steps at batch 1 on a CPU; made by the first one, for it copies
             the weights, which takes as long as some steps.
         products: the way of single steps of more sequences; likewise.
-        keys, values: views of these, (B, H, max_len, D) a layer.
+        keys, values: views of these, (B, H, room, D) a layer.
         length: positions filled, equal for all sequences of the batch.
+        max_len: positions that may be.
     """
 
-    def __init__(self, both: list[Tensor]) -> None:
-        self.both = both
+    def __init__(self, both: list[Tensor], max_len: int) -> None:
+        self.both, self.max_len = both, max_len
         self.single: SingleSteps | None = None
         self.products: Products | None = None
         self.keys = [layer[:, 0] for layer in both]
         self.values = [layer[:, 1] for layer in both]
         self.length = 0
 
-    @property
-    def max_len(self) -> int:
-        return self.keys[0].shape[2]
+    @cached_property
+    def seen(self) -> Tensor:
+        """(room, room) what a position sees of the cache: 0, minus infinity what comes later."""
+        first = self.both[0]
+        future = torch.full((first.shape[3], first.shape[3]), -torch.inf, device=first.device)
+        return future.triu(1)
 
     def select(self, rows: Tensor) -> None:
         """See `Cache`."""
@@ -121,7 +126,7 @@ class Attention(nn.Module):
         if places.turns is not None:
             cosine, sine = places.turns
             halves = pair.roll(pair.shape[-1] // 2, -1)
-            torch.addcmul(pair * cosine, halves, sine, out=pair)
+            pair.mul_(cosine).addcmul_(halves, sine)
         both = cache.both[layer]
         fresh = mixed.view(batch, 3, self.heads, -1).narrow(1, 1, 2)
         if places.at is None:
@@ -211,15 +216,19 @@ class Transformer(GeneratorModel):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> KeyValueCache:
-        """See `GeneratorModel`; room for `max_len` positions is taken at once."""
+        """See `GeneratorModel`; room for `max_len` positions is taken at once.
+
+        It is a multiple of eight: a GPU's attention would copy masks of any other length at every
+        step.
+        """
         max_len = max_len or self.context
         self._check_length(max_len)
         device = torch.device(device or self.embedding.weight.device)
         dtype = self.cache_type(device, dtype)
         heads = self.settings.heads
-        shape = (batch, 2, heads, max_len, self.settings.width // heads)
+        shape = (batch, 2, heads, -(-max_len // 8) * 8, self.settings.width // heads)
         both = [torch.zeros(shape, device=device, dtype=dtype) for _ in self.blocks]
-        return KeyValueCache(both)
+        return KeyValueCache(both, max_len)
 
     @torch.no_grad()
     def step(self, ids: Tensor, cache: Cache) -> Tensor:
@@ -255,7 +264,7 @@ class Transformer(GeneratorModel):
         Nothing in it depends on how much the cache holds: it attends to all of the cache, with
         what is not filled masked. `cache.length` is left to the caller.
         """
-        places = self.positions.place(at, cache.max_len)
+        places = self.positions.place(at, cache.seen)
         return self._logits(self._one(ids, cache, places, Products()))
 
     def _one(self, ids: Tensor, cache: KeyValueCache, places: Places, times: Products) -> Tensor:

@@ -207,8 +207,9 @@ class AdversarialTerm:
 
     def _noise(self, step: int) -> torch.Generator:
         """The noise drawn at a step."""
-        own = (self.settings.seed, "rollout", step, *self.ranks.own())
-        return torch_generator(self.compute.device, *own)
+        return torch_generator(
+            self.compute.device, self.settings.seed, "rollout", step, *self.ranks.own()
+        )
 
     def _at_weights(
         self, losses: list[Tensor], factors: list[Tensor]

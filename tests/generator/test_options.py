@@ -56,12 +56,14 @@ def test_every_option_steps_as_it_reads_and_learns(choice: dict[str, object]) ->
 def test_a_static_step_is_a_step(choice: dict[str, object]) -> None:
     """Whatever lies in the cache beyond what is filled."""
     model, ids = transformer(**choice).eval(), tokens()
-    cache, other = model.new_cache(3, 40), model.new_cache(3, 40)
+    cache, other = model.new_cache(3, 37), model.new_cache(3, 37)
+    assert cache.max_len == 37
     for both in cache.both:
+        assert both.shape[3] == 40, "aligned"
         both.normal_()
     model.step(ids[:, :5], cache)
     model.step(ids[:, :5], other)
-    for position in range(5, 40):
+    for position in range(5, 37):
         found = model.static_step(ids[:, position], cache, torch.tensor([position]))
         cache.length += 1
         expected = model.step(ids[:, position : position + 1], other)
