@@ -1,14 +1,16 @@
 """Rollouts of one generator, again and again: on a GPU with draws captured once for every shape.
 
 A training step's rollout is hundreds of small steps; captured, they cost a launch each. They run in
-the weights' own precision then, whatever the autocast, and so should the replay that draws them
-again. On a CPU small steps are faster in float32 than with the autocast and its conversions;
-a parallel pass is faster in bfloat16, and draws as many of the tokens again (0.994).
+the weights' own precision then, whatever the autocast, and so should a replay that is to draw the
+very same again; where none is, float32 products may be rounded to TensorFloat-32. On a CPU small
+steps are faster in float32 than with the autocast and its conversions; a parallel pass is faster in
+bfloat16, and draws as many of the tokens again (0.994).
 
 Shapes: B batch, P prefix tokens, S sampled tokens, V vocabulary.
 """
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -29,10 +31,18 @@ class Rollouts:
         model: its weights may change in place between rollouts.
         grammar: on the model's device.
         temperature: of all rollouts.
+        exact: whether a replay is to draw exactly the same.
     """
 
-    def __init__(self, model: GeneratorModel, grammar: Grammar, temperature: float = 1.0) -> None:
+    def __init__(
+        self,
+        model: GeneratorModel,
+        grammar: Grammar,
+        temperature: float = 1.0,
+        exact: bool = True,
+    ) -> None:
         self.model, self.grammar, self.temperature = model, grammar, temperature
+        self.exact = exact
         self._draws: dict[tuple[int, int, int], GraphedDraws] = {}
 
     @property
@@ -60,7 +70,8 @@ class Rollouts:
         noise = gumbel((batch, steps, self.model.vocab_size), generator, prefix.device)
         draws = self._of(batch, start, steps)
         draws.cache.clear()
-        with Evaluation(self.model), torch.autocast(prefix.device.type, enabled=False):
+        rounded = tensor_float() if prefix.is_cuda and not self.exact else nullcontext()
+        with Evaluation(self.model), torch.autocast(prefix.device.type, enabled=False), rounded:
             if start > 1:
                 self.model.step(prefix[:, :-1], draws.cache)
             draws.begin(prefix[:, -1], self.grammar.read(prefix))
@@ -81,3 +92,14 @@ class Rollouts:
             choice = Choice(temperature=self.temperature)
             self._draws[shape] = GraphedDraws(self.model, self.grammar, cache, choice)
         return self._draws[shape]
+
+
+@contextmanager
+def tensor_float() -> Iterator[None]:
+    """Float32 matrix products may be rounded to TensorFloat-32, many times as fast on a GPU."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

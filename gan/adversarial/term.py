@@ -96,7 +96,9 @@ class AdversarialTerm:
         self.representation = corpus.representation
         plain = Representation(corpus.representation.settings, representation.conditions)
         self.grammar = Grammar(plain, compute.device)  # rollouts know no merges
-        self.rollouts = Rollouts(model, self.grammar, settings.temperature)
+        # A score as a reward asks for no replay of the very same tokens, a relaxation does.
+        self._exact = settings.adv_estimator != "reinforce"
+        self.rollouts = Rollouts(model, self.grammar, settings.temperature, self._exact)
         jazz = corpus.select("train", "jazz", settings.exclude_sources)
         known = "label:jazz" in representation.conditions
         conditions = [representation.condition_id("label:jazz")] if known else []
@@ -308,11 +310,11 @@ class AdversarialTerm:
         return drawn, rows
 
     def _rollout_precision(self) -> AbstractContextManager[object]:
-        """A replay must draw again what was drawn, so it computes as captured draws did.
+        """Where a replay must draw again what was drawn, it computes as captured draws did.
 
         On a CPU it may compute in bfloat16 what was drawn in float32: see `generator.rollouts`.
         """
-        captured = self.rollouts.captured
+        captured = self._exact and self.rollouts.captured
         return nullcontext() if captured else self.compute.autocast()
 
     def _divergence(self, drawn: Replay, happened: Tensor) -> Tensor:

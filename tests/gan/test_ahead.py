@@ -141,3 +141,19 @@ def test_the_shape_of_an_ahead_is_kept_to_the_end(make: Make, drawn: list[int]) 
     trainer.train()
     assert drawn == [12, 12]
     assert isinstance(term_of(trainer).ahead, Ahead)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "mixed"), [("replay", False), ("unroll", False), ("reinforce", True)]
+)
+def test_captured_draws_are_replayed_as_exactly_as_the_estimator_asks(
+    make: Make, monkeypatch: pytest.MonkeyPatch, estimator: str, mixed: bool
+) -> None:
+    term = term_of(make(adv_estimator=estimator, precision="bf16"))
+    assert term.rollouts.exact != mixed
+    monkeypatch.setattr(Rollouts, "captured", property(lambda _: True))
+    with term._rollout_precision():
+        assert torch.is_autocast_enabled("cpu") == mixed
+    monkeypatch.setattr(Rollouts, "captured", property(lambda _: False))
+    with term._rollout_precision():
+        assert torch.is_autocast_enabled("cpu")

@@ -7,7 +7,7 @@ from data_tools.representation import Representation
 from generator.choice import Choice
 from generator.grammar import Grammar
 from generator.graphs import drawable
-from generator.rollouts import Rollouts
+from generator.rollouts import Rollouts, tensor_float
 from generator.sampling import rollout, sample, seeded
 from generator.transformer import KeyValueCache, Transformer
 
@@ -62,6 +62,16 @@ def test_on_a_cpu_they_are_drawn_in_single_precision(
     with torch.autocast("cpu", torch.bfloat16):
         Rollouts(model, grammar)(prefix, 8, noise(0))
     assert kinds[-1] == (torch.float32, False)
+
+
+def test_products_are_rounded_within_and_not_after() -> None:
+    before = torch.get_float32_matmul_precision()
+    with tensor_float():
+        assert torch.get_float32_matmul_precision() == "high"
+    assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(RuntimeError), tensor_float():
+        raise RuntimeError
+    assert torch.get_float32_matmul_precision() == before
 
 
 @pytest.mark.parametrize("steps", [30, 150], ids=["within", "past the context"])
