@@ -16,6 +16,7 @@ from data_tools.files import MIDI_SUFFIXES, closed
 from data_tools.rows import csv_writer, json_line
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_DECIMAL = re.compile(r"-?\d+\.\d+")
 
 FORMATS = click.Choice(["table", "csv", "json"])
 
@@ -71,9 +72,32 @@ def show(
             write([_plain(value) for value in row.values()])
             sys.stdout.flush()
         return
-    right = [isinstance(first[n], int | float) and not isinstance(first[n], bool) for n in names]
     called = [(heads or {}).get(name, name) for name in names]
-    _print([[_shown(value) for value in row.values()] for row in every], called, right)
+    cells = [list(row.values()) for row in every]
+    right = [_is_of_numbers(column) for column in zip(*cells, strict=True)]
+    _print(_aligned(cells), called, right)
+
+
+def _is_of_numbers(column: Sequence[object]) -> bool:
+    """Whether a column holds numbers, but for empty cells."""
+    found = [value for value in column if value is not None]
+    return bool(found) and all(
+        isinstance(value, int | float) and not isinstance(value, bool) for value in found
+    )
+
+
+def _aligned(rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    """Cells as words; the fractions of a column have as many decimals each, so points align."""
+    columns = []
+    for values in zip(*rows, strict=True):
+        cells = [_shown(value) for value in values]
+        fractions = {k: cells[k] for k, value in enumerate(values) if isinstance(value, float)}
+        if all(_DECIMAL.fullmatch(cell) for cell in fractions.values()):
+            most = max((len(cell.partition(".")[2]) for cell in fractions.values()), default=0)
+            for k, cell in fractions.items():
+                cells[k] = cell + "0" * (most - len(cell.partition(".")[2]))
+        columns.append(cells)
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _print(rows: Sequence[Sequence[str]], names: Sequence[str], right: Sequence[bool]) -> None:

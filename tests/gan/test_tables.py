@@ -92,3 +92,25 @@ def test_a_narrow_terminal_breaks_no_path(monkeypatch: pytest.MonkeyPatch, width
 def test_a_plain_table_sets_its_figures_to_the_right() -> None:
     found = tables.plain([["a source", "1.000*"], ["b", "0.5"]], ["source", "AUC"])
     assert found == "source       AUC\na source  1.000*\nb            0.5"
+
+
+def test_the_fractions_of_a_column_have_as_many_decimals(printed: Callable[..., bytes]) -> None:
+    rows = [
+        {"path": "a", "p": 0.985, "notes": 7, "tiny": 1e-7},
+        {"path": "b", "p": 0.99, "notes": 12, "tiny": 0.5},
+        {"path": "c", "p": None, "notes": 3, "tiny": 0.25},
+    ]
+    assert printed(rows, "table").decode().splitlines() == [
+        "path      p  notes   tiny",
+        "a     0.985      7  1e-07",
+        "b     0.990     12    0.5",
+        "c                3   0.25",
+    ]
+    assert b"b,0.99,12,0.5" in printed(rows, "csv"), "programs get the numbers as they are"
+
+
+def test_a_column_of_numbers_is_one_although_its_first_cell_is_empty(
+    printed: Callable[..., bytes],
+) -> None:
+    rows: list[dict[str, object]] = [{"path": "a", "windows": None}, {"path": "b", "windows": 4}]
+    assert printed(rows, "table").decode().splitlines() == ["path  windows", "a", "b           4"]
