@@ -39,7 +39,7 @@ MEASURES = {
 
 HALF = 0.5  # of real jazz: a judge that calls less of it jazz has nothing to say
 ENOUGH = 25  # pieces of each side, under which a rate is only known to within 0.2 and more
-WIDE = 0.25  # a difference of rates known no better, zero among what it may be, says nothing
+WIDE = 0.25  # rates that may differ by more, or by nothing, are not called alike
 
 INTERVALS = (
     "Intervals are 95%, over pieces: Wilson's for shares of pieces, the jackknife's for other "
@@ -139,9 +139,14 @@ def _sides(system: Measured, real: Measured) -> dict[str, list[str]]:
     sides: dict[str, list[str]] = {"as": [], "more": [], "less": [], "open": []}
     for judge, words in _asked(system).items():
         gap = difference(system.figures[RATE + judge], real.figures[RATE + judge])
-        same = "as" if gap.high - gap.low < 2 * WIDE else "open"
+        same = "as" if _alike(gap) else "open"
         sides["more" if gap.low > 0 else "less" if gap.high < 0 else same].append(words)
     return sides
+
+
+def _alike(gap: Interval) -> bool:
+    """Whether all that a difference of rates may be is small, and not its middle alone."""
+    return gap.low > -WIDE and gap.high < WIDE
 
 
 def _beside_real(system: Measured, real: Measured) -> str:
@@ -167,7 +172,7 @@ def _beside(system: Measured, first: Measured) -> str:
     higher = [judge for judge, gap in gaps.items() if gap.low > 0]
     lower = [judge for judge, gap in gaps.items() if gap.high < 0]
     alike = [judge for judge in gaps if judge not in higher + lower]
-    unknown = [judge for judge in alike if gaps[judge].high - gaps[judge].low >= 2 * WIDE]
+    unknown = [judge for judge in alike if not _alike(gaps[judge])]
     said = [
         f"is called jazz {side} often by {_listed(judges)}"
         for side, judges in (("more", higher), ("less", lower))

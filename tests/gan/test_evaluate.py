@@ -506,6 +506,9 @@ def test_few_pieces_are_no_finding() -> None:
         "few is called jazz less often than real jazz by harmony; too few pieces to tell by roll.\n"
     )
     assert "about as often" not in told
+    # 1 of 16 beside 14 of 52 may be a third less often, or as often.
+    told = narration.verdict([made("few", 1, 8, 16)], made("real jazz", 14, 27, 52))
+    assert told.startswith("Whether few is called jazz as often as real jazz: too few pieces")
     two = [made("one", 0, 0, 6), made("other", 0, 1, 6)]
     beside_first(two)
     told = narration.verdict(two, made("real jazz", 80, 70, 100))
