@@ -1,9 +1,11 @@
 """Every kind of chart is in TensorBoard, with content, once however often a run is resumed."""
 
 import io
+import re
 import time
 import wave
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,23 @@ def test_scalars_come_in_groups(trained: Path, pretrained: Path) -> None:
     assert {tag.split("/")[0] for tag in board(pretrained).Tags()["scalars"]} == {
         "discriminator", "validation", "test"
     }  # fmt: skip
+
+
+def test_every_chart_is_explained(trained: Path, pretrained: Path) -> None:
+    """By its whole name or `group/*`, or its last part where a row names one of its group."""
+    guide = files("gan.evaluation").joinpath("TENSORBOARD.md").read_text("utf-8")
+    _, training, pretraining = guide.split("\n## ")
+    for run, part in ((trained, training), (pretrained, pretraining)):
+        rows = [set(re.findall(r"`([^`]+)`", row)) for row in part.splitlines() if row[:1] == "|"]
+        found = board(run).Tags()
+        for tag in [*found["scalars"], *found["images"], *found["audio"], *found["histograms"]]:
+            group, _, name = tag.partition("/")
+            assert any(
+                row & {tag, f"{group}/*", f"*/{name}"}
+                or (name in row and any(one.startswith(f"{group}/") for one in row))
+                or (tag.startswith("validation/bits_per_note_") and tag[24:] in row)
+                for row in rows
+            ), f"{tag} is not in TENSORBOARD.md"
 
 
 def test_samples_are_drawn(trained: Path) -> None:
