@@ -81,10 +81,11 @@ def _system(
     return System(
         music.name,
         f"{len(music.pieces)} pieces" + (f" of {music.where}" if music.where else ""),
-        "\n".join(f"{path}: {reason}" for path, reason in music.refused),
+        "",
         figures,
         music.curves,
         samples,
+        [f"{path}: {reason}" for path, reason in music.refused],
     )
 
 
@@ -138,10 +139,10 @@ def _histograms(
 
 
 def _bins() -> dict[str, tuple[str, list[str], str]]:
-    """Title, bins and unit of each of `musical.HISTOGRAMS`."""
+    """Title, bins and unit of each of `musical.HISTOGRAMS`; what is beyond counts as the ends."""
     leaps = [f"{step:+d}".replace("-", "−") for step in range(-musical.LEAP, musical.LEAP + 1)]
-    leaps[musical.LEAP] = "0"
-    spans = [str(step) for step in range(musical.SPAN + 1)]
+    leaps[musical.LEAP], leaps[0], leaps[-1] = "0", f"≤{leaps[0]}", f"≥{leaps[-1]}"
+    spans = [*map(str, range(musical.SPAN)), f"≥{musical.SPAN}"]
     times = ["0", *(f"{time:.2g}" for time in musical.TIMES)]
     classes = ["C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B"]
     return {

@@ -231,6 +231,40 @@ def test_blind_listening_hides_tallies_and_exports(page: Any, tmp_path: Path) ->
     assert page.locator("#listen").is_visible()
 
 
+def test_a_link_leads_to_a_heading_that_is_seen(page: Any) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    page.locator("nav a[href='#listen']").click()
+    top = "document.getElementById('listen-head').getBoundingClientRect().top"
+    rail = "document.querySelector('.rail').getBoundingClientRect().bottom"
+    wait(page, f"{top} >= {rail} && {top} < {rail} + 60")
+    skip = page.locator(".skip")
+    assert skip.get_attribute("href") == "#main"
+    page.locator("#blind-toggle").click()
+    assert skip.get_attribute("href") == "#blind"
+    page.locator("#reveal").click()
+    assert "no choices yet" in page.locator("#results").inner_text()
+
+
+def test_nothing_is_cut_off_on_paper(browser: Any, tmp_path: Path) -> None:
+    figures = {f"figure {n}": Figure(0.512, 0.312, 0.712) for n in range(3)}
+    names = ("ce", "adversarial", "a folder of files", "real jazz")
+    report = Report("Four", "", [System(name, figures=figures) for name in names])
+    with opened(browser, write_report(report, tmp_path / "four.html").as_uri(), 794) as page:
+        page.emulate_media(media="print")
+        table = "document.querySelector('.figures')"
+        assert page.evaluate(f"{table}.scrollWidth <= {table}.clientWidth")
+
+
+def test_without_scripts_no_button_is_there_that_does_nothing(browser: Any, address: str) -> None:
+    context = browser.new_context(offline=True, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address)
+    assert page.locator("noscript .missing").is_visible()
+    assert not page.locator("#blind-toggle").is_visible()
+    assert not page.locator("#theme-toggle").is_visible()
+    context.close()
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("samples", [None, 0, 1])
 def test_one_system_or_none_makes_a_page_that_works(

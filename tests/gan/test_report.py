@@ -32,7 +32,7 @@ from gan.evaluation.report import (
     read_ratings,
     write_report,
 )
-from gan.evaluation.report.axes import bounds, number, ticks
+from gan.evaluation.report.axes import bounds, decimals, number, ticks
 from gan.evaluation.report.charts import thinned
 from gan.evaluation.report.music import played
 from gan.evaluation.report.page import MOST_BYTES, page
@@ -326,6 +326,37 @@ def test_ticks_are_few_and_within(one: float, other: float) -> None:
     found = ticks(low, high)
     assert 1 <= len(found) <= 7
     assert all(low - (high - low) * 1e-3 <= tick <= high + (high - low) * 1e-3 for tick in found)
+
+
+def test_the_last_word_below_a_histogram_is_written_where_it_can_be() -> None:
+    for words in (
+        [*map(str, range(48)), "≥48"],
+        ["≤−12", *map(str, range(23)), "≥+12"],
+        ["a", "b", "c"],
+    ):
+        found = Histogram("span", words, {"LSTM": [1] * len(words)})
+        html = page(Report("One", "", [System("LSTM")], histograms=[found]))
+        ticks_of = re.findall(r'<text class="tick"[^>]*middle">([^<]+)<', html)
+        assert (ticks_of[0], ticks_of[-1]) == (words[0], words[-1])
+
+
+def test_numbers_beside_curves_have_as_many_decimals() -> None:
+    curves = ([(0, 3.0), (1, 2.0)], [(0, 3.0), (1, 2.951)], [(0, 3.0), (1, math.nan)])
+    systems = [
+        System(name, curves={"loss": curve}) for name, curve in zip("abc", curves, strict=True)
+    ]
+    html = page(Report("Three", "", systems))
+    assert re.findall(r"<b>([^<]+)</b>", html) == ["2.00", "2.95", "3.00"]
+    assert [decimals(row) for row in ([], [0.0], [0.031], [2.9, 0.1], [14.71], [2500.0])] == [
+        2, 2, 4, 2, 1, 0
+    ]  # fmt: skip
+
+
+def test_files_left_out_are_not_called_settings() -> None:
+    system = System("folder", left_out=["a.mid: not readable as MIDI", "b.mid: only 3 tokens"])
+    html = page(Report("One", "", [system, System("run", settings="layers: 4")]))
+    assert "<summary>2 files left out</summary><pre>a.mid: not readable as MIDI\nb.mid:" in html
+    assert html.count("<summary>Settings</summary><pre>layers: 4</pre>") == 1
 
 
 def test_numbers_are_for_people() -> None:

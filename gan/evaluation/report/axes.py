@@ -26,6 +26,12 @@ def number(value: float, digits: int | None = None) -> str:
     return shown.replace("-", "−")
 
 
+def decimals(values: Iterable[float]) -> int:
+    """The decimals that give the largest of some numbers three significant digits."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    return max(0, 2 - math.floor(math.log10(largest))) if largest else 2
+
+
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers from low to high, `most` at most."""
     step = 10.0 ** math.floor(math.log10((high - low) / most))
@@ -114,6 +120,9 @@ class Frame:
         longest = max((len(word) for word in words), default=1)
         # Wide enough for the larger words of a narrow screen, and some air between them.
         every = max(1, math.ceil((10 * min(longest, 12) + 8) / room))
+        # Rather fewer words than none at the end, where "≥48" says what is counted there.
+        last = len(words) - 1
+        every = next((each for each in range(every, 2 * every) if last % each == 0), every)
         return [
             (self.left(n + 0.5), shortened(word, 12))
             for n, word in enumerate(words)

@@ -85,6 +85,7 @@ class System:
         figures: by name; systems are compared where names are the same.
         curves: by name, (step, value) ascending by step; as "cross-entropy, validation".
         samples: to be listened to.
+        left_out: a line for each of its files that could not be used, with the reason.
     """
 
     name: str
@@ -93,6 +94,7 @@ class System:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     curves: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     samples: Sequence[Sample] = ()
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

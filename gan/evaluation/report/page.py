@@ -133,7 +133,7 @@ def _head(report: Report) -> Markup:
 def _header(report: Report, links: list[Markup]) -> Markup:
     playable = sum(any(s.music is not None for s in system.samples) for system in report.systems)
     buttons = [
-        tag("button", "Blind listening", type="button", id="blind-toggle", aria_pressed="false",
+        tag("button", "Blind listening", type="button", id="blind-toggle",
             disabled=playable < 2, title=None if playable > 1 else "needs samples of two systems"),
         tag("button", "Dark", type="button", id="theme-toggle"),
     ]  # fmt: skip

@@ -6,7 +6,7 @@ Every function takes a part of the report and gives markup, or None where there 
 from collections.abc import Mapping
 
 from gan.evaluation.report import charts
-from gan.evaluation.report.axes import number
+from gan.evaluation.report.axes import decimals, number
 from gan.evaluation.report.content import REAL, Figure, Histogram, Report, Table
 from gan.evaluation.report.legend import chip
 from gan.evaluation.report.markup import Markup, tag
@@ -32,14 +32,16 @@ def summary(report: Report, colours: Mapping[str, str]) -> Markup:
     for system in report.systems:
         count = len(system.samples)
         facts = f"{count} sample{'' if count == 1 else 's'}" if count else "no samples"
-        settings = tag("details", tag("summary", "Settings"), tag("pre", system.settings.strip()))
+        few = len(system.left_out)
+        left_out = f"{few} file{'' if few == 1 else 's'} left out"
         cards.append(
             tag(
                 "article",
                 tag("h3", chip(system.name, colours)),
                 tag("p", system.description) if system.description else None,
                 tag("p", facts, class_="facts"),
-                settings if system.settings.strip() else None,
+                _folded("Settings", system.settings.strip()),
+                _folded(left_out, "\n".join(system.left_out)),
                 class_=f"card {colours[system.name]}",
             )
         )
@@ -47,6 +49,11 @@ def summary(report: Report, colours: Mapping[str, str]) -> Markup:
     content.append(tag("div", *cards, class_="cards") if cards else missing("No system to show."))
     return tag("section", tag("h2", "In short", id="summary-head", class_="quiet"), *content,
                id="summary", aria_labelledby="summary-head")  # fmt: skip
+
+
+def _folded(head: str, lines: str) -> Markup | None:
+    """Text to be unfolded, where there is some."""
+    return tag("details", tag("summary", head), tag("pre", lines)) if lines else None
 
 
 def missing(words: str) -> Markup:
@@ -60,11 +67,12 @@ def loss_curves(report: Report, colours: Mapping[str, str]) -> Markup | None:
     drawn = []
     for place, name in enumerate(names):
         lines = {s.name: s.curves[name] for s in report.systems if name in s.curves}
-        legend = []
-        for system, line in lines.items():
-            points = charts.thinned(line)
-            last = number(points[-1][1]) if points else "no points"
-            legend.append(chip(system, colours, last))
+        ends = {system: charts.thinned(line)[-1:] for system, line in lines.items()}
+        digits = decimals(y for end in ends.values() for _, y in end)
+        legend = [
+            chip(system, colours, number(end[0][1], digits) if end else "no points")
+            for system, end in ends.items()
+        ]
         drawing = charts.curves(f"curve-{place}", name, lines, colours)
         drawn.append(figure(drawing, name, *legend))
     if not drawn:

@@ -107,7 +107,8 @@ def _heading(name: str, measure: Measure) -> Markup:
 
 def _figure(figure: Figure | None, measure: Measure, first: bool) -> Markup:
     if figure is None:
-        return tag("span", "–", class_="value none", aria_label="not measured")
+        return tag("span", "–", class_="value none", role="img",
+                   aria_label="not measured")  # fmt: skip
     value = number(figure.value, measure.digits)
     parts = [tag("span", value, class_="value")]
     if first:

@@ -198,6 +198,9 @@ function results() {
     else if ((choice === 'left') !== swapped) row.wins++;
     else row.losses++;
   }
+  if (!rows.size) {
+    return make('p', { class: 'missing', id: 'results' }, 'Nothing to show: no choices yet.');
+  }
   const head = ['', 'better', 'tie', 'worse', ''];
   const lines = [...rows.values()].map(({ one, other, wins, ties, losses }) =>
     make('tr', {}, ...[one, wins, ties, losses, other].map((value, n) =>
@@ -252,7 +255,7 @@ function setBlind(on) {
   document.querySelector('nav').hidden = on;
   document.querySelector('footer').hidden = on;
   blindRoom.hidden = !on;
-  blindToggle.setAttribute('aria-pressed', String(on));
+  document.querySelector('.skip').href = on ? '#blind' : '#main';
   blindToggle.textContent = on ? 'Back to the report' : 'Blind listening';
   if (on) {
     told = false;

@@ -91,6 +91,7 @@ class Roll {
       this.paintNote(brush, i, music.start[i] < begins ? shades.prompt : shades.ink);
     }
     brush.globalAlpha = 1;
+    this.paintNames(brush);
     if (begins >= 0) this.paintBeginning(brush, height);
   }
 
@@ -108,7 +109,6 @@ class Roll {
   paintKeys(brush) {
     const { shades } = this;
     const tall = this.rows / (this.high - this.low + 1);
-    brush.font = '10px system-ui, sans-serif';
     for (let pitch = this.low; pitch <= this.high; pitch++) {
       if ([1, 3, 6, 8, 10].includes((pitch + 120) % 12)) {
         brush.fillStyle = shades.stripe;
@@ -116,12 +116,28 @@ class Roll {
       }
     }
     for (let pitch = Math.ceil(this.low / 12) * 12; pitch <= this.high; pitch += 12) {
-      const y = this.y(pitch) + tall;
       brush.fillStyle = shades.grid;
-      brush.fillRect(0, y, this.width, 1);
+      brush.fillRect(0, this.y(pitch) + tall, this.width, 1);
+    }
+  }
+
+  // Words over what is drawn already, on a rim of paper so that they can be read there.
+  paintWords(brush, words, x, y) {
+    brush.font = '10px system-ui, sans-serif';
+    brush.lineWidth = 3;
+    brush.lineJoin = 'round';
+    brush.strokeStyle = this.shades.paper;
+    brush.strokeText(words, x, y);
+    brush.fillStyle = this.shades.text;
+    brush.fillText(words, x, y);
+  }
+
+  paintNames(brush) {
+    const tall = this.rows / (this.high - this.low + 1);
+    for (let pitch = Math.ceil(this.low / 12) * 12; pitch <= this.high; pitch += 12) {
+      const y = this.y(pitch) + tall;
       if (y < this.strip + 11) continue; // its name would be cut off
-      brush.fillStyle = shades.text;
-      brush.fillText(`C${pitch / 12 - 1}`, 4, y - 2);
+      this.paintWords(brush, `C${pitch / 12 - 1}`, 4, y - 2);
     }
   }
 
@@ -164,9 +180,7 @@ class Roll {
     brush.fillStyle = shades.grid;
     brush.fillRect(0, y(0.5), this.width, 1);
     brush.fillRect(0, STRIP - 1, this.width, 1);
-    brush.fillStyle = shades.text;
-    brush.font = '10px system-ui, sans-serif';
-    brush.fillText('p(jazz)', 4, STRIP - 5);
+    this.paintWords(brush, 'p(jazz)', 4, STRIP - 5);
   }
 
   paintBeginning(brush, height) {
