@@ -5,15 +5,23 @@ notes stays small, and nothing is loaded from elsewhere. Pillow draws the PNG.
 """
 
 import io
+import unicodedata
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
-from typing import Literal
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
 
 Colour = tuple[int, int, int]
 Anchor = Literal["start", "middle", "end"]
 
+_WIDE = 2 * "\N{NO-BREAK SPACE}"
 _FONT = "Helvetica, Arial, sans-serif"
 _PILLOW_ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 _MOST_PIXELS = 40_000_000  # beyond that a PNG is not drawn at twice the size
@@ -87,7 +95,7 @@ class Canvas:
 
     def png(self, scale: int = 2) -> bytes:
         """The drawing as a PNG of twice the size, for sharp screens, unless it is huge."""
-        from PIL import Image, ImageDraw, ImageFont
+        from PIL import Image, ImageDraw
 
         scale = scale if scale**2 * self.width * self.height <= _MOST_PIXELS else 1
         image = Image.new("RGB", (self.width * scale, self.height * scale), (255, 255, 255))
@@ -103,12 +111,41 @@ class Canvas:
                 points = [(x, y) for x, y in (shape.points * scale).tolist()]
                 draw.line(points, shape.colour, max(1, round(shape.width * scale)))
             else:
-                font = ImageFont.load_default(shape.size * scale)
+                words, font = _lettered(shape.text, shape.size * scale)
                 place = shape.x * scale, shape.y * scale
-                draw.text(place, shape.text, shape.colour, font, _PILLOW_ANCHORS[shape.anchor])
+                draw.text(place, words, shape.colour, font, _PILLOW_ANCHORS[shape.anchor])
         stream = io.BytesIO()
         image.save(stream, "PNG", optimize=True)
         return stream.getvalue()
+
+
+def _lettered(text: str, size: int) -> tuple[str, "ImageFont.FreeTypeFont | ImageFont.ImageFont"]:
+    """A text, and a font that can write it: Pillow's own has no letter beyond ASCII."""
+    from PIL import ImageFont
+
+    text = _printable(text)
+    if text.isascii():
+        return text, ImageFont.load_default(size)
+    if path := _wide_font():
+        return text, ImageFont.truetype(path, size)
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return bare.encode("ascii", "replace").decode(), ImageFont.load_default(size)
+
+
+@cache
+def _wide_font() -> str | None:
+    """DejaVu Sans, which comes with matplotlib, or the machine's own; None without either."""
+    from PIL import ImageFont
+
+    found = find_spec("matplotlib")
+    if found and found.origin:
+        path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        if path.is_file():
+            return str(path)
+    try:
+        return str(ImageFont.truetype("DejaVuSans.ttf").path)
+    except OSError:
+        return None
 
 
 def _svg(shape: Boxes | Line | Words) -> str:
@@ -127,7 +164,9 @@ def _svg(shape: Boxes | Line | Words) -> str:
         )
     return (
         f'<text x="{_short(shape.x)}" y="{_short(shape.y)}" font-size="{shape.size}" '
-        f'fill="{colour}" text-anchor="{shape.anchor}">{_text(shape.text)}</text>'
+        # Of several spaces an SVG shows one, unless they are no-break spaces.
+        f'fill="{colour}" text-anchor="{shape.anchor}">{_text(shape.text).replace("  ", _WIDE)}'
+        "</text>"
     )
 
 
@@ -137,5 +176,8 @@ def _short(value: float) -> str:
 
 def _text(text: str) -> str:
     """As XML has it, which knows no control characters and no lone surrogates."""
-    seen = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return escape(seen)
+    return escape(_printable(text))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -10,6 +10,7 @@ import symusic
 from PIL import Image, ImageFont
 from symusic.core import ScoreTick
 
+from data_tools import canvas as canvas_module
 from data_tools import midi
 from data_tools.canvas import Boxes, Canvas, Line, Words
 from data_tools.errors import MidiError
@@ -155,6 +156,29 @@ def test_the_png_shows_the_same() -> None:
     )  # fmt: skip
     pixel = image.getpixel((round(2 * (x + width / 2)), round(2 * y + height)))
     assert pixel == (14, 44, 108), "the loudest blue in the middle of the note"
+
+
+@pytest.mark.parametrize("has_font", [True, False])
+def test_letters_beyond_ascii_are_letters(has_font: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_font:
+        monkeypatch.setattr(canvas_module, "_wide_font", lambda: None)
+
+    def drawn(text: str) -> bytes:
+        canvas = Canvas(60, 20)
+        canvas.words((0, 0, 0), 2, 15, text)
+        return canvas.png()
+
+    # Of a font that lacks them all would be the same box.
+    assert len({drawn(text) for text in ("Ü", "é", "ñ")}) == 3
+    if not has_font:
+        assert drawn("Überjazz") == drawn("Uberjazz")
+        assert drawn("枯葉") == drawn("??")
+    assert drawn("a\x00\ud800")
+
+
+def test_several_spaces_stay_so_in_the_svg() -> None:
+    text = draw(roll_of(piece((0, 2000, 60, 127)))).svg("a")
+    assert f"{4 * chr(160)}1 notes</text>" in text
 
 
 def test_long_and_full_pieces_stay_bounded() -> None:
