@@ -6,6 +6,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
@@ -357,6 +358,26 @@ def test_files_left_out_are_not_called_settings() -> None:
     html = page(Report("One", "", [system, System("run", settings="layers: 4")]))
     assert "<summary>2 files left out</summary><pre>a.mid: not readable as MIDI\nb.mid:" in html
     assert html.count("<summary>Settings</summary><pre>layers: 4</pre>") == 1
+
+
+@pytest.mark.parametrize("theme", [":root {", ':root[data-theme="dark"] {'])
+def test_colours_stand_out_from_the_page(theme: str) -> None:
+    """Contrast after WCAG 2: 4.5 for words and 3 for what is drawn."""
+    css = files("gan.evaluation.report").joinpath("assets", "page.css").read_text("utf-8")
+    block = css.partition(theme)[2].partition("}")[0]
+    shades = dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6})", block))
+
+    def light(name: str) -> float:
+        parts = np.array([int(shades[name][place : place + 2], 16) for place in (1, 3, 5)]) / 255
+        linear = np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    drawn = [f"s{number}" for number in range(8)] + ["real", "sblind", "faint"]
+    for least, names in ((4.5, ["text", "soft", "brass"]), (3.0, drawn)):
+        for name in names:
+            for ground in ("paper", "card", "roll"):
+                low, high = sorted((light(name), light(ground)))
+                assert (high + 0.05) / (low + 0.05) >= least, (name, ground)
 
 
 def test_numbers_are_for_people() -> None:
