@@ -61,6 +61,7 @@ def engine(device: str = "auto", precision: str = "auto") -> Engine:
         raise UserError("device 'cuda': this torch sees no GPU; use --device cpu")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device '{device}': there are {torch.cuda.device_count()} GPUs")
+    _try(chosen)
     capable = _has_bf16(chosen)
     if precision == "bf16" and chosen.type == "cuda" and not capable:
         raise UserError("precision 'bf16': this GPU has none; use --precision fp32")
@@ -68,6 +69,19 @@ def engine(device: str = "auto", precision: str = "auto") -> Engine:
         return Engine(chosen, torch.float16)
     half = precision == "bf16" or (precision == "auto" and capable)
     return Engine(chosen, torch.bfloat16 if half else None)
+
+
+def _try(device: torch.device) -> None:
+    """Computes a little on a device.
+
+    Raises:
+        UserError: this torch knows the device's name and nothing more.
+    """
+    try:
+        float(torch.ones(1, device=device) + 1)
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = f"{str(error).strip()}.".splitlines()[0].partition(". ")[0].rstrip(".")
+        raise UserError(f"device '{device}': {reason}; use --device cpu") from None
 
 
 def _has_bf16(device: torch.device) -> bool:

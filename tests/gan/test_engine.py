@@ -102,6 +102,15 @@ def test_precision() -> None:
     assert isinstance(engine("cpu"), Engine)
 
 
+@pytest.mark.parametrize("device", ["meta", "xpu", "mps", "hpu", "vulkan"])
+def test_a_device_that_torch_knows_by_name_alone_is_told_in_one_line(device: str) -> None:
+    there = {"xpu": torch.xpu.is_available(), "mps": torch.backends.mps.is_available()}
+    if there.get(device):
+        pytest.skip("this machine has one")
+    with pytest.raises(UserError, match=rf"^device '{device}': .+; use --device cpu$"):
+        engine(device)
+
+
 def test_a_device_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="device 'gpu'"):
         engine("gpu")
