@@ -5,6 +5,7 @@ its length does not show in memory; a long one is rendered twice, first for its 
 """
 
 import errno
+import os
 import wave
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -257,7 +258,9 @@ class _Encoder:
         import soundfile
 
         kind = {"ogg": ("OGG", "VORBIS"), "mp3": ("MP3", "MPEG_LAYER_III")}[form]
-        file = soundfile.SoundFile(path, "w", rate, 2, format=kind[0], subtype=kind[1])
+        # As the bytes it is on the disk: soundfile refuses text that is no UTF-8, an old archive's.
+        name = path if os.name == "nt" else os.fsencode(path)
+        file = soundfile.SoundFile(name, "w", rate, 2, format=kind[0], subtype=kind[1])
         self._file = self._open.enter_context(file)
 
     def __enter__(self) -> "_Encoder":

@@ -107,11 +107,13 @@ class ProgressBar:
         return (done - self._first) / max(now - self._began, 1e-9)
 
     def __enter__(self) -> "ProgressBar":
-        self._bar.start()
+        if not self._bar.disable:
+            self._bar.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # up to rich 14 one that was never drawn leaves an empty line
+            self._bar.stop()
 
 
 def rate(speed: float | None) -> str:

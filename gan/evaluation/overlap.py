@@ -31,7 +31,7 @@ def longest_overlaps(
         length += 1
         wanted = [run_hashes(prefixes([pieces[number]]), length) for number in alive]
         found = _present(np.concatenate(wanted), run_hashes(known, length))
-        alive = [n for n, hashes in zip(alive, wanted, strict=True) if np.isin(hashes, found).any()]
+        alive = [n for n, hashes in zip(alive, wanted, strict=True) if _among(hashes, found).any()]
         for number in alive:
             longest[number] = length
     return longest
@@ -80,7 +80,7 @@ def found_in(pieces: Sequence[np.ndarray], corpus: Sequence[np.ndarray], length:
     """
     wanted = [run_hashes(prefixes([piece]), length) for piece in pieces]
     every = np.concatenate([*wanted, np.zeros(0, dtype=np.uint64)])
-    found = np.isin(every, _present(every, run_hashes(prefixes(corpus), length)))
+    found = _among(every, _present(every, run_hashes(prefixes(corpus), length)))
     bounds = np.cumsum([0, *map(len, wanted)])
     total = np.concatenate([[0], np.cumsum(found)])[bounds]
     counts = np.diff(bounds)
@@ -96,3 +96,8 @@ def _present(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
     table[(wanted >> shift).astype(np.int64)] = True
     likely = known[table[(known >> shift).astype(np.int64)]]
     return np.intersect1d(wanted, likely)
+
+
+def _among(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which hashes are known, by sorting: NumPy 2.0.0's own choice overflows above 2 ** 63."""
+    return np.isin(hashes, known, kind="sort")

@@ -1,5 +1,6 @@
 """Sound: pitch, loudness, onsets, pedal and level, on a made soundfont and on a real one."""
 
+import sys
 import tarfile
 import wave
 from pathlib import Path
@@ -203,6 +204,16 @@ def test_compressed_files_are_the_same_sound(renderer: Renderer, tmp_path: Path,
     assert loudness(data, 0.2, 1.4) == pytest.approx(
         loudness(renderer.render(score), 0.2, 1.4), rel=0.05
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+@pytest.mark.parametrize("form", ["wav", "ogg", "mp3"])
+def test_a_name_need_not_be_utf8(renderer: Renderer, tmp_path: Path, form: str) -> None:
+    if form != "wav":
+        pytest.importorskip("soundfile", reason="extra 'audio' is not installed")
+    path = tmp_path / f"\udce9t\udce9.{form}"
+    renderer.write(piece((0, 500, 60, 100)), path)
+    assert path.stat().st_size > 0
 
 
 def test_real_files_render(mini: Path, piano: Renderer) -> None:
