@@ -196,8 +196,8 @@ class TrainSettings(Settings):
     adv_ahead: int = Field(
         1,
         ge=1,
-        description="Adversarial steps whose rollouts are drawn at once: nearly as quick as one "
-        "step's on a GPU, no quicker on a CPU; the later ones are by weights that much older.",
+        description="Adversarial steps whose rollouts are drawn at once, for a GPU that waits for "
+        "launches; no quicker on a CPU, and the later ones are by weights that much older.",
     )
     adv_critics: Literal["style", "realism", "both"] = Field(
         "style",

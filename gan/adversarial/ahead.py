@@ -1,9 +1,9 @@
 """Rollouts of several adversarial steps, drawn at once.
 
-A small generator's draw takes a GPU about as long for thirty sequences as for some hundreds: it
-waits for launches. Drawn together, the rollouts of K steps cost little more than those of one.
-Those of the later steps are then by weights up to K - 1 adversarial steps old, as in reinforcement
-learning with actors that lag behind the learner (Espeholt et al. 2018). Nothing corrects for that:
+A small generator's draw keeps a GPU waiting for launches, with thirty sequences or with a hundred:
+the rollouts of K steps, drawn together, should cost it little more than those of one. Those of the
+later steps are then by weights up to K - 1 adversarial steps old, as in reinforcement learning with
+actors that lag behind the learner (Espeholt et al. 2018). Nothing corrects for that:
 `adversarial/replay_agreement` says how many of the tokens the present weights would draw again.
 
 Shapes: B rollouts a step, P prefix tokens, S sampled tokens, V vocabulary.
