@@ -43,7 +43,7 @@ from generator.folder import SHIPPED
 FREE = frozenset({"accumulate", "workers", "keep", "compile", "device"})
 
 # What runs did that recorded nothing of a setting, because there was none.
-LATER: dict[str, Any] = {"thinning": {"thin_share": 0.0}}
+LATER: dict[str, Any] = {"thinning": {"thin_share": 0.0}, "adv_ahead": 1}
 
 _CHECKPOINT = re.compile(r"step-\d+")  # what a person copied to another name is none
 _TELLABLE = 80  # characters of a setting, its values then and now

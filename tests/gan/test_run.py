@@ -102,6 +102,17 @@ def test_a_run_of_before_thinning_goes_on_without(tmp_path: Path) -> None:
         Run(tmp_path / "run", PretrainSettings(), resume=True)
 
 
+def test_a_run_of_before_drawing_ahead_goes_on_with_each_steps_own(tmp_path: Path) -> None:
+    Run(tmp_path / "run", TrainSettings())
+    record = tmp_path / "run" / "settings.yaml"
+    old = yaml.safe_load(record.read_text())
+    assert old.pop("adv_ahead") == LATER["adv_ahead"]
+    record.write_text(yaml.safe_dump(old))
+    Run(tmp_path / "run", TrainSettings(), resume=True)
+    with pytest.raises(UserError, match=r"differs in adv_ahead \(1 there, 4 now\)"):
+        Run(tmp_path / "run", TrainSettings(adv_ahead=4), resume=True)
+
+
 def test_resuming_what_was_never_begun_begins_it(tmp_path: Path) -> None:
     run = Run(tmp_path / "run", SETTINGS, resume=True)
     assert run.latest() is None
