@@ -74,10 +74,18 @@ class Ahead:
         """What steps to come still need; empty where they draw their own."""
         if self._drawn is None or self._count == 1:
             return {}
-        return {"first": self._first, "ids": self._drawn.ids.cpu(), "prefix": self._drawn.prefix}
+        return {
+            "first": self._first,
+            "ids": self._drawn.ids.cpu(),
+            "prefix": self._drawn.prefix,
+            "noise": self._drawn.noise[-1, -1].cpu(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state; the noise is drawn again, and the masks are replayed."""
+        """Goes back to a saved state; the noise is drawn again, and the masks are replayed.
+
+        Other devices draw other noise, under which these would not be the tokens: they draw anew.
+        """
         self.forget()
         if not state:
             return
@@ -85,6 +93,8 @@ class Ahead:
         ids = state["ids"].to(grammar.device)
         shape = (len(ids), self._size, self.rollouts.model.vocab_size)
         noise = gumbel(shape, self._noise(state["first"]), grammar.device)
+        if not torch.allclose(noise[-1, -1].cpu(), state["noise"].cpu()):
+            return
         masks = grammar.replay(ids)[:, state["prefix"] :]
         self._first = state["first"]
         self._drawn = Rollout(ids, noise, masks, state["prefix"])

@@ -119,6 +119,17 @@ def test_what_was_saved_goes_on_as_it_would_have(make: Make, bos_share: float) -
     assert not same(one(5), two(5))
 
 
+def test_where_the_noise_would_be_another_it_is_drawn_anew(make: Make, drawn: list[int]) -> None:
+    """On another kind of device."""
+    one, two = (term_of(make(adv_ahead=3)).ahead for _ in range(2))
+    one(4)
+    two._noise = lambda step: torch.Generator().manual_seed(step)
+    two.load_state_dict(one.state_dict())
+    assert not two.state_dict()
+    two(5)
+    assert drawn == [9, 9]
+
+
 def test_no_rollout_of_weights_that_were_taken_back(make: Make, drawn: list[int]) -> None:
     trainer = make(adv_ahead=5)
     term_of(trainer).ahead(0)
