@@ -96,8 +96,7 @@ class Grammar:
         self._ends = tensor(np.isin(kinds, [TokenType.NOTE_OFF, TokenType.PEDAL_OFF]))
         # What the step by step way looks up: other answers, and all at once.
         self._begins_nothing, self._ends_nothing = ~self._begins, ~self._ends
-        # Where nothing is ever held: no token may end a note, and what begins none is always free.
-        self._table_unheld = self._table & self._ends_nothing
+        # Where nothing is ever held no token ends a note, and what begins none is always free.
         self._lane_unheld = torch.where(self._begins, self._lane, LANES)
         self._moves = tensor(np.isin(kinds, _MOVES))
         # What begins a new ascent of pitches: another moment, or another channel.
@@ -129,7 +128,7 @@ class Grammar:
     def allowed(self, state: GrammarState) -> Tensor:
         """Tokens that may come next, (B, V) bool; never none."""
         if not self._sustains:
-            allowed = self._table_unheld.index_select(0, state.last)
+            allowed = self._table.index_select(0, state.last)
             allowed &= self._lane_unheld > state.top[:, None]
             allowed[:, self.eos] &= state.notes >= self.min_notes
             for memory, own in zip(self._memories, self._columns(state), strict=True):
