@@ -60,7 +60,7 @@ class SingleSteps:
         self._embedding = _array(embedding)
         head = embedding if model.head is None else model.head.weight
         self._head = _after(model.norm, head)
-        self._both = [_array(both)[0] for both in cache.both]  # (2, H, max_len, D)
+        self._both = [_array(both)[0] for both in cache.both]  # (2, H, room, D)
         places = model.positions(0, cache.max_len)
         self._turns = None if places.turns is None else [_array(each) for each in places.turns]
         self._vectors = None if places.vectors is None else _array(places.vectors)

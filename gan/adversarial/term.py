@@ -97,8 +97,8 @@ class AdversarialTerm:
         plain = Representation(corpus.representation.settings, representation.conditions)
         self.grammar = Grammar(plain, compute.device)  # rollouts know no merges
         # A score as a reward asks for no replay of the very same tokens, a relaxation does.
-        self._exact = settings.adv_estimator != "reinforce"
-        self.rollouts = Rollouts(model, self.grammar, settings.temperature, self._exact)
+        exact = settings.adv_estimator != "reinforce"
+        self.rollouts = Rollouts(model, self.grammar, settings.temperature, exact)
         jazz = corpus.select("train", "jazz", settings.exclude_sources)
         known = "label:jazz" in representation.conditions
         conditions = [representation.condition_id("label:jazz")] if known else []
@@ -314,8 +314,8 @@ class AdversarialTerm:
 
         On a CPU it may compute in bfloat16 what was drawn in float32: see `generator.rollouts`.
         """
-        captured = self._exact and self.rollouts.captured
-        return nullcontext() if captured else self.compute.autocast()
+        as_drawn = self.rollouts.exact and self.rollouts.captured
+        return nullcontext() if as_drawn else self.compute.autocast()
 
     def _divergence(self, drawn: Replay, happened: Tensor) -> Tensor:
         assert self.reference is not None

@@ -39,7 +39,7 @@ MEASURES = {
 
 HALF = 0.5  # of real jazz: a judge that calls less of it jazz has nothing to say
 ENOUGH = 25  # pieces of each side, under which a rate is only known to within 0.2 and more
-WIDE = 0.25  # rates that may differ by more, or by nothing, are not called alike
+WIDE = 0.25  # rates that may differ by this much are not called alike
 
 INTERVALS = (
     "Intervals are 95%, over pieces: Wilson's for shares of pieces, the jackknife's for other "
