@@ -80,7 +80,8 @@ def _try(device: torch.device) -> None:
     try:
         float(torch.ones(1, device=device) + 1)
     except (RuntimeError, AssertionError, ImportError) as error:
-        reason = f"{str(error).strip()}.".splitlines()[0].partition(". ")[0].rstrip(".")
+        words = str(error).strip() or type(error).__name__
+        reason = words.splitlines()[0].partition(". ")[0].rstrip(".")
         raise UserError(f"device '{device}': {reason}; use --device cpu") from None
 
 

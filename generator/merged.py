@@ -12,9 +12,7 @@ from torch import Tensor
 
 from data_tools.bytepair import LONGEST, MergedRepresentation
 from data_tools.representation import Representation
-from generator.grammar import Grammar, GrammarState
-
-_FIELDS = ("last", "held", "settled", "top", "notes", "memory")
+from generator.grammar import FIELDS, Grammar, GrammarState
 
 
 def grammar_of(
@@ -125,7 +123,7 @@ class MergedGrammar:
                         getattr(after, name),
                         getattr(state, name),
                     )
-                    for name in _FIELDS
+                    for name in FIELDS
                 )
             )
         return state

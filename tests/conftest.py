@@ -11,6 +11,7 @@ import pytest
 
 from data_tools.corpus import Corpus, build
 from data_tools.practice import write_practice
+from gan.adversarial.trainer import Trainer
 from gan.settings import TrainSettings
 
 # No test is timed: a busy machine is no failure. Where others wait for the outcome, the examples
@@ -92,5 +93,18 @@ def tiny_settings(tiny_discriminator: Path) -> Callable[..., TrainSettings]:
             "adv_batch": 2, "rollout": 24, "prompt": 16, "adv_ramp": 0,
         }  # fmt: skip
         return TrainSettings.model_validate(tiny | changes)
+
+    return make
+
+
+@pytest.fixture
+def tiny_trainer(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
+) -> Callable[..., Trainer]:
+    """Makes trainers of such settings, each in a folder of its own."""
+
+    def make(**changes: Any) -> Trainer:
+        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        return Trainer(practice_corpus, folder, tiny_settings(**changes), quiet=True)
 
     return make

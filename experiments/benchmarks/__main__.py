@@ -21,7 +21,9 @@ def bench() -> None:
 @click.option("--length", default=512, show_default=True, help="Tokens a window.")
 @click.option("--rollout", "rollouts", multiple=True, type=int, default=(128, 256),
               show_default=True, help="New tokens a rollout.")  # fmt: skip
-@click.option("--pairs", default=5, show_default=True, help="Pairs of steps timed.")
+@click.option(
+    "--pairs", default=5, show_default=True, help="Pairs of steps timed; of --ahead steps each."
+)
 @click.option("--size", default="small", show_default=True, help="small, base or large.")
 @click.option("--estimator", default="reinforce", show_default=True, help="Or replay, teacher.")
 @click.option("--ahead", default=1, show_default=True,

@@ -52,13 +52,15 @@ class Ahead:
         """Whether this step's rollouts start from nothing, as all that are drawn together do."""
         return self._opens(self._first if self._place(step) is not None else step)
 
-    def __call__(self, step: int) -> Rollout:
-        """The rollouts of a step, (B, P + S)."""
+    def __call__(self, step: int, prefix: Tensor) -> Rollout:
+        """The rollouts of a step, (B, P + S), from its own prefix (B, P)."""
         if self._place(step) is None:
             from_nothing = self._opens(step)
-            steps = range(step, step + self._count * self._every, self._every)
-            prefix = torch.cat([self._prompts(each, from_nothing) for each in steps])
-            self._first, self._drawn = step, self.rollouts(prefix, self._size, self._noise(step))
+            later = range(step + self._every, step + self._count * self._every, self._every)
+            prefixes = [prefix, *(self._prompts(each, from_nothing) for each in later)]
+            noise = self._noise(step)
+            self._first = step
+            self._drawn = self.rollouts(torch.cat(prefixes), self._size, noise)
         place, drawn = self._place(step), self._drawn
         assert place is not None
         assert drawn is not None

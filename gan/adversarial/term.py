@@ -96,8 +96,9 @@ class AdversarialTerm:
         self.representation = corpus.representation
         plain = Representation(corpus.representation.settings, representation.conditions)
         self.grammar = Grammar(plain, compute.device)  # rollouts know no merges
-        # A score as a reward asks for no replay of the very same tokens, a relaxation does.
-        exact = settings.adv_estimator != "reinforce"
+        # A score as a reward asks for no replay of the very same tokens, a relaxation does; and
+        # whoever asked for float32 gets it.
+        exact = settings.adv_estimator != "reinforce" or compute.autocast_type is None
         self.rollouts = Rollouts(model, self.grammar, settings.temperature, exact)
         jazz = corpus.select("train", "jazz", settings.exclude_sources)
         known = "label:jazz" in representation.conditions
@@ -299,7 +300,7 @@ class AdversarialTerm:
                 )  # fmt: skip
             return drawn, relax(drawn.scores, drawn.noise, drawn.ids)
         with self._rollout_precision():
-            sampled = self.ahead(step)
+            sampled = self.ahead(step, prefix)
             self.model.eval()  # dropout would draw other tokens than were sampled
             if settings.adv_estimator == "unroll":
                 drawn, rows = unroll(self.model, sampled, settings.temperature, relax)

@@ -1,14 +1,12 @@
 """Rollouts drawn ahead: several steps' at once, each step its own, and as old as they are said."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from data_tools.corpus import Corpus
 from gan.adversarial.ahead import Ahead
 from gan.adversarial.term import AdversarialTerm
 from gan.adversarial.trainer import Trainer
@@ -21,15 +19,8 @@ AGREEMENT = "adversarial/replay_agreement"
 
 
 @pytest.fixture
-def make(
-    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
-) -> Make:
-    def trainer(**changes: Any) -> Trainer:
-        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        settings = tiny_settings(**{"adv_weight": 0.3, "adv_batch": 3} | changes)
-        return Trainer(practice_corpus, folder, settings, quiet=True)
-
-    return trainer
+def make(tiny_trainer: Make) -> Make:
+    return lambda **changes: tiny_trainer(**{"adv_weight": 0.3, "adv_batch": 3} | changes)
 
 
 @pytest.fixture
@@ -51,6 +42,11 @@ def term_of(trainer: Trainer) -> AdversarialTerm:
     return trainer.term
 
 
+def rollouts(term: AdversarialTerm, step: int) -> Rollout:
+    """Those of a step."""
+    return term.ahead(step, term._prompted(step, term.ahead.opens(step))[0])
+
+
 def same(one: Rollout, two: Rollout) -> bool:
     pairs = [(one.ids, two.ids), (one.noise, two.noise), (one.masks, two.masks)]
     return one.prefix == two.prefix and all(torch.equal(*pair) for pair in pairs)
@@ -66,7 +62,7 @@ def test_every_step_has_its_own_rollouts_and_four_are_drawn_together(
     for place, step in enumerate(steps):
         first = steps[place // 4 * 4]
         assert term.ahead.opens(step) == term._opens(first)
-        one = term.ahead(step)
+        one = rollouts(term, step)
         prompt = term.prompts(step, term._opens(first))
         assert torch.equal(one.ids[:, : one.prefix], prompt)
         assert len(one.ids) == len(one.noise) == len(one.masks) == 3
@@ -82,7 +78,7 @@ def test_what_is_drawn_alone_is_drawn_as_ever(make: Make, drawn: list[int]) -> N
     for step in (0, 1, 7):
         prefix, _ = term._prompted(step, term._opens(step))
         expected = term.rollouts(prefix, term.settings.rollout, term._noise(step))
-        assert same(term.ahead(step), expected)
+        assert same(rollouts(term, step), expected)
         assert not term.ahead.state_dict()
     assert drawn == [3] * 6
 
@@ -98,43 +94,43 @@ def test_a_step_learns_from_weights_as_old_as_its_place(make: Make, estimator: s
 
 
 def test_a_skipped_or_earlier_step_is_no_other_steps(make: Make, drawn: list[int]) -> None:
-    ahead = term_of(make(adv_ahead=2, adv_every=2)).ahead
-    second = ahead(3)
-    assert same(ahead(3), second)
+    term = term_of(make(adv_ahead=2, adv_every=2))
+    second = rollouts(term, 3)
+    assert same(rollouts(term, 3), second)
     for step in (1, 8, 7, 9):  # before it; not one of the two that follow; and so on
-        ahead(step)
+        rollouts(term, step)
     assert len(drawn) == 4, "9 was drawn with 7"
 
 
 @pytest.mark.parametrize("bos_share", [0.0, 1.0])
 def test_what_was_saved_goes_on_as_it_would_have(make: Make, bos_share: float) -> None:
-    one, two = (term_of(make(adv_ahead=3, bos_share=bos_share)).ahead for _ in range(2))
-    one(4)
-    two.load_state_dict(one.state_dict())
+    one, two = (term_of(make(adv_ahead=3, bos_share=bos_share)) for _ in range(2))
+    rollouts(one, 4)
+    two.ahead.load_state_dict(one.ahead.state_dict())
     with torch.no_grad():
-        for weight in two.rollouts.model.parameters():
+        for weight in two.model.parameters():
             weight.zero_()  # drawn with other weights than these
-    assert same(one(6), two(6))
-    two.load_state_dict({})
-    assert not same(one(5), two(5))
+    assert same(rollouts(one, 6), rollouts(two, 6))
+    two.ahead.load_state_dict({})
+    assert not same(rollouts(one, 5), rollouts(two, 5))
 
 
 def test_where_the_noise_would_be_another_it_is_drawn_anew(make: Make, drawn: list[int]) -> None:
     """On another kind of device."""
-    one, two = (term_of(make(adv_ahead=3)).ahead for _ in range(2))
-    one(4)
-    two._noise = lambda step: torch.Generator().manual_seed(step)
-    two.load_state_dict(one.state_dict())
-    assert not two.state_dict()
-    two(5)
+    one, two = (term_of(make(adv_ahead=3)) for _ in range(2))
+    rollouts(one, 4)
+    two.ahead._noise = lambda step: torch.Generator().manual_seed(step)
+    two.ahead.load_state_dict(one.ahead.state_dict())
+    assert not two.ahead.state_dict()
+    rollouts(two, 5)
     assert drawn == [9, 9]
 
 
 def test_no_rollout_of_weights_that_were_taken_back(make: Make, drawn: list[int]) -> None:
     trainer = make(adv_ahead=5)
-    term_of(trainer).ahead(0)
+    rollouts(term_of(trainer), 0)
     trainer._restore(trainer._snapshot())
-    term_of(trainer).ahead(1)
+    rollouts(term_of(trainer), 1)
     assert len(drawn) == 2
 
 
@@ -168,3 +164,4 @@ def test_captured_draws_are_replayed_as_exactly_as_the_estimator_asks(
     monkeypatch.setattr(Rollouts, "captured", property(lambda _: False))
     with term._rollout_precision():
         assert torch.is_autocast_enabled("cpu")
+    assert term_of(make(adv_estimator=estimator, precision="fp32")).rollouts.exact

@@ -8,8 +8,6 @@ rollout's length; next tokens along music within the grammar; soft rows at their
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise, product
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -30,7 +28,6 @@ from gan.adversarial.rollout import (
 from gan.adversarial.trainer import Trainer
 from gan.engine import derived_seed, numpy_generator, torch_generator
 from gan.ranks import Ranks
-from gan.settings import TrainSettings
 from generator.grammar import Grammar
 from generator.sampling import Rollout, gumbel, rollout, tempered
 from generator.settings import TransformerSettings
@@ -245,16 +242,10 @@ def test_teacher_draws_what_the_grammar_allows_after_real_music(
 
 
 @pytest.fixture
-def make(
-    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
-) -> Make:
-    def trainer(**changes: Any) -> Trainer:
-        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        usual = {"adv_loss": "non_saturating", "adv_estimator": "replay", "clip": 1e9}
-        settings = tiny_settings(**usual | changes)
-        return Trainer(practice_corpus, folder, settings, quiet=True)
-
-    return trainer
+def make(tiny_trainer: Make) -> Make:
+    return lambda **changes: tiny_trainer(
+        **{"adv_loss": "non_saturating", "adv_estimator": "replay", "clip": 1e9} | changes
+    )
 
 
 def by_hand(trainer: Trainer, estimator: str) -> Tensor:

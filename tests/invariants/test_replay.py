@@ -6,36 +6,25 @@ the weight is zero.
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data_tools.corpus import Corpus
 from data_tools.representation import BOS, PAD
 from gan.adversarial.relaxation import straight_through
 from gan.adversarial.rollout import replay
 from gan.adversarial.trainer import Trainer
 from gan.engine import derived_seed, learning_rate, numpy_generator, torch_generator
-from gan.settings import TrainSettings
 from generator.sampling import rollout, tempered
 
 Make = Callable[..., Trainer]
 
 
 @pytest.fixture
-def make(
-    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
-) -> Make:
-    def trainer(**changes: Any) -> Trainer:
-        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        settings = tiny_settings(**{"adv_estimator": "replay"} | changes)
-        return Trainer(practice_corpus, folder, settings, quiet=True)
-
-    return trainer
+def make(tiny_trainer: Make) -> Make:
+    return lambda **changes: tiny_trainer(**{"adv_estimator": "replay"} | changes)
 
 
 def sharpen(model: nn.Module) -> None:
