@@ -41,6 +41,8 @@ def _shared(command: Command) -> Command:
                          type=click.FloatRange(0, 10)),
             click.option("--top-p", default=1.0, show_default=True,
                          type=click.FloatRange(0, 1, min_open=True)),
+            click.option("--steady", default=1.0, show_default=True, type=click.FloatRange(1, 10),
+                         help="Over 1: a steadier beat, see 'gan generate'."),
             click.option("--frontier", is_flag=True, help="Also sweep temperature and top-p."),
             click.option("--shown", default=8, show_default=True, type=click.IntRange(0),
                          help="Samples on the page."),
@@ -85,8 +87,8 @@ def compare(systems: tuple[str, ...], ratings: tuple[Path, ...], **choices: Any)
 def _run(
     words: list[str], ratings: tuple[Path, ...], real: Path, split: str,
     exclude_sources: tuple[str, ...], train: Path | None, judges: Path | None, no_judges: bool,
-    count: int, length: int, seed: int, temperature: float, top_p: float, frontier: bool,
-    shown: int, out: Path, device: str, quiet: bool,
+    count: int, length: int, seed: int, temperature: float, top_p: float, steady: float,
+    frontier: bool, shown: int, out: Path, device: str, quiet: bool,
 ) -> None:  # fmt: skip
     if judges and no_judges:
         raise click.UsageError("give --judges or --no-judges, not both")
@@ -137,6 +139,7 @@ def _run(
     if frontier:
         for name in (source.name for source in sources if source.composer is None):
             click.echo(f"{name} is files: it has no settings to sweep for --frontier", err=True)
+    sampled = {"temperature": temperature, "top_p": top_p, "steady": steady}
     known = None
     if train:
         learnt = Corpus(train)
@@ -150,7 +153,7 @@ def _run(
     for source in sources:
         system = systems.written(
             source, representation, count, length, seed, SWEEP if frontier else (),
-            temperature=temperature, top_p=top_p, opening=8,
+            **sampled, opening=8,
         )  # fmt: skip
         for path, reason in system.refused:
             click.echo(f"left out {path}: {reason}", err=True)
@@ -180,6 +183,8 @@ def _run(
     comparison.beside_first(measured)
     extra = narration.differences(measured) + ([ratings_table(rates)] if rates else [])
     note = f"real jazz: {len(pieces)} pieces of {real}; seed {seed}; {length} tokens a piece"
+    turned = {name.replace("_", "-"): value for name, value in sampled.items() if value != 1}
+    note += "".join(f"; {name} {value:g}" for name, value in turned.items())
     content = paging.report(
         "Evaluation" if len(words) == 1 else "Comparison", found, measured, truth, pieces,
         representation, sweeps, shown, extra, note,
@@ -192,6 +197,16 @@ def _run(
     }
     summary = narration.table(measured, truth)
     figures = {
+        "settings": {
+            "real": str(real),
+            "split": split,
+            "exclude_sources": exclude_sources,
+            "train": str(train) if train else None,
+            "count": count,
+            "length": length,
+            "seed": seed,
+        }
+        | sampled,
         "verdict": content.verdict,
         "real": _numbers(truth),
         "systems": [_numbers(each) for each in measured],

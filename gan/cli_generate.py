@@ -118,6 +118,13 @@ _CHOICE = _options(
         help="Only tokens so probable beside the likeliest.",
     ),
     click.option(
+        "--steady",
+        type=click.FloatRange(1, 10),
+        default=1.0,
+        show_default=True,
+        help="Over 1: a steadier beat, no busier; of moments close together the likelier.",
+    ),
+    click.option(
         "--repetition",
         type=click.FloatRange(1),
         default=1.0,
@@ -221,7 +228,7 @@ def generate(
         if asked and choices["prompt"] is None:
             option = name.replace("_", "-")
             raise click.UsageError(f"--{option} is of a --prompt, and none is given")
-    for name in ("temperature", "top_k", "top_p", "min_p") if greedy else ():
+    for name in ("temperature", "top_k", "top_p", "min_p", "steady") if greedy else ():
         # The opening is drawn from all tokens, and after it the likeliest is always among those.
         if given(name) == click.core.ParameterSource.COMMANDLINE:
             option = name.replace("_", "-")

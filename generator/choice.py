@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from data_tools.errors import UserError
+from generator.timing import Shifts
 
 WINDOW = 64  # tokens a repetition penalty looks back over
 
@@ -28,6 +29,7 @@ class Choice:
         top_p: only the likeliest tokens that together reach this probability (Holtzman et al.
             2020).
         min_p: only tokens at least this probable beside the likeliest (Nguyen et al. 2025).
+        steady: over 1, of time shifts that lie close together the likelier; see `generator.timing`.
         repetition: over 1, pitches heard in the last 64 tokens are so much less likely (Keskar et
             al. 2019, there for words).
         no_repeat: no run of so many tokens twice in a piece; 0 for no such rule (Paulus et al.
@@ -42,6 +44,7 @@ class Choice:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
+    steady: float = 1.0
     repetition: float = 1.0
     no_repeat: int = 0
     guidance: float = 1.0
@@ -61,6 +64,7 @@ class Choice:
             f"top-k {self.top_k}: must be 0 (no limit) or more": self.top_k >= 0,
             f"top-p {self.top_p:g}: must be above 0 and at most 1": 0 < self.top_p <= 1,
             f"min-p {self.min_p:g}: must be 0 or more and below 1": 0 <= self.min_p < 1,
+            f"steady {self.steady:g}: must be from 1 (as drawn) to 10": 1 <= self.steady <= 10,
             f"repetition {self.repetition:g}: must be 1 (none) or more": self.repetition >= 1,
             f"no-repeat {self.no_repeat}: must be 0 (no rule) or at least 2": self.no_repeat == 0
             or self.no_repeat >= 2,
@@ -76,7 +80,10 @@ class Choice:
         return Choice(guidance=self.guidance) if step < self.opening else self
 
 
-def scored(logits: Tensor, mask: Tensor, ids: Tensor, choice: Choice, strikes: Tensor) -> Tensor:
+def scored(
+    logits: Tensor, mask: Tensor, ids: Tensor, choice: Choice, strikes: Tensor,
+    shifts: Shifts | None = None,
+) -> Tensor:  # fmt: skip
     """Scores (B, V) whose noisy maximum is the next token; float32.
 
     Args:
@@ -85,6 +92,7 @@ def scored(logits: Tensor, mask: Tensor, ids: Tensor, choice: Choice, strikes: T
         ids: (B, N) the tokens so far.
         choice: see there.
         strikes: (V,) bool, tokens that begin a note.
+        shifts: tokens that let time pass, without which `steady` does nothing.
     """
     logits = logits.float()
     if choice.repetition != 1:
@@ -97,6 +105,8 @@ def scored(logits: Tensor, mask: Tensor, ids: Tensor, choice: Choice, strikes: T
         return scores
     if choice.temperature != 1:
         scores = scores / choice.temperature
+    if choice.steady != 1 and shifts is not None:
+        scores = shifts.steadied(scores, choice.steady)
     return truncate(scores, choice.top_k, choice.top_p, choice.min_p)
 
 

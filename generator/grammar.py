@@ -21,6 +21,7 @@ from torch import Tensor
 from data_tools.parts import DRUMS
 from data_tools.representation import Representation, TokenType
 from generator.memory import CHANNELS, last_time, memories_of
+from generator.timing import Shifts
 
 LANES = 129
 _MOVES = (TokenType.TIME_SHIFT, TokenType.BAR, TokenType.POSITION)  # these end a moment
@@ -91,6 +92,7 @@ class Grammar:
         self._lane = tensor(np.where(pitched, values + 1, 0).astype(np.int64))
         strikes = np.isin(kinds, [TokenType.PITCH, TokenType.NOTE_ON])
         self.strikes = tensor(strikes)  # (V,) bool: tokens that begin a note
+        self.shifts = Shifts.of(representation, device)
         self._begins = tensor(strikes | (kinds == TokenType.PEDAL_ON))
         self._holds = tensor(np.isin(kinds, [TokenType.NOTE_ON, TokenType.PEDAL_ON]))
         self._ends = tensor(np.isin(kinds, [TokenType.NOTE_OFF, TokenType.PEDAL_OFF]))

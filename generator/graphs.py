@@ -148,7 +148,8 @@ class GraphedDraws(Captured):
         if self.bias is not None:
             logits = logits + self.bias
         self.mask.copy_(self.grammar.allowed(self.state))
-        scores = scored(logits, self.mask, self.ids[:, None], self.choice, self.grammar.strikes)
+        strikes, shifts = self.grammar.strikes, self.grammar.shifts
+        scores = scored(logits, self.mask, self.ids[:, None], self.choice, strikes, shifts)
         if self.choice.temperature:
             scores = scores + self._noise
         drawn = scores.argmax(-1)

@@ -75,6 +75,7 @@ class MergedGrammar:
             table[index, : len(parts)] = parts
         self._parts = torch.as_tensor(table, device=device)  # (M, L), -1 where there is none
         self.strikes = torch.as_tensor(representation.strikes > 0, device=device)
+        self.shifts = None  # merged tokens let time pass, too
         self._single = self._parts[:, 1] < 0
         self._levels = [_Level(*level, device) for level in _levels(representation.parts)]
 

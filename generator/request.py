@@ -114,6 +114,12 @@ def request_of(
         opening = [*opening, *tempo_opening(representation, tempo)]
     prefix = conditions + opening
     notes = int(representation.strikes[np.asarray(prefix)].sum())
+    grammar = grammar_of(representation, device, notes + min_notes)
+    if chosen.steady != 1 and grammar.shifts is None:
+        raise UserError(
+            "steady: it is for tokens that say how much time passes (duration, performance, raw; "
+            "not merged), and this generator's do not"
+        )
     story = _story(family, told, label, artist, key, chosen, given, asked)
     story += ", ends at a pause" if end_at_pause else ""
     return Request(
@@ -121,7 +127,7 @@ def request_of(
         without=opening if conditions else None,
         music_start=len(conditions) + (opening[0] == representation.bos),
         prompt=given,
-        grammar=grammar_of(representation, device, notes + min_notes),
+        grammar=grammar,
         bias=key_bias(representation, key).to(device) if key else None,
         length=length,
         seconds=seconds,

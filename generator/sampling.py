@@ -254,7 +254,8 @@ def stream(
             if bias is not None:
                 logits = logits + torch.where(grammar.drumming(state)[:, None], bias[1], bias[0])
             here = choice.at(step)
-            scores = scored(logits, grammar.allowed(state), ids[:, :now], here, grammar.strikes)
+            mask = grammar.allowed(state)
+            scores = scored(logits, mask, ids[:, :now], here, grammar.strikes, grammar.shifts)
             if here.temperature:
                 scores = scores + noise[:, step % NOISE_BLOCK]
             drawn = scores.argmax(-1)

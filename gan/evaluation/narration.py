@@ -26,6 +26,7 @@ MEASURES = {
         "match", "Bits of pitch classes in four bars: how far it moves.", 2, "pitch-class entropy"
     ),
     "grooving": Measure("match", "Is one rhythm kept?", 3, "grooving similarity"),
+    "pulse": Measure("match", "Is one beat kept, at any tempo?", 3),
     "note_density": Measure("match", "How busy the music is.", 1, "notes a second"),
     "polyphony": Measure("match", "Notes sounding at once.", 1),
     "frechet": Measure("lower", "Of the whole set from real jazz.", 0, "Fréchet distance"),

@@ -156,6 +156,40 @@ def test_a_steady_pulse_grooves_and_random_onsets_do_not() -> None:
     )
 
 
+@pytest.mark.parametrize("tempo", [50, 97, 143, 210])
+def test_a_pulse_is_heard_at_any_tempo_and_not_in_random_onsets(tempo: int) -> None:
+    rng = np.random.default_rng(tempo)
+    beat = 60 / tempo
+    # A beat, some of its halves and thirds between, as a player places them: 10 ms about.
+    parts = np.arange(90)[:, None] + np.array([0.0, 1 / 2, 2 / 3])
+    played = (parts * beat)[(rng.random(parts.shape) < [0.9, 0.3, 0.3])]
+    played = np.sort(played + rng.normal(0, 0.01, len(played)))
+    loose = np.sort(rng.uniform(0, 90 * beat, len(played)))
+    rigid = np.arange(90) * beat
+
+    def clear(times: np.ndarray) -> float:
+        rows = ((at, at + 0.1, 60 + place % 5) for place, at in enumerate(times - times[0]))
+        return musical.measure(notes(*rows)).figures["pulse"]
+
+    assert clear(rigid) > 0.9
+    assert clear(played) > max(0.3, 1.5 * clear(loose)) > 0
+    assert clear(played + 17.3) == pytest.approx(clear(played), abs=0.02)
+
+
+def test_a_pulse_is_the_correlation_of_onsets_with_themselves() -> None:
+    rng = np.random.default_rng(4)
+    times = np.sort(rng.integers(0, 3000, 400)) / 50
+    curve = np.zeros(int(times[-1] * 50) + 1 - int(times[0] * 50))
+    for at in times:
+        curve[round((at - times[0]) * 50)] += 1
+    padded = np.pad(curve, 2)
+    curve = sum(w * padded[k : k + len(curve)] for k, w in enumerate([0.25, 0.5, 1, 0.5, 0.25]))
+    curve = curve - curve.mean()
+    own = [curve[: len(curve) - lag] @ curve[lag:] / (curve @ curve) for lag in range(10, 81)]
+    rows = ((at, at + 0.1, 60 + place % 7) for place, at in enumerate(times))
+    assert musical.measure(notes(*rows)).figures["pulse"] == pytest.approx(max(own), abs=1e-9)
+
+
 def test_histograms_hold_what_was_played() -> None:
     rows = [(at / 2, at / 2 + 0.4, 72 + at) for at in range(9)]
     rows += [(at / 2, at / 2 + 0.4, 48) for at in range(9)]
@@ -211,6 +245,7 @@ def test_no_music_has_no_figures() -> None:
     one = musical.measure(notes((0.0, 1.0, 60)))
     assert one.figures["pitch_class_entropy_4"] == 0
     assert np.isnan(one.figures["grooving"])
+    assert np.isnan(one.figures["pulse"])
     assert np.isnan(one.figures["note_density"])
 
 
