@@ -18,7 +18,7 @@ from torch import Tensor
 
 from data_tools.representation import Representation, TokenType
 
-REACH = 0.15  # of a shift's length: the standard deviation of its neighbourhood
+REACH = 0.3  # of a shift's length: the standard deviation of its neighbourhood
 _FAR = 1e-6  # what has less of its weight in a neighbourhood is not in it
 _SMALLEST = torch.finfo(torch.float32).tiny
 
