@@ -31,7 +31,6 @@ from experiments.recipes.adversarial_arms import (
     BY_NAME,
     COMMON,
     COUNT,
-    EXCLUDED,
     FRONTIER,
     FRONTIER_ARMS,
     LENGTH,
@@ -41,6 +40,7 @@ from experiments.recipes.adversarial_arms import (
     TEMPERATURES,
     Arm,
 )
+from experiments.recipes.thin import thin_sources
 from gan.plain import PlainCommand
 
 WINDOWS, WINDOW = 256, 512  # of held-out jazz, for bits a note
@@ -78,8 +78,8 @@ def train(
     choices |= {"seed": seed, "init": str(folder_of(arm, seed, bases, runs))}
     if arm.changes.get("adv_weight") and (bases / "judges" / "roll.safetensors").is_file():
         choices["judge"] = str(bases / "judges" / "roll.safetensors")
-    settings = build(TrainSettings, choices)
     music = restricted(Corpus(corpus), arm.pieces, bases)
+    settings = build(TrainSettings, choices | {"exclude_sources": thin_sources(music)})
     resume = (out / "settings.yaml").is_file()
     Trainer(music, out, settings, resume=resume, quiet=True).train()
 
@@ -95,7 +95,7 @@ def bits(generator: Path, corpus: Corpus, device: str, windows: int) -> dict[str
     composer = Composer.load(generator, compute.device)
     found = {}
     for label in ("jazz", "not_jazz"):
-        numbers = corpus.select("validation", label, EXCLUDED)
+        numbers = corpus.select("validation", label, thin_sources(corpus))
         pair = validation_windows(corpus, numbers, composer.representation, WINDOW, windows)
         values, hits = token_bits(composer.model, *pair, compute)
         result = summary(values, hits, pair[1].numpy(), composer.representation)

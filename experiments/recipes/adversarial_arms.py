@@ -7,13 +7,12 @@ those that only choose among samples train nothing.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-EXCLUDED = ("wjazzd", "leadsheet-chordmelody", "leadsheet-openewld", "nottingham", "bimmuda")
 SEEDS = (0, 1, 2)
 MORE_SEEDS = 6  # of two arms whose intervals touched with three
 STEPS = 100
 
 COMMON: dict[str, Any] = {
-    "exclude_sources": EXCLUDED, "condition": "none", "steps": STEPS, "batch": 16, "length": 512,
+    "condition": "none", "steps": STEPS, "batch": 16, "length": 512,
     "learning_rate": 3e-4, "warmup": 10, "final_rate": 0.3, "weight_decay": 0.0, "average": "ema",
     "average_decay": 0.95, "adv_scale": "gradient", "adv_loss": "matching", "adv_ramp": 10,
     "adv_batch": 24,

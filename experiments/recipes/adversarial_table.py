@@ -19,7 +19,8 @@ import numpy as np
 from data_tools.corpus import Corpus
 from data_tools.files import write_json, write_text
 from data_tools.representation import EOS
-from experiments.recipes.adversarial_arms import ARMS, EXCLUDED, LENGTH, Arm
+from experiments.recipes.adversarial_arms import ARMS, LENGTH, Arm
+from experiments.recipes.thin import thin_sources
 from gan.adversarial import guards, rewards
 from gan.evaluation.comparison import LOOPS
 from gan.evaluation.distances import Interval, interval
@@ -54,7 +55,7 @@ class Bench:
         self.bounds = rewards.bounds_of(self._openings("train", "jazz"), self.representation)
 
     def _openings(self, split: str, label: str) -> list[np.ndarray]:
-        numbers = self.corpus.select(split, label, EXCLUDED)
+        numbers = self.corpus.select(split, label, thin_sources(self.corpus))
         return [np.asarray(self.corpus.piece(number)[:LENGTH]).astype(int) for number in numbers]
 
     def called(self, pieces: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -317,7 +318,7 @@ def table(folder: Path, runs: Path, bases: Path, out: Path, anew: bool) -> None:
     bench = Bench(corpus, bases / "judges")
     known = [
         np.asarray(corpus.piece(number))
-        for number in corpus.select("train", exclude_sources=EXCLUDED)
+        for number in corpus.select("train", exclude_sources=thin_sources(corpus))
     ]
     called = bench.called(bench.real)
     real: dict[str, Any] = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_tools.corpus import Corpus
 from data_tools.files import write_json
-from experiments.recipes.adversarial_arms import EXCLUDED
+from experiments.recipes.thin import thin_sources
 from gan.plain import PlainCommand
 
 MIDDLE = 1024  # tokens read of a piece
@@ -31,7 +31,7 @@ def curated(folder: Path, discriminator: Path, out: Path, least: float) -> None:
     corpus = Corpus(folder)
     # The judges of what comes of it are trees: pieces that trees chose would flatter it.
     classifier = Classifier.load(classifier_folder(discriminator)).without_trees()
-    numbers = corpus.select("train", exclude_sources=EXCLUDED)
+    numbers = corpus.select("train", exclude_sources=thin_sources(corpus))
     pieces = [np.asarray(corpus.piece(number)) for number in numbers]
     middles = [piece[max(0, len(piece) - MIDDLE) // 2 :][:MIDDLE] for piece in pieces]
     p = 1 / (1 + np.exp(-classifier.logits(middles)))

@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,22 @@ from data_tools.errors import UserError
 from data_tools.files import write_json, write_text
 from experiments.recipes.generators_rows import COMMON, ROWS, Row
 from experiments.recipes.generators_table import markdown
+from experiments.recipes.thin import thin_sources
 from gan.plain import PlainCommand
 
 WINDOWS, LENGTH = 128, 256  # of held-out music, and as many of the training split's
 
 
-def flags(row: Row, seed: int) -> list[str]:
-    """The arguments of `gan train` for a row, but for where things lie."""
-    choices = COMMON | row.group.settings | row.changes | {"seed": seed}
+def flags(row: Row, seed: int, left_out: Sequence[str] = ()) -> list[str]:
+    """The arguments of `gan train` for a row, but for where things lie.
+
+    Args:
+        row: of the table.
+        seed: of the run.
+        left_out: sources of the corpus.
+    """
+    choices: dict[str, Any] = {"exclude_sources": tuple(left_out)} | COMMON
+    choices |= row.group.settings | row.changes | {"seed": seed}
     words = ["--quiet", "--resume"]
     for name, value in choices.items():
         flag = name.replace("_", "-")
@@ -52,7 +61,7 @@ def run(row: Row, seed: int, corpus: Path, folder: Path) -> dict[str, Any]:
         UserError: another training lies where this one belongs.
     """
     out = folder / f"{row.name}-{seed}"
-    words = flags(row, seed)
+    words = flags(row, seed, thin_sources(Corpus(corpus)))
     if (known := finished(out, words, corpus)) is not None:
         return known
     before, logged = resource.getrusage(resource.RUSAGE_CHILDREN), last_logged(out)
@@ -145,7 +154,7 @@ def read(out: Path, folder: Path) -> dict[str, Any]:
     composer = Composer.load(out / "generator")
     result: dict[str, Any] = {"weights": sum(p.numel() for p in composer.model.parameters())}
     for split, name in (("validation", "validation"), ("train", "train")):
-        numbers = corpus.select(split, exclude_sources=COMMON["exclude_sources"])
+        numbers = corpus.select(split, exclude_sources=thin_sources(corpus))
         pair = validation_windows(corpus, numbers, composer.representation, LENGTH, WINDOWS)
         bits, hits = token_bits(composer.model, *pair, compute)
         result[name] = summary(bits, hits, pair[1].numpy(), composer.representation)
@@ -158,26 +167,34 @@ def read(out: Path, folder: Path) -> dict[str, Any]:
 @click.option("--out", type=Path, required=True, help="The table: .json and .md are added.")
 @click.option("--seeds", default=3, show_default=True, help="Seeds a row, at most.")
 @click.option("--minutes", default=600.0, show_default=True, help="No row begins after these.")
-@click.option("--only", default="", help="Rows whose name contains this.")
+@click.option(
+    "--only",
+    default="",
+    help="Train only rows whose name contains this; the table has all there are.",
+)
 def compare(corpus: Path, runs: Path, out: Path, seeds: int, minutes: float, only: str) -> None:
     """Train every row that is missing, and write the table."""
+    if not any(only in row.name for row in ROWS):
+        raise UserError(f"--only {only}: no row's name contains that")
     began, results = time.monotonic(), []
     for seed in range(seeds):
         for row in ROWS:
-            if only not in row.name or (row.seeds and seed >= row.seeds):
+            if row.seeds and seed >= row.seeds:
                 continue
             known = (runs / f"{row.name}-{seed}" / "result.json").is_file()
-            if not known and time.monotonic() - began > 60 * minutes:
+            late = time.monotonic() - began > 60 * minutes
+            if not known and (late or only not in row.name):
                 continue
             result = run(row, seed, corpus, runs)
             results.append(result)
             if not known:
-                held = result.get("validation", {}).get("bits_per_note", float("nan"))
-                click.echo(f"{row.name} seed {seed}: {held:.3f} bits a note")
-    if not only:
-        write_json(out.with_suffix(".json"), results)
-        rows = [(row.group.name, row.name) for row in ROWS]
-        write_text(out.with_suffix(".md"), markdown(results, rows))
+                told = f"failed: {result.get('failed')}"
+                if "validation" in result:
+                    told = f"{result['validation']['bits_per_note']:.3f} bits a note"
+                click.echo(f"{row.name} seed {seed}: {told}")
+    write_json(out.with_suffix(".json"), results)
+    rows = [(row.group.name, row.name) for row in ROWS]
+    write_text(out.with_suffix(".md"), markdown(results, rows))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-# Lead sheets and single lines are left out, as for the shipped generator.
 COMMON: dict[str, Any] = {
-    "exclude_sources": (
-        "wjazzd", "leadsheet-chordmelody", "leadsheet-openewld", "nottingham", "bimmuda",
-    ),
     "warmup": 25, "dropout": 0.0, "samples": 0, "validation_windows": 16,
     "stretch": 0.1, "jitter": 0.0, "loudness": 1, "learning_rate": 2e-3,
     "evaluate_every": 1000, "checkpoint_every": 1000, "device": "cpu",

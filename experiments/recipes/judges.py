@@ -25,12 +25,12 @@ from data_tools.representation import EOS
 from discriminator.calibration import calibrate
 from discriminator.feature_judge import FeatureJudge, JudgeSettings, passages, weights
 from discriminator.features import PITCH
+from experiments.recipes.thin import thin_sources
 from gan.engine import derived_seed, numpy_generator
 from gan.plain import PlainCommand
 
 LENGTH = 512  # tokens of a passage
 PER_PIECE = 4
-EXCLUDED = ("wjazzd", "leadsheet-chordmelody", "leadsheet-openewld", "nottingham", "bimmuda")
 GROUPS = {"harmony": PITCH, "rhythm": ("rhythm",)}
 # What each can hear: to a judge of rhythm a piece with other pitches is the piece.
 HEARD = {
@@ -45,7 +45,7 @@ def left_out(corpus: Corpus, folds: int = 2, fold: int = 0) -> list[int]:
     """Labelled training pieces whose group discriminators of this fold do not learn from."""
     return [
         number
-        for number in corpus.select("train", exclude_sources=EXCLUDED)
+        for number in corpus.select("train", exclude_sources=thin_sources(corpus))
         if corpus.rows[number]["label"] in ("jazz", "not_jazz")
         and derived_seed(corpus.rows[number]["group"]) % folds == fold
     ]
@@ -120,7 +120,7 @@ def _measured(
 def _held_out(corpus: Corpus, split: str) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     numbers = [
         number
-        for number in corpus.select(split, exclude_sources=EXCLUDED)
+        for number in corpus.select(split, exclude_sources=thin_sources(corpus))
         if corpus.rows[number]["label"] in ("jazz", "not_jazz")
     ]
     return excerpts(corpus, numbers, 1, 0)

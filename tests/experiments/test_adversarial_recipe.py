@@ -224,8 +224,6 @@ def bases(
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in TINY.items():
         monkeypatch.setitem(COMMON, name, value)
-    monkeypatch.setitem(COMMON, "exclude_sources", ())
-    monkeypatch.setattr(recipe, "EXCLUDED", ())
     monkeypatch.setattr(recipe, "WINDOW", 48)
     monkeypatch.setattr(recipe, "LONG_LENGTH", 80)  # beyond the context
     monkeypatch.setattr(recipe, "FRONTIER", ((0.7, 0.9),))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
@@ -15,6 +16,7 @@ from experiments.recipes import generators
 from experiments.recipes.generators import flags, run
 from experiments.recipes.generators_rows import LSTM, TRANSFORMER, Row
 from experiments.recipes.generators_table import markdown
+from experiments.recipes.thin import thin_sources
 
 ROW = Row("transformer", TRANSFORMER)
 
@@ -56,7 +58,7 @@ def test_a_result_of_something_else_is_refused(
     changed = Row("transformer", TRANSFORMER, {"steps": 9})
     with pytest.raises(UserError, match="other settings; move it away"):
         run(changed, 0, practice_corpus.folder, tmp_path)
-    other = SimpleNamespace(digest="other")
+    other = SimpleNamespace(digest="other", rows=[])
     monkeypatch.setattr(generators, "Corpus", lambda folder: other)
     with pytest.raises(UserError, match="another corpus"):
         run(ROW, 0, practice_corpus.folder, tmp_path)
@@ -97,3 +99,21 @@ def test_every_row_is_in_the_table() -> None:
     assert lines[5].startswith("| two | 1 | 3.00 |")
     assert lines[6].startswith("| three | 0 | not trained |")
     assert {line.count("|") for line in lines[2:7]} == {11}
+
+
+def test_any_corpus_will_do_and_failures_say_why(
+    practice_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of the sources that are left out is in it, and naming one is refused."""
+    assert thin_sources(practice_corpus) == ()
+    ending(monkeypatch, 1, "error: step 3: the loss is nan\n")
+    monkeypatch.setattr(generators, "ROWS", [ROW, Row("other", TRANSFORMER)])
+    words = ["--corpus", str(practice_corpus.folder), "--runs", str(tmp_path / "runs")]
+    words += ["--out", str(tmp_path / "table"), "--seeds", "1"]
+    ran = CliRunner().invoke(generators.compare, [*words, "--only", "former"])
+    assert ran.exit_code == 0
+    assert "transformer seed 0: failed: error: step 3: the loss is nan" in ran.output
+    [result] = json.loads((tmp_path / "table.json").read_text())
+    assert "--exclude-sources" not in result["command"]
+    assert "| other | 0 | not trained |" in (tmp_path / "table.md").read_text()
+    assert CliRunner().invoke(generators.compare, [*words, "--only", "nowhere"]).exit_code == 1
