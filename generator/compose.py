@@ -342,8 +342,17 @@ class Composer:
         late = seconds_at(self.representation, music)
         return music[: max(_given(request), int(np.searchsorted(late, request.seconds)))]
 
-    def _piece(self, ids: np.ndarray, seed: int, request: Request) -> Piece | None:
-        """The piece these tokens stand for, or None where the model added no note."""
+    def _piece(
+        self, ids: np.ndarray, seed: int, request: Request, until: float | None = None
+    ) -> Piece | None:
+        """The piece these tokens stand for, or None where the model added no note.
+
+        Args:
+            ids: (T,) its music tokens, the prompt's first.
+            seed: of the piece.
+            request: what was asked for.
+            until: when it ends, in seconds; with its tokens, if not given.
+        """
         prompt, written = _given(request), ids
         if not prompt:  # after one the file's own seconds count, see below
             ids = self._kept(ids, request)
@@ -362,8 +371,10 @@ class Composer:
         if request.end_at_pause and (written[-1] != EOS or len(ids) < (written > EOS).sum()):
             music = ids[ids > EOS]
             stop = last_pause(self.representation, music, prompt)
-            return self._piece(music[:stop], seed, replace(request, end_at_pause=False))
-        statistics = describe(score, given)
+            until = None if stop == len(music) else 0.0  # that pause is an end, and no silence
+            plain = replace(request, end_at_pause=False)
+            return self._piece(music[:stop], seed, plain, until)
+        statistics = describe(score, given, self._seconds(ids) if until is None else until)
         if prompt:
             statistics |= _in_file(result, statistics["generated"])
         return Piece(result, ids, prompt, seed, statistics)

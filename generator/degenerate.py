@@ -9,6 +9,7 @@ import numpy as np
 from symusic.core import ScoreTick
 
 from data_tools.midi import merged_notes, seconds_of
+from data_tools.representation import EOS, Representation
 
 # Of what `describe` gives: whole numbers.
 COUNTS = ("notes", "distinct_pitches", "longest_run", "of_prompt", "generated")
@@ -21,19 +22,21 @@ FEWEST_PITCHES = 5  # in a piece of at least as many notes as below
 ENOUGH_NOTES = 32
 
 
-def describe(score: ScoreTick, given: int = 0) -> dict[str, float]:
+def describe(score: ScoreTick, given: int = 0, until: float = 0.0) -> dict[str, float]:
     """Signs of a degenerate piece.
 
     Args:
         score: the piece.
         given: how many of its notes, the first ones, are a prompt's.
+        until: the second at which its tokens end: what rests for ever ends, as a file, with its
+            last note.
 
     Returns:
         notes, seconds (to the last note's end), distinct_pitches, longest_run (notes in a row on
         one pitch), repeated_4grams (share of the four-pitch sequences seen before in the piece),
         looped (the greatest such share within `STRETCH` notes) and longest_silence (seconds in
-        which nothing sounds, a silence before the first note included). With a prompt all but
-        notes and seconds are those of what follows it, the silence between them included;
+        which nothing sounds, before the first note and after the last included). With a prompt all
+        but notes and seconds are those of what follows it, the silence between them included;
         of_prompt says how many of the notes it has, and generated how many follow it.
     """
     notes = merged_notes(score)
@@ -42,6 +45,7 @@ def describe(score: ScoreTick, given: int = 0) -> dict[str, float]:
         return dict.fromkeys((*names, "longest_silence"), 0.0)
     start, end = seconds_of(score, notes.start), seconds_of(score, notes.end)
     pitch = notes.pitch[given:]
+    rest = max(0.0, until - float(end.max()))
     changes = np.flatnonzero(np.diff(pitch, prepend=-1, append=-1))
     heard_until = np.concatenate([[0.0], np.maximum.accumulate(end)[:-1]])
     return {
@@ -51,8 +55,16 @@ def describe(score: ScoreTick, given: int = 0) -> dict[str, float]:
         "longest_run": float(np.diff(changes).max(initial=0)),
         "repeated_4grams": repeated(pitch, len(pitch)),
         "looped": repeated(pitch, STRETCH),
-        "longest_silence": float((start - heard_until)[given:].max(initial=0)),
+        "longest_silence": float((start - heard_until)[given:].max(initial=rest)),
     } | ({"of_prompt": float(given), "generated": float(len(pitch))} if given else {})
+
+
+def describe_ids(ids: np.ndarray, representation: Representation) -> dict[str, float]:
+    """The same of a whole piece's tokens (T,), what they rest after the last note included."""
+    music = ids[ids > EOS]
+    score = representation.decode(music)  # whose ticks are grid steps
+    until = seconds_of(score, representation.times(music)[-1:])
+    return describe(score, until=float(until.max(initial=0.0)))
 
 
 def repeated(pitches: np.ndarray, stretch: int) -> float:

@@ -26,7 +26,7 @@ from gan.evaluation.overlap import longest_overlaps
 from gan.plain import PlainCommand
 from gan.run import generator_folder
 from generator.compose import Composer
-from generator.degenerate import describe, signs
+from generator.degenerate import describe_ids, signs
 from generator.folder import DEFAULT, SHIPPED
 
 DEFAULTS = {"temperature": 1.0, "opening": 8}
@@ -104,7 +104,7 @@ def samples(folder: Path, checkpoint: Path | None, count: int, length: int, out:
     long = [piece[:length] for piece in real if len(piece) >= length]
     chosen = numpy_generator("held-out jazz").permutation(len(long))[:count]
     groups.append([long[number].astype(np.int64) for number in chosen])
-    described = [describe(corpus.representation.decode(piece)) for piece in long]
+    described = [describe_ids(piece, corpus.representation) for piece in long]
     rows.append(judged("held-out jazz", described, 0))
     known = [corpus.piece(number) for number in corpus.select("train")]
     overlaps = longest_overlaps([ids for group in groups for ids in group], known, length)

@@ -18,8 +18,7 @@ from discriminator.intervals import Interval
 from gan.evaluation import distances, diversity, musical, novelty
 from gan.evaluation.confidence import clipped, jackknife, point, rated, wider
 from gan.evaluation.distances import interval
-from generator.degenerate import describe as statistics_of
-from generator.degenerate import signs
+from generator.degenerate import describe_ids, signs
 
 AXES = 32  # principal axes of the real features that distances are measured along
 NEIGHBOURS = 5
@@ -58,7 +57,7 @@ class _Set:
             list(pieces),
             pitch,
             [diversity.steps(each) for each in pitch],
-            np.array([bool(signs(statistics_of(representation.decode(ids)))) for ids in pieces]),
+            np.array([bool(signs(describe_ids(ids, representation))) for ids in pieces]),
         )
 
     def take(self, places: np.ndarray) -> Self:

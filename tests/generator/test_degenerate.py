@@ -4,13 +4,22 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data_tools import midi
 from data_tools.midi import Notes
-from data_tools.representation import Representation
-from generator.degenerate import describe, repeated, signs
+from data_tools.representation import (
+    Events,
+    Representation,
+    RepresentationSettings,
+    TokenType,
+)
+from generator import Composer
+from generator.degenerate import describe, describe_ids, repeated, signs
+
+from .conftest import build
 
 
 def piece(*notes: tuple[float, float, int]) -> dict[str, float]:
@@ -80,6 +89,38 @@ def test_a_prompt_is_not_judged() -> None:
     assert after(music, music, rest=24)["longest_silence"] == pytest.approx(12)
     # Of few notes nobody can tell, however many were given.
     assert signs(after(music, [60, 62, 60, 62] * 2)) == []
+
+
+@pytest.mark.parametrize("preset", ["duration", "performance"])
+def test_resting_for_ever_is_silence(preset: str) -> None:
+    """As greed may: the file ends with its last note, and would pass for a short piece."""
+    representation = Representation(RepresentationSettings(preset=preset))
+    start = np.arange(6) * 50  # of 20 ms
+    notes = Notes(start, start + 40, np.arange(60, 66), np.full(6, 64))
+    ids = representation.encode_events(Events(midi.clean(notes))).astype(np.int64)
+    assert describe_ids(ids, representation)["longest_silence"] == pytest.approx(0.2)
+    longest = np.flatnonzero(representation.token_types == TokenType.TIME_SHIFT)[-1]
+    stuck = np.append(ids, [longest] * 20)
+    found = describe_ids(stuck, representation)
+    lasts = representation.token_values[longest] * 20 * 0.02
+    assert found["longest_silence"] == pytest.approx(lasts, abs=1)
+    assert found["seconds"] == pytest.approx(5.8)
+    assert signs(found) == ["silence"]
+
+
+def test_what_a_composer_rests_at_the_end_counts(
+    durations: Representation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composer = Composer(build(durations), durations, default_label="jazz")
+    [piece] = composer.compose(1, 3, length=100)
+    rest = np.flatnonzero(durations.token_types == TokenType.TIME_SHIFT)[-1]
+    stuck = torch.tensor([[*piece.ids, *[rest] * 100]])
+    begins = composer._request(count=1, seed=3, batch=1).prefix
+    grown = torch.cat([torch.tensor([begins]), stuck], 1)
+    monkeypatch.setattr(Composer, "_tokens", lambda *_: iter([grown]))
+    [found] = composer.compose(1, 3, length=200)
+    assert found.statistics["seconds"] == piece.statistics["seconds"]
+    assert "silence" in signs(found.statistics)
 
 
 @given(st.lists(st.integers(60, 63), min_size=4, max_size=300), st.integers(8, 64))
