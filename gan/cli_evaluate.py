@@ -158,7 +158,8 @@ def _run(
         for path, reason in system.refused:
             click.echo(f"left out {path}: {reason}", err=True)
         found.append(system)
-        say(f"{source.name}: {len(system.pieces)} pieces")
+        of = f" of an unfinished run, {system.unfinished}" if system.unfinished else ""
+        say(f"{source.name}: {len(system.pieces)} pieces{of}")
     reference.prepare(found)
     sweeps: dict[str, dict[str, comparison.Measured]] = {}
     for system in found:

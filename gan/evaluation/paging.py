@@ -78,10 +78,13 @@ def _system(
         Sample(f"No. {number}", representation.decode(ids))
         for number, ids in enumerate(music.pieces[:shown], start=1)
     ]
+    told = f"{len(music.pieces)} pieces" + (f" of {music.where}" if music.where else "")
+    if music.unfinished:
+        told += f", an unfinished run: {music.unfinished}"
     return System(
         music.name,
-        f"{len(music.pieces)} pieces" + (f" of {music.where}" if music.where else ""),
-        "",
+        told,
+        music.settings,
         figures,
         music.curves,
         samples,

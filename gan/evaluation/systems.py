@@ -34,6 +34,8 @@ class Written:
         where: as given.
         pieces: token ids, at most `length` each.
         composer: what wrote them, None for files.
+        settings: of a run, as it recorded them.
+        unfinished: the checkpoint that wrote them, where its run has not come to its end.
         curves: losses by step, of a run.
         refused: files that could not be used, with the reason.
         other: files left out because their folder or manifest calls them other than jazz.
@@ -44,6 +46,8 @@ class Written:
     where: str
     pieces: list[np.ndarray]
     composer: Composer | None = None
+    settings: str = ""
+    unfinished: str = ""
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
     refused: list[tuple[str, str]] = field(default_factory=list)
     other: int = 0
@@ -95,11 +99,13 @@ class Source:
         name: of the system.
         where: as given.
         composer: what is to write it; None for a folder of MIDI.
+        unfinished: the checkpoint it is from, where its run has not come to its end.
     """
 
     name: str
     where: str
     composer: Composer | None
+    unfinished: str = ""
 
 
 def opened(name: str, where: str, representation: Representation, device: str) -> Source:
@@ -113,7 +119,7 @@ def opened(name: str, where: str, representation: Representation, device: str) -
     Raises:
         UserError: nothing there, or a generator of another representation.
     """
-    place = Path(where)
+    place, unfinished = Path(where), ""
     if where not in (*SHIPPED, "shipped") and _files(place) and not _is_generator(place):
         return Source(name, where, None)
     if where == "shipped":
@@ -121,7 +127,9 @@ def opened(name: str, where: str, representation: Representation, device: str) -
     elif where in SHIPPED and not place.exists():
         composer = Composer.load(where, device)
     elif place.is_dir() and _is_generator(place):
-        composer = Composer.load(generator_folder(place), device)
+        folder = generator_folder(place)
+        composer = Composer.load(folder, device)
+        unfinished = folder.name if folder.parent == place / "checkpoints" else ""
     else:
         what = "there is nothing here"
         if place.exists():
@@ -132,7 +140,7 @@ def opened(name: str, where: str, representation: Representation, device: str) -
         )
     if composer.representation.plain.music_digest != representation.music_digest:
         raise UserError(f"{where}: writes other tokens than the real music is read in")
-    return Source(name, where, composer)
+    return Source(name, where, composer, unfinished)
 
 
 def written(
@@ -167,7 +175,10 @@ def written(
         music = [composer.representation.expand(piece.ids[piece.ids > EOS]) for piece in pieces]
         return [ids[:length] for ids in music]  # merged tokens stand for more than one
 
-    result = Written(source.name, source.where, compose(**choice), composer, _curves(place))
+    result = Written(source.name, source.where, compose(**choice), composer)
+    result.unfinished, result.curves = source.unfinished, _curves(place)
+    if (record := place / "settings.yaml").is_file():
+        result.settings = record.read_text(encoding="utf-8", errors="replace")
     for other in sweep:
         label = ", ".join(f"{key.replace('_', '-')} {value:g}" for key, value in other.items())
         result.sweep[label] = compose(**(choice | {"top_p": 1.0, "opening": 0} | other))

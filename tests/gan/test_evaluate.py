@@ -423,6 +423,28 @@ def test_a_run_that_is_being_written_has_its_curves(
     assert written(source, practice_corpus.representation, 1, 64, 0).curves == system.curves
 
 
+def test_a_run_is_shown_with_its_settings_and_how_far_it_came(
+    practice_corpus: Corpus, tmp_path: Path
+) -> None:
+    from generator.folder import SHIPPED
+
+    run, out = tmp_path / "run", tmp_path / "out"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints" / "step-000007").symlink_to(SHIPPED["ce"])
+    (run / "checkpoints" / "latest").write_text("step-000007")
+    (run / "settings.yaml").write_text("steps: 4711\n")
+    result = gan("evaluate", run, "--real", practice_corpus.folder, "--split", "train", "--out",
+                 out, "--count", 2, "--length", 64, "--device", "cpu", "--no-judges")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "run: 2 pieces of an unfinished run, step-000007" in result.output
+    page = (out / "report.html").read_text()
+    assert f"2 pieces of {run}, an unfinished run: step-000007" in page
+    assert "steps: 4711" in page
+    (run / "generator").symlink_to(SHIPPED["ce"])
+    source = opened("run", str(run), practice_corpus.representation, "cpu")
+    assert not source.unfinished
+
+
 def test_the_verdict_says_what_is_apart_and_what_is_not() -> None:
     def made(name: str, harmony: float, roll: float, bits: float, frechet: float) -> Measured:
         place = np.arange(100) / 100

@@ -77,7 +77,11 @@ def loss_curves(report: Report, colours: Mapping[str, str]) -> Markup | None:
         drawn.append(figure(drawing, name, *legend))
     if not drawn:
         return None
-    lead = "The number beside a name is where its curve ends."
+    lead = (
+        "The number beside a name is where its curve ends. A run reads windows of its own --length "
+        "here, and short ones tell a model less: between runs of different lengths only the "
+        "figures' bits a note compare."
+    )
     return section("curves", "Loss curves", tag("div", *drawn, class_="charts"), lead=lead)
 
 
