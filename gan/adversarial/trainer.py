@@ -160,7 +160,7 @@ class Trainer:
                     soon = self.step - began <= 10  # whether it learns, and how fast
                     log.log(self.step, metrics, show=soon or last or self.step % 50 == 0)
                 self._after_step(log, stop.now(self.ranks.any, last))
-            log.conclude(self.step, COMPARED)
+            log.conclude(self.step, COMPARED, self._of_good(log))
             out = self.out / "generator"
             # One that is there stays byte for byte: other runs may have begun from it.
             if main and not (self.step == began and (out / "generator.json").is_file()):
@@ -253,6 +253,18 @@ class Trainer:
         if stopping:  # torchrun ends all of a run when the first one leaves
             self.ranks.wait()
 
+    def _of_good(self, log: Logbook) -> dict[str, float]:
+        """The figures of the finished weights, where a validation of others was the last."""
+        found: dict[str, float] = self._good.get("found", {})
+        if not found or self._good.get("left") != self.step:
+            return {}
+        bits = found["validation/bits_per_note"]
+        log.say(
+            f"note: the finished generator is that of step {self._good['step']:,}, with {bits:.2f} "
+            "bits a note on validation"
+        )
+        return found
+
     def _tell_best(self, log: Logbook) -> None:
         """Says where the generator was better: what is finished is the last."""
         try:
@@ -307,10 +319,13 @@ class Trainer:
             return True
         term.watch.back(settings.guard_returns)
         self._restore(self._good)
+        self._good["left"] = self.step
         rest = f"the adversarial weight goes on times {term.watch.backoff:g}"
         if term.watch.ended:
             rest = "that was the last time, and the run ends there"
-        log.say(f"step {self.step}: {reason} too far; back to the last good weights; {rest}")
+        step = self._good.get("step")  # earlier checkpoints do not say
+        of = "" if step is None else f", of step {step:,}"
+        log.say(f"step {self.step}: {reason} too far; back to the last good weights{of}; {rest}")
         return False
 
     def _begin(self, found: dict[str, float]) -> None:
@@ -340,6 +355,8 @@ class Trainer:
                 "kept": self.updater.kept.state_dict(),
                 "updater": self.updater.state_dict(),
                 "best": self.best,
+                "step": self.step,
+                "found": {n: v for n, v in self.progress.latest.items() if n in COMPARED},
             }
         )
 

@@ -53,6 +53,7 @@ class Progress:
         self.composer, self.critic, self.compute = composer, critic, compute
         self.settings, self.out, self.ranks = settings, out, ranks
         self._clips = Clips()
+        self.latest: dict[str, float] = {}  # all that the last report measured
         numbers = corpus.select("validation", exclude_sources=settings.exclude_sources)
         if not numbers:
             raise UserError(f"{corpus.folder}: no pieces in validation; build with --validation")
@@ -92,6 +93,7 @@ class Progress:
             if self.settings.samples:
                 metrics |= self._sample(step, log)
         log.log(step, metrics, show=True)
+        self.latest = metrics
         return result
 
     def _look_inside(self, inputs: Tensor, targets: Tensor, step: int, log: Logbook) -> None:

@@ -17,6 +17,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 from scipy import stats
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from data_tools.corpus import Corpus
@@ -238,6 +239,15 @@ def test_damage_takes_the_run_back_and_at_last_ends_it(
     assert said.count("bits a note rose too far; back to the last good weights") == 3
     assert "step 6: " in said
     assert "the run ends there" in said
+    # What is finished is none of what was validated last, and nobody may take it for that.
+    all_bits = lines(trainer, "validation/bits_per_note")
+    assert f"note: the finished generator is that of step 0, with {all_bits[0]:.2f} bits" in said
+    board = EventAccumulator(str(trainer.out / "tensorboard")).Reload()
+    for name in ("validation/bits_per_note", "validation/bits_per_note_jazz"):
+        ended = [(point.step, point.value) for point in board.Scalars(name)][-2:]
+        assert [step for step, _ in ended] == [6, 7]
+        assert ended[1][1] == pytest.approx(lines(trainer, name)[0], rel=1e-5)
+        assert ended[0][1] > 1.02 * ended[1][1]
     saved = load_file(trainer.out / "generator" / "model.safetensors")
     for name, value in trainer.updater.kept.state_dict().items():
         if name in saved:
