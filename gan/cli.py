@@ -233,12 +233,14 @@ def train(
     layers.append({"generator": held})
     given = options.given(settings.TrainSettings, flags, choices=True)
     named = options.names(settings.TrainSettings, choices=True)
+    own = given.get("generator", {})
+    if any(layer.get("init") for layer in (*layers, given)):
+        given.pop("generator", None)  # of whichever family that generator is: it is asked below
     chosen = settings.build(
         settings.TrainSettings, *layers, given, flags=named, preset=bool(preset)
     )
     if chosen.init:
-        words = given.get("generator", {}), given.get("condition")
-        chosen = with_its_generator(chosen, model, size, *words)
+        chosen = with_its_generator(chosen, model, size, own, given.get("condition"))
     if check:
         from gan.rehearsal import rehearse
 

@@ -98,7 +98,8 @@ class TrainSettings(Settings):
     generator: ModelSettings = TransformerSettings()
     init: str = Field(
         "",
-        description="Generator to start from: a run, a checkpoint, ce or adv; its size then holds.",
+        description="Generator to start from: a run, a checkpoint, ce or adv; its size and "
+        "dropout then hold.",
     )
     condition: Literal["none", "label", "artist"] = Field(
         "label", description="Tokens before a piece: none, its label, or label and artist."

@@ -291,6 +291,10 @@ def test_a_flag_of_the_other_family_is_told_so(tmp_path: Path, practice_corpus: 
                        "--heads", 4))  # fmt: skip
     assert "--heads 4: --init " in line
     assert " is an LSTM (which has no such setting), and stays one" in line
+    # Its own family's flags are not taken for a transformer's, which runs are by default.
+    again = (*train, "--out", tmp_path / "on", "--init", tmp_path / "lstm")
+    assert " is an LSTM of hidden 16, and stays one" in refused(run(*again, "--hidden", 32))
+    assert run(*again, "--hidden", 16, "--batch-norm", "--check", 1).exit_code == 0
 
 
 def test_the_shipped_generators_can_be_gone_on_from_by_name(
