@@ -25,6 +25,12 @@ class BoundedInfo(tarfile.TarInfo):
             raise tarfile.ReadError(f"a member's header of {info.size / 2**20:,.0f} MiB")
         return info
 
+    def _block(self, count: int) -> int:
+        """As `tarfile` has it; sizes below zero, in whichever header, would lead back for ever."""
+        if count < 0:
+            raise tarfile.ReadError("a member of a size below zero")
+        return super()._block(count)  # type: ignore[misc]
+
     def _proc_member(self, archive: "BoundedTar") -> tarfile.TarInfo:
         """As `tarfile` has it, which means it to be overridden; it reads what follows a header."""
         archive.count(self)
@@ -55,7 +61,16 @@ class BoundedTar(tarfile.TarFile):
 
 
 def each_member(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Its members one by one, none held: `tarfile` would keep them all, their headers too."""
+    """Its members one by one, none held: `tarfile` would keep them all, their headers too.
+
+    Raises:
+        tarfile.ReadError: damaged. A spoilt header looks like the end to `tarfile`; the true end is
+            empty or zeros.
+    """
     while member := archive.next():
         archive.members.clear()  # type: ignore[attr-defined]
         yield member
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    if any(archive.fileobj.read(tarfile.BLOCKSIZE)):
+        raise tarfile.ReadError("a member's header is spoilt")

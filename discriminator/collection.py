@@ -239,7 +239,6 @@ def _in_tar(archive: Path) -> Iterator[Place]:
                     return stream.read()
 
                 yield _member(archive, name, info.size, member)
-            _check_end(opened)
     except _DAMAGE as error:
         yield _damaged(archive, error)
 
@@ -266,14 +265,6 @@ def _again(archive: Path, name: str, before: int) -> Place:
 def _member(archive: Path, name: str, size: int, read: Callable[[], bytes]) -> Place:
     refused = too_large(size) if size > LARGEST else ""
     return Place(f"{archive}:{name}", name, None, refused, read)
-
-
-def _check_end(opened: tarfile.TarFile) -> None:
-    """A spoilt header looks like the end to `tarfile`; the true end is empty or zeros."""
-    assert opened.fileobj is not None
-    opened.fileobj.seek(opened.offset)
-    if any(opened.fileobj.read(tarfile.BLOCKSIZE)):
-        raise tarfile.ReadError("a member's header is spoilt")
 
 
 def _damaged(archive: Path, error: Exception) -> Place:

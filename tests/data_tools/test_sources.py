@@ -6,6 +6,7 @@ import os
 import tarfile
 import tracemalloc
 import zipfile
+from itertools import islice
 from pathlib import Path
 from unicodedata import normalize
 
@@ -514,3 +515,24 @@ def test_usual_headers_of_a_tar_are_read_however_many(tmp_path: Path) -> None:
             stream.write(tarfile.TarInfo(f"{number}.mid").tobuf())
         stream.write(bytes(2**10))
     assert len(Source(path).entries()) == 6000 == len(list(pieces([path])))
+
+
+@pytest.mark.parametrize(("place", "why"), [(148, "header is spoilt"), (124, "size below zero")])
+def test_a_tar_whose_headers_are_damaged_is_no_smaller_one_and_none_without_end(
+    place: int, why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "music.tar"
+    pack(path, {"a.mid": b"a", "b.mid": b"b", "c.mid": b"c"})
+    with tarfile.open(path) as archive:
+        start = archive.getmember("b.mid").offset
+    data = bytearray(path.read_bytes())
+    if place == 124:  # a size of -512, with the checksum of that
+        data[start + 124 : start + 136] = (-512).to_bytes(12, signed=True)
+        data[start + 148 : start + 156] = b" " * 8
+        data[start + 148 : start + 156] = b"%06o\0 " % sum(data[start : start + 512])
+    else:
+        data[start + place] = ord("z")
+    path.write_bytes(data)
+    assert why in [piece.error for piece in islice(pieces([path]), 9)][-1]
+    with pytest.raises(UserError, match=rf"damaged or unreadable \.tar \(a member.*{why}"):
+        Source(path).entries()
