@@ -1,9 +1,13 @@
 """`gan render`: MIDI to listen to and to look at. Torch is loaded for --explain alone."""
 
+import multiprocessing
+import signal
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -170,6 +174,11 @@ _classifier: "Classifier | None" = None
 
 def _begin(order: _Order) -> None:
     global _order, _renderer, _classifier
+    if multiprocessing.parent_process():
+        for name in ("SIGTERM", "SIGHUP"):  # Windows has no terminal that says so
+            number = getattr(signal, name, None)
+            if number and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _end)
     _order, _renderer, _classifier = order, None, None
     if order.form:
         from data_tools.render import Renderer
@@ -179,6 +188,11 @@ def _begin(order: _Order) -> None:
         from gan.cli_score import load
 
         _classifier = load(order.model, order.device, "auto")
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    """Work that is stopped ends its processes so: a file that is half written goes with them."""
+    sys.exit(1)
 
 
 def _make(job: tuple[Path, Path]) -> _Made:

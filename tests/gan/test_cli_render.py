@@ -1,7 +1,10 @@
 """`gan render` from the command line: what is written where, rows, exit codes."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 import wave
 from pathlib import Path
 
@@ -169,3 +172,30 @@ def test_rendering_loads_no_torch(music: Path, font: Path, tmp_path: Path) -> No
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="it has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_work_that_is_stopped_leaves_no_part_of_a_file(
+    number: int, font: Path, tmp_path: Path
+) -> None:
+    start = 100 * np.arange(36_000)  # an hour
+    notes = Notes(start, start + 90, 40 + np.arange(36_000) % 40, np.full(36_000, 80))
+    for name in ("a", "b"):
+        midi.write(midi.score_of(notes, 500, 120.0), tmp_path / "music" / f"{name}.mid")
+    out = tmp_path / "out"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from gan.cli import main; main()"
+    command = [sys.executable, "-c", code, "render", tmp_path / "music", "--out", out]
+    command += ["--soundfont", font, "--workers", "2"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        while not list(out.glob(".*.tmp")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, number)
+    assert process.returncode
+    for _ in range(200):  # the last process to end may be one that is orphaned
+        if not (left := list(out.iterdir())):
+            break
+        time.sleep(0.05)
+    assert not left
