@@ -177,12 +177,16 @@ class Classifier:
                 f"{folder}: classifier.json says {card.vocabulary} tokens, representation.json "
                 f"{representation.music_size}; copy the whole folder again"
             )
+        table = TokenTable.of(representation)
         try:
+            with torch.device("meta"):  # takes no memory, whatever sizes the card names
+                sketch = build(card.settings.model, table)
+            weights = _weights_of(sketch, folder / "model.safetensors")
             with torch.random.fork_rng(devices=[]):  # the fresh weights give way to those loaded
-                model = build(card.settings.model, TokenTable.of(representation))
+                model = build(card.settings.model, table)
         except ValueError as error:
             raise UserError(f"{folder}: {error}") from None
-        _load_weights(model, folder / "model.safetensors")
+        model.load_state_dict(weights)  # copies into float32, whatever was stored
         trees = load_named(folder / TREES, card.trees) if card.trees else None
         try:
             return cls(model, representation, card.settings, device, half, trees, labels)
@@ -423,12 +427,13 @@ def _finished(waiting: deque[_Piece]) -> Iterator[_Piece]:
         yield waiting.popleft()
 
 
-def _load_weights(model: Model, path: Path) -> None:
+def _weights_of(sketch: Model, path: Path) -> dict[str, torch.Tensor]:
+    """The weights in a file, which are those of a model like this one."""
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as weights ({error})") from None
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in sketch.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if expected != found:
         name = min(k for k in expected | found if expected.get(k) != found.get(k))
@@ -438,4 +443,4 @@ def _load_weights(model: Model, path: Path) -> None:
         )
     if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
         raise UserError(f"{path}: the weights hold infinities or NaN; train the model again")
-    model.load_state_dict(weights)  # copies into float32, whatever was stored
+    return weights

@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+# Bounds are far beyond any model that was made: a damaged or hostile card asks for no more.
+MOST_LAYERS, WIDEST = 1000, 2**16
+
 View = Literal["tokens", "harmony", "rhythm", "touch"]
 VIEWS: tuple[View, ...] = ("tokens", "harmony", "rhythm", "touch")
 
@@ -25,9 +28,11 @@ class _ModelSettings(_Settings):
         description="What it looks at: every token; notes as harmony (no time, no velocity); "
         "harmony and coarse timing; or these and velocity.",
     )
-    width: int = Field(128, ge=4, description="channels of the embedding and of every block")
+    width: int = Field(
+        128, ge=4, le=WIDEST, description="channels of the embedding and of every block"
+    )
     stride: int = Field(2, ge=1, le=8, description="positions folded into one by the first layer")
-    head: int = Field(128, ge=4, description="width of the head's hidden layer")
+    head: int = Field(128, ge=4, le=WIDEST, description="width of the head's hidden layer")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout in the layers and in the head")
     bound: float = Field(
         0.0, ge=0, description="the statistics of a piece are bent to within this many of their "
@@ -48,7 +53,7 @@ class TransformerSettings(_ModelSettings):
     """A pre-norm transformer encoder; with a stride over 1, a convolution shortens its input."""
 
     kind: Literal["transformer"] = Field("transformer", description="the transformer encoder")
-    layers: int = Field(4, ge=1, description="attention layers")
+    layers: int = Field(4, ge=1, le=MOST_LAYERS, description="attention layers")
     heads: int = Field(4, ge=1, description="attention heads")
     stride: int = Field(4, ge=1, le=8, description="positions folded into one by the first layer")
 
@@ -69,7 +74,7 @@ class StatisticsSettings(_Settings):
     view: Literal["harmony", "rhythm", "touch"] = Field(
         "harmony", description="harmony; harmony and coarse timing; or these and velocity"
     )
-    width: int = Field(512, ge=4, description="width of the hidden layers")
+    width: int = Field(512, ge=4, le=WIDEST, description="width of the hidden layers")
     layers: int = Field(1, ge=1, le=8, description="hidden layers")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout before every layer")
     bound: float = Field(

@@ -83,9 +83,12 @@ def load_folder(folder: str | Path | None) -> tuple[GeneratorModel, Representati
             f"{saved[0]} tokens, representation.json is {representation.digest} of {sizes[0]}; "
             "copy the whole folder again"
         )
+    with torch.device("meta"):  # takes no memory, whatever sizes the card names
+        sketch = build(card.vocabulary, card.settings)
+    weights = _weights_of(sketch, folder / "model.safetensors")
     with torch.random.fork_rng(devices=[]):  # the fresh weights give way to those loaded
         model = build(card.vocabulary, card.settings)
-    _load_weights(model, folder / "model.safetensors")
+    model.load_state_dict(weights)
     return model, representation, card.default_label
 
 
@@ -123,16 +126,17 @@ def save_folder(
     write_json(folder / "generator.json", card.model_dump(mode="json"))
 
 
-def _load_weights(model: GeneratorModel, path: Path) -> None:
+def _weights_of(sketch: GeneratorModel, path: Path) -> dict[str, Tensor]:
+    """The weights in a file, which are those of a model like this one."""
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read as weights ({error})") from None
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in sketch.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if found != expected:
         wrong = sorted(set(found.items()) ^ set(expected.items()))[0][0]
         raise UserError(f"{path}: does not fit generator.json (weight '{wrong}')")
     if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
         raise UserError(f"{path}: the weights hold infinities or NaN; train the model again")
-    model.load_state_dict(weights)
+    return weights

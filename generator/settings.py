@@ -10,6 +10,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+# Bounds are far beyond any model that was made: a damaged or hostile card asks for no more.
+MOST_LAYERS, WIDEST, LONGEST = 1000, 2**16, 2**18
+
 EmbeddingStart = Literal["scaled", "torch"]
 
 
@@ -18,8 +21,8 @@ class _ModelSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    layers: int = Field(4, ge=1, description="Layers, one after another.")
-    width: int = Field(256, ge=8, description="Channels of the embedding.")
+    layers: int = Field(4, ge=1, le=MOST_LAYERS, description="Layers, one after another.")
+    width: int = Field(256, ge=8, le=WIDEST, description="Channels of the embedding.")
     dropout: float = Field(0.1, ge=0, lt=1, description="Share of activations dropped in training.")
     tie_embeddings: bool = Field(
         True, description="Use the token embedding as the output layer as well."
@@ -35,10 +38,13 @@ class TransformerSettings(_ModelSettings):
     kind: Literal["transformer"] = Field("transformer", description="The family: transformer.")
     heads: int = Field(4, ge=1, description="Attention heads; they share the width evenly.")
     mlp_ratio: float = Field(
-        4.0, gt=0, description="Feed-forward size, given as a plain two-matrix MLP's ratio."
+        4.0, gt=0, le=64, description="Feed-forward size, given as a plain two-matrix MLP's ratio."
     )
     max_length: int = Field(
-        1024, ge=4, description="Longest context in tokens, conditions and BOS included."
+        1024,
+        ge=4,
+        le=LONGEST,
+        description="Longest context in tokens, conditions and BOS included.",
     )
     norm: Literal["layer", "rms", "scale", "none"] = Field(
         "layer", description="LayerNorm, RMSNorm, ScaleNorm or none (with start tfixup)."
@@ -74,8 +80,8 @@ class LSTMSettings(_ModelSettings):
     """The LSTM generator: embedding, stacked LSTM, a dense head with ReLUs."""
 
     kind: Literal["lstm"] = Field("lstm", description="The family: LSTM.")
-    layers: int = Field(2, ge=1, description="LSTM layers, one after another.")
-    hidden: int = Field(448, ge=8, description="Cells of each LSTM layer.")
+    layers: int = Field(2, ge=1, le=MOST_LAYERS, description="LSTM layers, one after another.")
+    hidden: int = Field(448, ge=8, le=WIDEST, description="Cells of each LSTM layer.")
     dense: Literal[0, 1, 2] = Field(
         1, description="Dense layers with a ReLU between the LSTM and the output layer."
     )

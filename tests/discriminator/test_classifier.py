@@ -142,6 +142,20 @@ def test_weights_of_another_size_are_refused(folder, tmp_path):
         Classifier.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        ({"width": 2**16, "head": 2**16}, r"calls for \(65536"),
+        ({"width": 10**12}, r"settings\.model\.cnn\.width.* less than or equal to 65536"),
+    ],
+)
+def test_a_card_that_names_huge_sizes_takes_no_memory(folder, size, says):
+    settings = SETTINGS.model_dump()
+    edit(folder / "classifier.json", settings=settings | {"model": settings["model"] | size})
+    with pytest.raises(UserError, match=says):  # the first would need 50 GB
+        Classifier.load(folder)
+
+
 def test_broken_weights_are_refused(folder):
     broken = make()
     with torch.no_grad():

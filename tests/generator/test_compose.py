@@ -191,6 +191,11 @@ def test_parts_that_do_not_belong_together(
 
     change(settings=card["settings"] | {"layers": 3})
     refused("does not fit")
+    change(settings=card["settings"] | {"width": 2**16})  # 100 GB, if it were made
+    refused("does not fit")
+    for size in ("layers", "width", "max_length"):
+        change(settings=card["settings"] | {size: 10**12})
+        refused(f"{size}: .*less than or equal")
     change(settings=card["settings"] | {"depth": 3})
     refused("depth")
     change(format=99)
