@@ -143,6 +143,7 @@ def _run(
     known = None
     if train:
         learnt = Corpus(train)
+        learnt.verify()
         if learnt.representation.music_digest != representation.music_digest:
             raise UserError(f"{train}: other tokens than {real}; build both alike")
         numbers = learnt.select("train", exclude_sources=exclude_sources)

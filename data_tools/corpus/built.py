@@ -15,6 +15,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile
 
 import numpy as np
@@ -25,10 +26,11 @@ from data_tools.representation import Representation
 from data_tools.sources import LABELS, UNLABELLED
 from data_tools.splits import SPLITS
 
-# BadZipFile and MemoryError: a table whose first bytes are others tells of an archive, or of a size
-# that nothing has.
+# BadZipFile, MemoryError and TokenError: a table whose first bytes are others tells of an archive,
+# of a size that nothing has, or of nothing that can be parsed.
 _DAMAGE = (
     OSError, ValueError, KeyError, TypeError, EOFError, csv.Error, BadZipFile, MemoryError,
+    TokenError,
 )  # fmt: skip
 
 
@@ -63,6 +65,14 @@ class Corpus:
         except _DAMAGE as error:
             raise UserError(f"{folder}: damaged corpus ({error}); build it again") from None
         self.representation = Representation.load(self.folder / "representation.json")
+        asked = self.facts.get("request")
+        made_as = asked.get("representation") if isinstance(asked, dict) else None
+        # Other tokens' meaning would make music of these, too, and none would notice.
+        if made_as not in (None, self.representation.digest):
+            raise UserError(
+                f"{folder}: representation.json ({self.representation.digest}) is not that of its "
+                f"tokens ({made_as}); copy the whole folder again, or build it again"
+            )
         for row in self.rows:
             if row.get("split") not in SPLITS or row.get("label") not in (*LABELS, UNLABELLED):
                 raise UserError(

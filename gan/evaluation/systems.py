@@ -191,11 +191,12 @@ def real_music(
     """Real jazz to hold everything against: a corpus's split, or the files of a folder.
 
     Raises:
-        UserError: fewer than two pieces, of which no bounds can be drawn.
+        UserError: fewer than two pieces, of which no bounds can be drawn, or changed tokens.
     """
     corpus = None
     if (where / "corpus.json").is_file():
         corpus = Corpus(where)
+        corpus.verify()  # or all would be held against what nobody played
         numbers = np.random.default_rng(0).permutation(corpus.select(split, "jazz", exclude))
         pieces = [np.asarray(corpus.piece(int(n))[:length]).astype(int) for n in numbers]
         pieces = [piece for piece in pieces if len(piece) >= FEWEST][:most]

@@ -265,9 +265,19 @@ def huge(folder: Path) -> None:
     (folder / "index.npy").write_bytes(head + shape.ljust(117) + b"\n")
 
 
+def unparsed(folder: Path) -> None:
+    """An index whose first bytes open a bracket that is never closed."""
+    data = (folder / "index.npy").read_bytes()
+    (folder / "index.npy").write_bytes(data.replace(b"'shape': (", b"'shape':(("))
+
+
 def wide(folder: Path) -> None:
     with (folder / "manifest.csv").open("a") as stream:
         stream.write('"' + "x" * 200_000)
+
+
+def others(folder: Path) -> None:
+    Representation(RepresentationSettings(preset="remi")).save(folder / "representation.json")
 
 
 def drop_a_row(folder: Path) -> None:
@@ -293,10 +303,12 @@ def swap_rows(folder: Path) -> None:
         (lambda folder: np.save(folder / "index.npy", np.array(3)), "holds no places"),
         (lambda folder: np.save(folder / "index.npy", np.zeros(KEPT + 1)), "holds no places"),
         (huge, "damaged corpus"),
+        (unparsed, "damaged corpus"),
         (wide, "damaged corpus .*field larger"),
         (lambda folder: (folder / "tokens.bin").unlink(), "damaged corpus"),
         (lambda folder: (folder / "manifest.csv").unlink(), "damaged corpus"),
         (lambda folder: (folder / "representation.json").unlink(), "representation"),
+        (others, r"representation\.json \(\w{16}\) is not that of its tokens"),
         (drop_a_row, "9 rows for 10 pieces"),
         (swap_rows, "another order"),
         (cut, "cut short"),

@@ -6,6 +6,7 @@ they are there and agree with each other does.
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -334,6 +335,20 @@ def test_a_file_in_the_place_of_the_results_is_refused(
     result = gan("evaluate", "ce", "--real", practice_corpus.folder, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "is a file" in result.output
+
+
+@pytest.mark.parametrize("flag", ["--real", "--train"])
+def test_nothing_is_held_against_tokens_that_were_changed(
+    flag: str, practice_corpus: Corpus, tmp_path: Path
+) -> None:
+    changed = tmp_path / "corpus"
+    shutil.copytree(practice_corpus.folder, changed)
+    (changed / "tokens.bin").write_bytes(bytes((changed / "tokens.bin").stat().st_size))
+    corpora = {"--real": practice_corpus.folder} | {flag: changed}
+    given = [word for pair in corpora.items() for word in pair]
+    result = gan("evaluate", "ce", *given, "--out", tmp_path / "out", "--no-judges", "--count", 2)
+    assert result.exit_code == 1
+    assert "tokens.bin was changed" in result.output
 
 
 def test_real_files_left_out_are_named_and_one_is_too_few(
