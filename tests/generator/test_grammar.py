@@ -218,6 +218,28 @@ def test_rules_of_durations() -> None:
     assert "Pitch_60" in after("BOS Pitch_60 Velocity_63 Duration_0.3.24 TimeShift_0.1.24", kind)
 
 
+@pytest.mark.parametrize("preset", ["duration", "performance"])
+def test_a_piece_may_end_with_a_change_of_tempo(preset: str) -> None:
+    kind = (preset, "beat", "auto", 0)
+    note = {
+        "duration": "Pitch_60 Duration_0.3.24 TimeShift_0.3.24",
+        "performance": "NoteOn_60 TimeShift_0.1.12 NoteOff_60",
+    }[preset]
+    tempo = next(name for name in REPRESENTATIONS[kind].names if name.startswith("Tempo"))
+    assert "EOS" in after(f"BOS {note} {tempo}", kind)
+    assert "EOS" not in after(f"BOS {tempo}", kind)
+
+
+def test_drums_are_told_by_their_channel() -> None:
+    kind = ("raw", "clock", "auto", 16)
+    names, grammar = REPRESENTATIONS[kind].names, GRAMMARS[kind]
+    for channel in (9, 10, 11):
+        ids = torch.tensor([[names.index("BOS"), names.index(f"Channel_{channel}")]])
+        assert grammar.drumming(grammar.read(ids)).item() == (channel == 10)
+    assert not grammar.drumming(grammar.start(2)).any()
+    assert not GRAMMARS[DURATION].drumming(GRAMMARS[DURATION].start(2)).any()
+
+
 def test_what_stands_before_the_music() -> None:
     kind = ("duration", "beat", "auto", 16)
     assert after("label:jazz", kind) == {"BOS", *CONDITIONS}
@@ -233,6 +255,8 @@ def test_minimum_of_notes(durations: Representation) -> None:
     assert len(ended) > 5
     for ids in ended:
         assert (durations.token_types[ids] == TokenType.PITCH).sum() >= 5
+    grammar = Grammar(durations, min_notes=0)  # a piece without a note is none
+    assert not grammar.allowed(grammar.read(torch.tensor([[durations.bos]])))[0, durations.eos]
 
 
 def encoded(representation: Representation, score: midi.ScoreTick) -> Tensor:

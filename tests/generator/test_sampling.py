@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from scipy.stats import chisquare, kstest
 
 from data_tools.representation import Representation, TokenType
-from generator.choice import Choice, penalise, repeats, scored, truncate
+from generator.choice import WINDOW, Choice, penalise, repeats, scored, truncate
 from generator.grammar import Grammar
 from generator.sampling import NOISE_BLOCK, gumbel, rollout, sample, seeded, stream, tempered
 from generator.transformer import Transformer
@@ -130,6 +130,22 @@ def test_sampling_goes_on_past_the_context(durations: Representation, model: Tra
         assert torch.equal(scores.argmax(-1), drawn.ids[:, position])
 
 
+def test_the_end_is_counted_and_the_padding_is_not(
+    durations: Representation, model: Transformer
+) -> None:
+    with torch.no_grad():
+        model.embedding.weight[durations.eos] *= 20  # an ending is likely, sooner or later
+    drawn = sample(
+        model, Grammar(durations), start(durations, 24), 60, generators=seeded(range(24))
+    )
+    ends = [row.index(durations.eos) + 1 for row in drawn.ids.tolist() if durations.eos in row]
+    assert len(ends) > 3
+    assert [size for size in drawn.lengths.tolist() if size < drawn.ids.shape[1]] == [
+        size for size in ends if size < drawn.ids.shape[1]
+    ]
+    assert all(ids[-1] == durations.eos or len(ids) == 62 for ids in drawn.pieces())
+
+
 def test_samples_can_be_trained_on(
     durations: Representation, grammar: Grammar, model: Transformer
 ) -> None:
@@ -178,14 +194,29 @@ def test_truncation_keeps_the_best() -> None:
     assert kept() == [[0, 1, 2, 3, 4]] * 2
     assert kept(top_k=2)[0] == [1, 3]
     assert kept(top_k=9) == [[0, 1, 2, 3, 4]] * 2
+    assert truncate(torch.arange(3.0), top_k=2).tolist() == [-torch.inf, 1, 2]
     assert kept(top_p=0.75) == [[1, 3], [0]]
     assert kept(top_p=0.85) == [[0, 1, 3], [0]]
     assert kept(top_p=1e-6) == [[1], [0]]
     assert kept(top_k=1, top_p=0.9) == [[1], [0]]
     assert kept(min_p=0.55) == [[1, 3], [0]]
     assert kept(min_p=0.11) == [[0, 1, 3], [0]]
+    assert truncate(torch.zeros(2), top_p=0.5).isfinite().sum() == 1  # one is enough
     left = truncate(scores, top_p=0.75)[0].softmax(-1)
     torch.testing.assert_close(left, torch.tensor([0, 0.625, 0, 0.375, 0]))
+
+
+def test_truncation_is_of_the_tempered_distribution() -> None:
+    """Of 6, 3 and 1 tenths a temperature under 1 makes the first likelier, one over 1 the last."""
+    logits, mask = torch.tensor([[0.6, 0.3, 0.1]]).log(), torch.ones(1, 3, dtype=torch.bool)
+
+    def drawn_from(temperature: float, top_p: float = 1.0) -> torch.Tensor:
+        choice = Choice(temperature=temperature, top_p=top_p)
+        return scored(logits, mask, torch.zeros(1, 1).long(), choice, mask[0])
+
+    torch.testing.assert_close(drawn_from(2.0), logits / 2)
+    assert [drawn_from(each, 0.7).isfinite().sum() for each in (1.0, 0.5)] == [2, 1]
+    assert [drawn_from(each, 0.85).isfinite().sum() for each in (1.0, 2.0)] == [2, 3]
 
 
 def test_truncated_sampling_stays_inside(durations: Representation, model: Transformer) -> None:
@@ -212,11 +243,20 @@ def test_a_penalty_makes_recent_pitches_rarer_and_nothing_else() -> None:
     assert found.tolist() == [[1.0, -2.0, 3.0, 0.5]]
 
 
+def test_a_penalty_forgets_what_was_heard_long_ago() -> None:
+    ids = torch.full((2, WINDOW + 1), 2)
+    ids[0, 0] = ids[1, 1] = 1  # one place too far back, and the furthest that counts
+    mask = torch.ones(2, 3, dtype=torch.bool)
+    scores = scored(torch.ones(2, 3), mask, ids, Choice(repetition=2.0), mask[0])
+    assert scores.tolist() == [[1, 1, 0.5], [1, 0.5, 0.5]]
+
+
 def test_no_run_of_tokens_comes_twice() -> None:
     ids = torch.tensor([[5, 6, 7, 5, 6], [1, 2, 3, 4, 5], [6, 6, 6, 6, 6]])
     marked = [row.nonzero()[:, 0].tolist() for row in repeats(ids, 3, 9)]
     assert marked == [[7], [], [6]]
     assert not repeats(ids[:, :2], 3, 9).any()
+    assert repeats(ids[2:, :3], 3, 9).nonzero().tolist() == [[0, 6]]  # a run may overlap itself
     mask = torch.zeros(3, 9, dtype=torch.bool)
     mask[:, 6:8] = True
     scores = scored(torch.zeros(3, 9), mask, ids, Choice(no_repeat=3), mask[0])
@@ -239,6 +279,24 @@ def test_samples_under_the_rule_hold_no_run_twice(
         assert len(set(runs)) == len(runs)
 
 
+def test_the_rule_counts_what_a_prompt_holds(durations: Representation, model: Transformer) -> None:
+    grammar = Grammar(durations, min_notes=99)
+
+    def told_again(rule: int) -> int:
+        """Runs of five that end in what was added to a prompt, and stand in it."""
+        choice = Choice(temperature=0.1, no_repeat=rule)
+        drawn = sample(model, grammar, prompt, 40, generators=seeded([1]), choice=choice)
+        runs = [tuple(run) for run in drawn.ids[0].unfold(0, 5, 1).tolist()]
+        return len(set(runs[:-40]) & set(runs[-40:]))
+
+    choice = Choice(temperature=0.1)
+    prompt = sample(
+        model, grammar, start(durations, 1), 50, generators=seeded([0]), choice=choice
+    ).ids
+    assert told_again(0) > 0
+    assert told_again(5) == 0
+
+
 def test_an_opening_varies_what_greed_would_not(
     durations: Representation, model: Transformer
 ) -> None:
@@ -255,13 +313,14 @@ def test_an_opening_varies_what_greed_would_not(
     assert len(pieces(4)) == 5
 
 
+@pytest.mark.parametrize("strength", [3.0, 0.5])
 def test_guidance_is_an_extrapolation_of_logits(
-    durations: Representation, model: Transformer
+    strength: float, durations: Representation, model: Transformer
 ) -> None:
     """Greedily, so that each token shows which logits were used; past the context as well."""
     grammar = Grammar(durations, min_notes=999)
     prefix = start(durations, 1)
-    strength, steps = 3.0, 60
+    steps = 60
     drawn = sample(
         model, grammar, prefix, steps, generators=seeded([0]),
         choice=Choice(temperature=0, guidance=strength), unconditioned=prefix[:, 1:],
@@ -294,7 +353,8 @@ def test_reselected_rows_go_on_as_if_they_had_been_alone(
     prefix, grammar = start(durations, 3), Grammar(durations, min_notes=99)
 
     def first(ids: torch.Tensor, last: bool) -> torch.Tensor | None:
-        return torch.tensor([1, 1, 1]) if ids.shape[1] == 20 and not last else None
+        # One is amid a note there, and another has just moved on.
+        return torch.tensor([1, 1, 1]) if ids.shape[1] == 9 and not last else None
 
     choice = Choice(temperature=0, opening=6)
     plain = sample(model, grammar, prefix, 60, generators=seeded(range(3)), choice=choice)
@@ -303,6 +363,8 @@ def test_reselected_rows_go_on_as_if_they_had_been_alone(
     )
     assert len({tuple(row) for row in plain.ids.tolist()}) == 3
     assert torch.equal(drawn.ids, plain.ids[[1, 1, 1]])
+    kinds = {int(durations.token_types[row[8]]) for row in plain.ids.tolist()}
+    assert len(kinds) == 3
     none = sample(
         model, grammar, prefix, 0, generators=seeded(range(3)),
         reselect=lambda ids, last: torch.tensor([1, 1, 1]),
