@@ -1,14 +1,17 @@
 """What the style critic asks for: to match real jazz, and how hard it pulls."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from data_tools.corpus import Corpus
 from gan.adversarial import losses
-from gan.adversarial.critic import StyleCritic
+from gan.adversarial.critic import SLACK, StyleCritic
 from gan.adversarial.rollout import leave_one_out
+from gan.adversarial.trainer import Trainer
 from gan.settings import AdversarialLoss
 
 
@@ -26,6 +29,42 @@ def test_a_folder_may_be_text(
 ) -> None:
     again = critic_of("matching", str(tiny_discriminator), practice_corpus)
     assert torch.equal(again.real_logits, matching.real_logits)
+
+
+def test_real_jazz_is_what_may_be_learnt_from(
+    practice_corpus: Corpus, tiny_discriminator: Path, matching: StyleCritic
+) -> None:
+    """What is left out, of another split or no jazz has no part in it, one as little as another."""
+    left = practice_corpus.select("train", "jazz")[::2]
+    found = []
+    for change in ({"source": "other"}, {"split": "validation"}, {"label": "not_jazz"}):
+        corpus = Corpus(practice_corpus.folder)
+        for number in left:
+            corpus.rows[number] = corpus.rows[number] | change
+        exclude = list(change.values()) if "source" in change else []
+        device = torch.device("cpu")
+        critic = StyleCritic(tiny_discriminator, corpus, exclude, 48, "matching", device)
+        found.append(critic.real_logits)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert not torch.equal(found[0], matching.real_logits)
+
+
+def test_what_it_makes_of_real_jazz(
+    practice_corpus: Corpus, tiny_discriminator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, notes = np.array([3.0, -1.0, 0.5]), np.linspace(0.2, 0.4, 101)
+    monkeypatch.setattr(StyleCritic, "_real", lambda *_: (real, notes))
+    critic = critic_of("hinge", tiny_discriminator, practice_corpus)
+    assert critic.real_logits.tolist() == [-1.0, 0.5, 3.0]
+    assert critic.real_median == 0.5
+    assert critic.fewest == pytest.approx(SLACK * 0.204), "of the notes that 98% have"
+    assert critic.loss(torch.tensor([0.5, 2.0, -2.5])).item() == pytest.approx(1.0)
+    critic.settings = critic.settings.model_copy(update={"scale": 2.0, "bias": -1.0})
+    found = critic.probability(torch.tensor([0.5, 1.5]))
+    torch.testing.assert_close(found, torch.tensor([0.0, 2.0]).sigmoid())
+    assert not critic.model.training
+    assert not any(weight.requires_grad for weight in critic.model.parameters())
 
 
 def test_another_loss_is_refused(practice_corpus: Corpus, tiny_discriminator: Path) -> None:
@@ -46,6 +85,20 @@ def test_matching_pulls_as_hard_as_there_is_far_to_go(matching: StyleCritic) -> 
     assert pulls[2] == pytest.approx(0.5, rel=0.05)
     assert pulls[3] == pytest.approx(1.0, rel=0.05)
     assert pulls[4] == 1.0, "no more than the whole weight"
+
+
+def test_the_share_is_weighed_by_the_pull(
+    tiny_trainer: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for scale, share in (("gradient", 0.1), ("loss", None)):
+        trainer = tiny_trainer(adv_loss="matching", adv_scale=scale, adv_weight=0.4)
+        monkeypatch.setattr(trainer.critic, "pull", lambda *_: 0.25)
+        metrics = trainer.train_step(0)
+        if share:
+            assert metrics["adversarial/share"] == pytest.approx(share, rel=1e-4)
+            assert metrics["adversarial/pull"] == 0.25
+        else:
+            assert metrics["adversarial/weight"] == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("count", [1, 4, 24])

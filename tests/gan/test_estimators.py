@@ -25,9 +25,11 @@ from gan.adversarial.rollout import (
     teacher,
     unroll,
 )
+from gan.adversarial.term import AdversarialTerm
 from gan.adversarial.trainer import Trainer
-from gan.engine import derived_seed, numpy_generator, torch_generator
+from gan.engine import derived_seed, engine, numpy_generator, torch_generator
 from gan.ranks import Ranks
+from gan.settings import TrainSettings
 from generator.grammar import Grammar
 from generator.sampling import Rollout, gumbel, rollout, tempered
 from generator.settings import TransformerSettings
@@ -65,6 +67,8 @@ def test_the_policy_gradient_is_reinforce(theta: Tensor) -> None:
     log_p = drawn(theta, ids).log_probabilities()
     torch.testing.assert_close(log_p[:, 0], theta.log_softmax(-1)[ids[:, 0] - 1])
     assert log_p[1, 1] == 0, "where nothing was drawn"
+    ends = drawn(theta, torch.tensor([[3, EOS, PAD], [BOS, 4, 3]]))
+    assert ends.real.tolist() == [[True, False, False], [False, True, True]], "music alone"
     expected = torch.zeros(V, dtype=torch.float64)
     for row in range(3):
         for place in range(2):
@@ -339,6 +343,44 @@ def test_reinforce_takes_no_slope_from_a_critic(
     metrics = trainer.train_step(0)
     assert metrics["realism/share"] > 0
     assert metrics["adversarial/share"] > 0
+
+
+def test_reinforce_asks_for_nothing_where_all_are_worth_the_same(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make(adv_weight=0.5, adv_estimator="reinforce", adv_critics="both", realism_warmup=0)
+    assert trainer.term is not None
+    for critic in (trainer.critic, trainer.term.realism):
+        monkeypatch.setattr(critic, "score", lambda given, *_: torch.full((len(given),), 7.0))
+    metrics = trainer.train_step(0)
+    for name in ("adversarial", "realism"):
+        assert metrics[f"gradient/{name}"] == pytest.approx(0, abs=1e-9)
+
+
+def test_prompts_and_bounds_are_of_jazz_to_learn_from(
+    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings]
+) -> None:
+    """Of the training split, and of no source that is left out."""
+    corpus = Corpus(practice_corpus.folder)
+    mine = corpus.select("train", "jazz")
+    for number in mine[::2]:
+        corpus.rows[number] = corpus.rows[number] | {"source": "other"}
+    settings = tiny_settings(
+        adv_weight=0.0, reward_weight=0.5, exclude_sources=["other"], prompt=16, rollout=24
+    )
+    compute, representation = engine("cpu", "fp32"), corpus.representation
+    model = Transformer(representation.vocab_size, SMALL)
+    term = AdversarialTerm(corpus, representation, model, None, settings, compute)
+    left = mine[1::2]
+    music = [corpus.piece(number).astype(int).tolist() for number in left]
+    for step in range(4):
+        for prompt in term.prompts(step, False).tolist():
+            places = (piece[at : at + 16] for piece in music for at in range(len(piece)))
+            assert prompt in places
+    pieces = [piece.astype(int).tolist() for piece in term._real_pieces(corpus, left)]
+    assert [len(piece) for piece in pieces] == [24] * len(left), "as long as rollouts are"
+    openings = [piece[:24] for piece in music]
+    assert sum(piece in openings for piece in pieces) < len(pieces) / 2, "from anywhere in them"
 
 
 def test_uneven_shares_make_up_the_whole_policy_gradient(theta: Tensor) -> None:

@@ -33,6 +33,7 @@ from gan.adversarial.term import RECENT, AdversarialTerm
 from gan.adversarial.trainer import Trainer
 from gan.engine import engine
 from gan.ranks import ALONE, Ranks
+from gan.run import checkpoint_of
 from gan.settings import TrainSettings
 
 Make = Callable[..., Trainer]
@@ -262,30 +263,42 @@ def test_damage_takes_the_run_back_and_at_last_ends_it(
 def test_a_run_goes_on_from_its_last_good_validation(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not from its beginning, and with the moments the optimizer had."""
-    trainer = make(steps=6, evaluate_every=2, checkpoint_every=100, guard_returns=1)
+    """Not from its beginning, and with the moments the optimizer had, however often."""
+    trainer = make(steps=8, evaluate_every=2, checkpoint_every=100, guard_returns=2)
     term = trainer.term
     assert term is not None
     after: dict[int, Tensor] = {}
     before: dict[int, Tensor] = {}
+    moments: dict[int, Tensor] = {}
     sound = trainer._sound
+    bits = {0: 4.0, 2: 3.0, 4: 2.0, 6: 1.0, 8: 2.5}
+    monkeypatch.setattr(trainer, "_validated", lambda log: {"bits_per_note": bits[trainer.step]})
 
     def watched(found: dict[str, float], log: Any) -> bool:
         before[trainer.step] = flat(trainer.model)
-        if trainer.step == 4:
+        if trainer.step in (4, 6):
             found = found | {"bits_per_note_jazz": 1e3}
         answer = sound(found, log)
         after[trainer.step] = flat(trainer.model)
+        state = trainer.updater.optimizer.state_dict()["state"]
+        moments[trainer.step] = torch.cat([each["exp_avg"].flatten() for each in state.values()])
         return answer
 
     monkeypatch.setattr(trainer, "_sound", watched)
     trainer.train()
     assert torch.equal(after[2], before[2])
     assert not torch.equal(before[4], before[2])
-    assert torch.equal(after[4], after[2])
-    assert not torch.equal(before[6], after[4])
-    assert term.watch.returns == 1
-    assert trainer.step == 6
+    assert not torch.equal(before[8], after[6])
+    for step in (4, 6):
+        assert torch.equal(after[step], after[2])
+        assert torch.equal(moments[step], moments[2])
+    assert term.watch.returns == 2
+    assert trainer.step == 8
+    # What was taken back has been no best, however good it looked.
+    assert trainer.best == 2.5
+    best = checkpoint_of(trainer.out, "best")
+    assert best is not None
+    assert int(best.name[5:]) == 8
 
 
 class Opinion:
@@ -384,9 +397,9 @@ def test_a_judge_reads_rollouts_and_no_prompts(make: Make) -> None:
 
 def test_the_reference_stays_and_the_divergence_holds(make: Make) -> None:
     free = make(learning_rate=0.02, warmup=0, steps=8, adv_scale="gradient", folder="free",
-                kl_weight=1e-9)  # fmt: skip
+                kl_weight=1e-9, temperature=0.8)  # fmt: skip
     held = make(learning_rate=0.02, warmup=0, steps=8, adv_scale="gradient", folder="held",
-                kl_weight=20.0)  # fmt: skip
+                kl_weight=20.0, temperature=0.8)  # fmt: skip
     found = []
     for trainer in (free, held):
         began = flat(trainer.model)
@@ -449,7 +462,9 @@ def test_ranks_hold_back_by_tokens_and_not_by_rollouts(make: Make) -> None:
 
 
 def test_the_entropy_bonus_asks_for_entropy(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = make(entropy_weight=0.7)
+    trainer = make(entropy_weight=0.7, rollout=40, adv_batch=8)
+    with torch.no_grad():  # an ending, which is drawn as well, is likely
+        trainer.model.embedding.weight[EOS] *= 30
     term, critic = trainer.term, trainer.critic
     assert term is not None
     assert critic is not None
@@ -463,6 +478,8 @@ def test_the_entropy_bonus_asks_for_entropy(make: Make, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(guards, "entropy", watched)
     push = term(0, 0.5, 1.0)
+    assert any(EOS in row for row in term.recent[-1].tolist())
+    assert torch.equal(seen[0][1], term.recent[-1] != PAD)
     (bonus,) = torch.autograd.grad(original(*seen[0]), push.outputs[0])
     assert bonus.norm() > 1e-6
     torch.testing.assert_close(push.gradients[0], -0.35 * bonus)
@@ -555,8 +572,10 @@ def test_what_ends_at_once_loses_as_much_as_silence(
 def test_ids_and_rows_lose_alike(critic: StyleCritic, practice_corpus: Corpus) -> None:
     ids = torch.cat([passages(practice_corpus), rests(practice_corpus)])
     ids[0, 30], ids[0, 31:], ids[-1, 5], ids[-1, 6:] = EOS, PAD, EOS, PAD
-    rows = F.one_hot(ids, critic.size + 2).float()  # two conditions at the end
-    torch.testing.assert_close(critic.logits(rows, ids > EOS), critic.logits_of(ids))
+    ids[1, 7] = critic.size + 1  # of two conditions at the end of the vocabulary
+    rows = F.one_hot(ids, critic.size + 2).float()
+    real = (ids > EOS) & (ids < critic.size)
+    torch.testing.assert_close(critic.logits(rows, real), critic.logits_of(ids))
 
 
 def test_the_gradient_asks_for_notes(critic: StyleCritic, practice_corpus: Corpus) -> None:

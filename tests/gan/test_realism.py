@@ -285,6 +285,20 @@ def test_the_generator_hears_no_dropout() -> None:
                        critic.score(generated, generated > EOS))  # fmt: skip
 
 
+def test_real_music_is_heard_for_as_long_as_a_rollout() -> None:
+    critic = RealismCritic(REPRESENTATION, "relativistic")
+    generated, real = music(20, 60, 1), music(0, 40, 2)
+    generated[0, 12], generated[0, 13:] = EOS, PAD
+    rows = F.one_hot(generated, REPRESENTATION.vocab_size).float()
+    found = []
+    for changed in (12, 11):
+        other = real.clone()
+        other[0, changed:] = music(44, 84, 3)[0, changed:]
+        found.append(critic.loss(rows, generated > EOS, other).item())
+    assert found[0] == critic.loss(rows, generated > EOS, real).item()
+    assert found[1] != found[0]
+
+
 def test_the_generator_is_pushed_towards_what_is_real() -> None:
     critic = RealismCritic(REPRESENTATION, rate=1e-3, winning=1.0)
     for step in range(40):
@@ -430,21 +444,25 @@ def test_ranks_are_averaged() -> None:
     assert torch.equal(weights_of(one), weights_of(two))
 
 
+@pytest.mark.parametrize(
+    ("every", "learnt", "heard"), [(1, [1, 2, 3, 4, 5], [3, 4, 5]), (2, [1, 3, 5], [5])]
+)
 def test_the_generator_hears_of_it_after_the_warm_up(
-    practice_corpus: Corpus, tiny_settings: Callable[..., TrainSettings], tmp_path: Path
+    every: int, learnt: list[int], heard: list[int], tiny_trainer: Callable[..., Trainer]
 ) -> None:
-    settings = tiny_settings(
-        adv_weight=0.3, adv_critics="realism", adv_start=1, realism_warmup=2, steps=5
-    )
-    trainer = Trainer(practice_corpus, tmp_path / "run", settings, quiet=True)
+    """Which is counted in steps that have the term."""
+    trainer = tiny_trainer(
+        adv_weight=0.3, adv_critics="realism", adv_start=1, realism_warmup=2, adv_every=every,
+        steps=6,
+    )  # fmt: skip
     assert trainer.critic is None
     assert trainer.term is not None
     assert trainer.term.realism is not None
     trainer.term.realism.accuracy = 0.7
-    found = [trainer.train_step(step) for step in range(4)]
-    assert ["realism/loss" in metrics for metrics in found] == [False, True, True, True]
-    assert ["loss/realism" in metrics for metrics in found] == [False, False, False, True]
-    assert found[3]["realism/share"] > 0
+    found = [trainer.train_step(step) for step in range(6)]
+    assert [step for step in range(6) if "realism/loss" in found[step]] == learnt
+    assert [step for step in range(6) if "loss/realism" in found[step]] == heard
+    assert found[5]["realism/share"] > 0
 
 
 def test_real_music_goes_on_from_the_very_prompt(

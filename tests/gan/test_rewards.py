@@ -156,6 +156,9 @@ def test_silence_after_the_last_note_is_silence() -> None:
     ended = np.append(left_out, [EOS, PAD])
     assert np.array_equal(docks(ended, CLOCK, tight(silence=2.0))["silence"][:-2], found)
     assert not docks(left_out, CLOCK, tight(silence=2.6))["silence"].any()
+    broken_off = ids[: len(left_out) + 1]  # amid the note, whose first token is the last
+    found = docks(broken_off, CLOCK, tight(silence=2.0))["silence"]
+    assert found[-1] == pytest.approx(0.5)
     bounds = bounds_of([left_out, ids], CLOCK)
     assert not bounds.beyond(left_out, CLOCK)["silence"]
 
@@ -228,6 +231,13 @@ def test_bounds_are_percentiles_of_the_pieces() -> None:
     assert bounds.low["pitch_classes"] == pytest.approx(np.percentile(every, 2))
     with pytest.raises(ValueError, match="need pieces"):
         bounds_of(pieces[:1], CLOCK)
+
+
+def test_too_little_is_as_far_beyond_as_too_much() -> None:
+    poor, rich = even([60] * 8), even([60, 61, 63, 66, 68, 70, 71, 73])
+    bounds = tight(pitch_classes=2.0, low_pitch_classes=1.0)
+    for ids, beyond in ((poor, True), (even([60, 62] * 4), False), (rich, True)):
+        assert bounds.beyond(ids, CLOCK)["pitch_classes"] == beyond
 
 
 def test_nearly_all_of_a_corpus_is_within_its_own_bounds(practice_corpus: Corpus) -> None:
