@@ -6,6 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_tools.corpus import Corpus
+from data_tools.midi import Notes
+from data_tools.representation import Representation, RepresentationSettings
+from data_tools.representation.events import Events
 from gan.evaluation import diversity
 
 sets = st.lists(st.lists(st.integers(-3, 3), max_size=15), min_size=1, max_size=6)
@@ -32,6 +35,15 @@ def test_grams_are_what_counting_finds(pieces: list[list[int]], length: int) -> 
     expected_overlap = np.mean(shared) if len(shared) > 1 else np.nan
     overlap = diversity.self_overlap(arrays, length)
     assert overlap == pytest.approx(expected_overlap, nan_ok=True)
+
+
+def test_drums_have_no_pitches() -> None:
+    representation = Representation(RepresentationSettings(preset="raw"))
+    start = np.arange(4) * 10
+    notes = Notes(start, start + 5, np.array([60, 36, 64, 38]), np.full(4, 80))
+    channels, programs = np.array([1, 10, 1, 10]), np.zeros(4, dtype=np.int64)
+    ids = representation.encode_events(Events(notes, channels=channels, programs=programs))
+    assert diversity.pitches(ids, representation).tolist() == [60, 64]
 
 
 def test_a_transposed_copy_is_found_by_its_steps_alone() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from data_tools import midi
 from data_tools.midi import Notes
 from data_tools.representation import Representation, RepresentationSettings
+from data_tools.representation.events import Events
 from gan.evaluation import chords, musical
 
 REFERENCE = json.loads(
@@ -199,6 +200,42 @@ def test_histograms_hold_what_was_played() -> None:
     assert found["outer_interval"][24:33] == pytest.approx(1 / 9)
     assert found["inter_onset"][np.searchsorted(musical.TIMES, 0.5, "right")] == 1
     assert found["velocity"][4] == 1
+
+
+def test_a_voice_goes_on_where_the_other_is_held() -> None:
+    """The bass moves alone under a melody note, and a single note has nothing to span."""
+    rows = [(0.0, 1.9, 72), (0.0, 0.9, 48), (1.0, 1.9, 50), (2.0, 2.9, 74), (2.0, 2.9, 52)]
+    found = musical.measure(notes(*rows)).histograms
+    assert found["bass_interval"][musical.LEAP + 2] == 1
+    assert found["top_interval"][musical.LEAP + 2] == 1
+    alone = musical.measure(notes((0.0, 0.4, 60), (1.0, 1.4, 60), (1.0, 1.4, 64))).histograms
+    assert alone["outer_interval"][4] == 1
+
+
+def test_a_note_under_the_pedal_is_harmony_for_a_bar() -> None:
+    cycle = ((50, 60, 65, 69), (43, 59, 65, 74), (48, 64, 67, 71), (45, 61, 64, 68))
+    begins = [(2.0 * at, pitch) for at in range(12) for pitch in cycle[at % 4]]
+
+    def irregular(held: float) -> float:
+        rows = [(at, at + held, pitch) for at, pitch in begins]
+        return musical.measure(notes(*rows)).figures["chord_irregularity"]
+
+    assert irregular(9.0) == irregular(musical.BAR)
+
+
+def test_drums_do_not_count() -> None:
+    representation = Representation(RepresentationSettings(preset="raw"))
+    start = np.arange(8) * 25
+    parts = Notes(start, start + 20, np.array([60, 36, 64, 38] * 2), np.array([80, 120] * 4))
+    channels, programs = np.array([1, 10] * 4), np.zeros(8, dtype=np.int64)
+    events = Events(parts, channels=channels, programs=programs)
+    whole = musical.of_tokens(representation.encode_events(events), representation)
+    piano = Events(parts.take(channels == 1), channels=channels[::2], programs=programs[::2])
+    alone = musical.of_tokens(representation.encode_events(piano), representation)
+    assert whole.figures == pytest.approx(alone.figures, nan_ok=True)
+    assert all(
+        (whole.histograms[name] == alone.histograms[name]).all() for name in musical.HISTOGRAMS
+    )
 
 
 def test_tokens_and_the_file_they_stand_for_agree(mini: Path) -> None:

@@ -26,6 +26,8 @@ def test_music_of_the_same_kind_copies_no_more_than_held_out() -> None:
     assert found.copied < 0.12
     assert found.overlapping < 0.12
     assert 6 <= found.bound <= 14
+    alike = novelty.novelty(tunes(100, 2), tunes(100, 2), tunes(200, 3))
+    assert max(alike.copied, alike.overlapping) <= 0.05, "as much as real music is no copy yet"
 
 
 def test_a_transposed_copy_of_part_of_a_piece_is_found() -> None:

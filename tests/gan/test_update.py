@@ -45,10 +45,10 @@ def test_a_plateau_halves_after_patience() -> None:
     settings = TrainSettings(schedule="plateau", plateau_patience=2)
     updater = Updater(nn.Linear(2, 2), settings, CPU)
     halvings = []
-    for bits in (5.0, 4.0, 4.0, 4.5, 3.0, 3.1, 3.0):
+    for bits in (5.0, 4.0, 4.0, 4.5, 3.0, 3.1, 3.0, 3.2, 3.1):
         updater.validated(bits)
         halvings.append(updater.halvings)
-    assert halvings == [0, 0, 0, 1, 1, 1, 2]
+    assert halvings == [0, 0, 0, 1, 1, 1, 2, 2, 3], "after a halving it is patient anew"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,7 @@ def test_adamw_alone_decays_and_matrices_alone(name: str, kind: type) -> None:
     decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     assert decays[id(model[0].weight)] == (0.3 if name == "adamw" else 0.0)
     assert decays[id(model[0].bias)] == decays[id(model[1].weight)] == 0.0
+    assert {group.get("betas", (0.9, 0.95)) for group in optimizer.param_groups} == {(0.9, 0.95)}
 
 
 def drift(updater: Updater, model: nn.Linear, values: list[float]) -> list[float]:
