@@ -7,6 +7,7 @@ import pytest
 
 from discriminator.calibration import (
     FEWEST,
+    _rates,
     _sure,
     by_source,
     calibrate,
@@ -68,6 +69,9 @@ def test_calibration_does_not_learn_the_size_of_a_source():
 
 def test_a_few_pieces_do_not_make_it_sure():
     """Five of either label that lie apart: six of seven is what they can tell."""
+    z, y = np.repeat([3.0, -3.0], [5, 11]), np.repeat([1, 0], [5, 11])
+    scale, bias = calibrate(z, y, few=50)
+    assert 1 / (1 + np.exp(-(scale * z[-1] + bias))) == pytest.approx(1 / 13, abs=0.01)
     z, y = np.repeat([3.0, -3.0], 5), np.repeat([1, 0], 5)
     scale, bias = calibrate(z, y, few=50)
     assert 1 / (1 + np.exp(-(scale * z[0] + bias))) == pytest.approx(6 / 7, abs=0.01)
@@ -119,6 +123,8 @@ def test_figures_of_a_band_by_hand():
     assert (rows["a"].coverage, rows["a"].error) == (0.9, 0.0)
     assert (rows["d"].n, rows["d"].n_jazz, rows["d"].error) == (40, 0, 0.05)
     assert "| d | 40 | 0 | 1.000 | 0.050 |" in table([rows["d"]])
+    (edge,) = by_source([0.7, 0.5, 0.6], [0, 1, 0], ["e"] * 3, 0.5, 0.7)
+    assert (edge.coverage, edge.error) == (1 / 3, 1.0), "jazz from the upper bound on"
 
 
 def test_the_promise_is_kept_on_sources_never_seen():
@@ -145,6 +151,32 @@ def test_a_stricter_promise_leaves_more_unsure():
     for band in bands:
         assert max(band.jazz.upper, band.not_jazz.upper) <= band.error
     assert thresholds(*music, 0.08) == bands[1]
+
+
+def test_a_verdict_is_given_from_the_least_error_on_that_can_be_promised():
+    music = world(0, (12, 18), 0.5)
+    never = thresholds(*music, 0.001)
+    for side in ("jazz", "not_jazz"):
+        least = getattr(never, side).upper
+        assert getattr(never, side).error is None
+        assert getattr(thresholds(*music, 0.99 * least), side).error is None
+        assert getattr(thresholds(*music, 1.01 * least), side).error is not None
+
+
+def test_where_nothing_is_wrong_there_is_no_band():
+    p, labels, names = world(0, (12, 12), 0.1, 60, apart=9)
+    band = thresholds(p, labels, names)
+    assert (band.low, band.high, band.coverage) == (0.5, 0.5, 1.0)
+
+
+def test_a_rate_varies_as_a_mean_of_its_sources_does():
+    chance = np.random.default_rng(1)
+    strata = np.repeat(np.arange(6), 2000)
+    each = np.array([0.2, 0.3, 0.5, 0.6, 0.8, 0.9])
+    given = chance.random(len(strata)) < each[strata]
+    rate, draws = _rates(given[:, None], strata, chance)
+    assert rate == pytest.approx(each.mean(), abs=0.02)
+    assert draws.std() == pytest.approx(each.std(ddof=1) / 6**0.5, rel=0.08)
 
 
 def test_labels_swapped_swap_the_band():

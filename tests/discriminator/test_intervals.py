@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from discriminator.intervals import (
     LeftOut,
+    _interval,
     grouped_auc,
     left_out_auc,
     left_out_differences,
@@ -44,6 +45,11 @@ def test_groups_of_one_piece_are_the_plain_bootstrap():
     grouped = grouped_auc(labels, scores, groups)
     assert (grouped.low, grouped.high) == pytest.approx(plain, abs=0.02)
     assert grouped == grouped_auc(labels, scores, groups)
+
+
+def test_it_holds_all_but_a_fortieth_at_either_end():
+    found = _interval(0.4, np.append(np.linspace(0, 1, 401), np.nan))
+    assert (found.value, found.low, found.high) == pytest.approx((0.4, 0.025, 0.975))
 
 
 def test_a_source_keeps_its_share():

@@ -10,7 +10,7 @@ import torch
 from data_tools.bytepair import MergedRepresentation
 from data_tools.corpus import Corpus
 from data_tools.errors import UserError
-from data_tools.representation import EOS
+from data_tools.representation import EOS, Representation, TokenType
 from gan import selection
 from gan.adversarial.trainer import Trainer
 from gan.data import GeneratorWindows
@@ -101,3 +101,18 @@ def test_windows_hold_the_same_music(
     notes = merged.plain.strikes[merged.expand(real.numpy())].sum()
     assert found == pytest.approx(len(real) / notes)
     assert torch.isfinite(torch.tensor(found))
+
+
+def test_every_note_of_a_token_is_counted() -> None:
+    plain = Representation()
+    pitch, velocity, duration = (
+        int(plain.vocabulary.first(kind))
+        for kind in (TokenType.PITCH, TokenType.VELOCITY, TokenType.DURATION)
+    )
+    size = plain.music_size  # the next ids: half a note, a note, the same note twice
+    pairs = [(pitch, velocity), (size, duration), (size + 1, size + 1)]
+    merged = MergedRepresentation(plain.settings, (), pairs)
+    targets = np.array([[size + 2, size + 1, velocity]])
+    found = summary(np.full((1, 3), 2.0), targets > 0, targets, merged)
+    assert found["bits_per_note"] == 6 / 3
+    assert found["bits_per_event"] == 6 / 6

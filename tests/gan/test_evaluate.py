@@ -253,6 +253,16 @@ def test_a_short_context_has_bits_of_its_own_windows(practice_corpus: Corpus) ->
     assert set(found.works) == {practice_corpus.rows[number]["group"] for number in jazz}
     assert (found.sums[:, 1] > 0).all()
     assert 10 < per_note(found).value < 60
+    # Pieces of one work are one, and its bits and notes are theirs.
+    corpus = Corpus(practice_corpus.folder)
+    for number in jazz[:2]:
+        corpus.rows[number] = corpus.rows[number] | {"group": "one work"}
+    again = bits_of(short, corpus, (), engine("cpu", "fp32"))
+    assert again is not None
+    assert len(again.works) == len(found.works) - 1
+    parts = [found.works.index(practice_corpus.rows[number]["group"]) for number in jazz[:2]]
+    whole = again.sums[again.works.index("one work")]
+    np.testing.assert_allclose(whole, found.sums[parts].sum(0), rtol=1e-5)
 
 
 def test_windows_of_held_out_music_are_read_once(practice_corpus: Corpus) -> None:

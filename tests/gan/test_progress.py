@@ -60,6 +60,7 @@ def test_token_bits_are_the_models_own(model: Transformer) -> None:
     assert not hits[~real].any()
     np.testing.assert_array_equal(hits[real], (p.argmax(-1) == targets).numpy()[real])
     np.testing.assert_allclose(token_bits(model, inputs, targets, CPU, batch=5)[0], bits, 1e-5)
+    assert not model.training, "this time, too"
 
 
 def test_a_model_that_knows_nothing_spends_log2_v_a_token(

@@ -11,7 +11,7 @@ from data_tools.corpus import Corpus
 from data_tools.errors import UserError
 from data_tools.representation import PAD, Representation, RepresentationSettings
 from discriminator.classifier import Classifier
-from gan.selection import best_of, steering, taste
+from gan.selection import READ, best_of, steering, taste
 from generator.compose import Composer
 from generator.settings import TransformerSettings
 from generator.transformer import Transformer
@@ -75,6 +75,9 @@ def test_a_piece_that_waits_for_others_is_judged_by_its_notes(
         assert torch.allclose(score(F.pad(ids, (0, waiting), value=PAD)), alone, atol=1e-4)
     long = ids.repeat(1, 4)
     assert torch.allclose(score(F.pad(long, (0, 99), value=PAD)), score(long), atol=1e-4)
+    assert long.shape[1] > READ + 99
+    assert torch.allclose(score(long), score(long[:, -READ:]), atol=1e-4), "by its last notes"
+    assert not torch.allclose(score(long), score(long[:, :READ]), atol=1e-4)
 
 
 def test_a_classifier_of_other_tokens_is_refused(tiny_discriminator: Path) -> None:

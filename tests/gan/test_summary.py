@@ -9,7 +9,7 @@ import pytest
 
 from data_tools.corpus import Corpus
 from data_tools.representation import Representation
-from gan.evaluation import musical, summary
+from gan.evaluation import distances, musical, summary
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,24 @@ def test_jazz_is_nearer_to_jazz_than_other_music(
                 "frechet", "precision", "recall", "density", "coverage", "vendi",
             )  # fmt: skip
     assert not any(math.isnan(value) for value in same.values())
+    assert 0 < same["frechet_real"] < other["frechet"], "of two halves, none of them the other"
+
+
+def test_directions_are_what_their_names_say(
+    music: dict[str, list[np.ndarray]], practice_corpus: Corpus
+) -> None:
+    """One real piece again and again: all of it is real, and most of what is real is missing."""
+    representation, real = practice_corpus.representation, music["jazz1"]
+    one = summary.describe([real[0]] * 14, real, representation)
+    assert one["precision"] == 1 > 0.5 > one["recall"]
+    for name in ("pitch_class", "top_interval"):
+        usual, made = (
+            np.sum([musical.of_tokens(ids, representation).histograms[name] for ids in part], 0)
+            for part in (real, real[:1])
+        )
+        missing, spurious = distances.divergence(usual, made), distances.divergence(made, usual)
+        assert one[f"{name}_kl"] == pytest.approx(missing)
+        assert missing != pytest.approx(spurious)
 
 
 def test_sets_that_are_compared_share_their_axes(
@@ -70,8 +88,20 @@ def test_a_small_set_weighs_as_much_as_a_large_one() -> None:
     real, other = chance.normal(size=(40, 6)), chance.normal(size=(40, 6)) * (9, 1, 1, 1, 1, 1)
     once = summary.Axes.of(real, other)
     often = summary.Axes.of(np.tile(real, (5, 1)), other)
-    turns = np.abs((once.turned * often.turned).sum(0))  # signs of axes are arbitrary
-    assert turns == pytest.approx(1, abs=1e-6)
+    twice = summary.Axes.of(real, other, other)  # half of the weight is the real set's all the same
+    for again in (often, twice):
+        turns = np.abs((once.turned * again.turned).sum(0))  # signs of axes are arbitrary
+        assert turns == pytest.approx(1, abs=1e-6)
+
+
+def test_what_real_music_never_varies_is_no_distance() -> None:
+    chance = np.random.default_rng(0)
+    real, other = chance.normal(size=(40, 6)), chance.normal(size=(40, 6))
+    real[:, 2] = 1.0
+    axes = summary.Axes.of(real, other)
+    far = other.copy()
+    far[:, 2] += 100
+    assert axes.place(far) == pytest.approx(axes.place(other))
 
 
 def test_intervals_lie_around_the_same_figures(
@@ -86,6 +116,8 @@ def test_intervals_lie_around_the_same_figures(
         assert known == (figure.low <= figure.value <= figure.high), name
         if name in ("degenerate", "degenerate_real", "coverage", "precision", "copied"):
             assert figure.low < figure.high, "shares of pieces are never certain"
+        if name.endswith("_kl") or name in ("frechet", "density", "vendi", "polyphony"):
+            assert figure.low < figure.value < figure.high, "other pieces would have others"
         if name.endswith("_overlap_area") or name.startswith("distinct"):
             assert 0 <= figure.low <= figure.high <= 1
     without = {name for name, figure in found.items() if math.isnan(figure.low)}
