@@ -207,24 +207,26 @@ def test_a_great_many_notes():
     assert np.isfinite(features.measure(notes, STEP, features.GROUPS)).all()
 
 
-def test_moments_against_a_plain_loop():
+@pytest.mark.parametrize("step", [STEP, 0.01])
+def test_moments_against_a_plain_loop(step):
+    """Also in hundredths of a second, of which five are just within one moment."""
     rng = np.random.default_rng(1)
     start = np.sort(rng.integers(0, 300, 200))
     end = start + rng.integers(1, 60, 200)
     pitch = rng.integers(40, 60, 200)
-    found = statistics.moments(Notes(start, end, pitch, pitch), STEP)
+    found = statistics.moments(Notes(start, end, pitch, pitch), step)
     times, member = [start[0]], []
     for onset in start:
-        if (onset - times[-1]) * STEP > 0.05 + 1e-9:
+        if (onset - times[-1]) * step > 0.05 + 1e-9:
             times.append(onset)
         member.append(len(times) - 1)
     assert found.time.tolist() == times
     assert found.first.tolist() == member
     last = [max(start[np.array(member) == k]) for k in range(len(times))]
-    heard = sets.sounding(pitch, found.first, found.until(end, STEP), len(found))
+    heard = sets.sounding(pitch, found.first, found.until(end, step), len(found))
     expected = []
     for k in range(len(times)):
-        held = (np.array(member) < k) & ((end - last[k]) * STEP > 0.05 + 1e-9)
+        held = (np.array(member) < k) & ((end - last[k]) * step > 0.05 + 1e-9)
         expected.append(np.unique(pitch[(np.array(member) == k) | held]).tolist())
     members = np.split(heard.over + heard.low.repeat(heard.size), heard.begin[1:])
     assert [one.tolist() for one in members] == expected

@@ -43,6 +43,14 @@ def test_both_is_the_logit_of_the_product(one: float, other: float) -> None:
     assert found <= min(one, other) + 1e-9
 
 
+def test_members_are_shown_as_much_as_any_of_them_wants() -> None:
+    members = [classifier(0), classifier(1)]
+    members[1].settings = members[1].settings.model_copy(update={"window": 700})
+    whole = joined(members).settings
+    assert whole.window == 700 > members[0].settings.window
+    assert (whole.scale, whole.bias) == (1.0, 0.0), "each member brings its own"
+
+
 def test_music_passes_and_noise_does_not() -> None:
     jazz = torch.tensor([-4.0, 0.0, 4.0])
     torch.testing.assert_close(both(jazz, torch.full((3,), 20.0)), jazz, rtol=1e-4, atol=1e-4)

@@ -36,6 +36,7 @@ def test_four_pieces_by_hand():
     # Four bins of one piece each: gaps 0.1, 0.6, 0.6, 0.1.
     assert row.calibration_error == pytest.approx(0.35)
     assert (row.n, row.n_jazz, row.mean_p) == (4, 2, pytest.approx(0.5))
+    assert report([1, 0], [0.5, 0.4]).overall.accuracy == 1.0, "a half is jazz"
 
 
 def test_pieces_of_one_bin_cancel_out():
@@ -43,6 +44,8 @@ def test_pieces_of_one_bin_cancel_out():
     assert calibration_error([1, 1, 1, 0], [0.5, 0.5, 0.5, 0.5]) == pytest.approx(0.25)
     assert calibration_error([1, 0], [1.0, 0.0]) == 0.0
     assert calibration_error([0, 1], [1.0, 0.0]) == 1.0
+    weights = np.array([3.0, 1.0])  # three pieces and one, in one bin
+    assert calibration_error([1, 0], [0.9, 0.9], weights=weights) == pytest.approx(0.15)
 
 
 def test_scikit_learn_agrees():

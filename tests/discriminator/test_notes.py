@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from data_tools.corpus import Corpus
 from data_tools.representation import EOS, Representation, RepresentationSettings, TokenType
+from discriminator.note_features import LATELY, _usual
 from discriminator.notes import (
     AFTER,
     BEFORE,
@@ -252,3 +253,14 @@ def test_a_held_bass_and_a_melody() -> None:
     assert near.previous[0, :7].tolist() == [-1, -1, 1, 2, 2, 4, 5]
     assert near.previous_top[0, :7].tolist() == [-1, -1, 1, 2, 2, 4, 5]
     assert near.previous_bass[0, :7].tolist() == [-1, -1, 0, 0, 0, 0, 5]
+    # However long a pedal holds it, it is heard for two seconds.
+    near = neighbourhood(tensors([[(3, 0, 400), (20, 97, 99), (22, 98, 99)]], 1))
+    assert near.bass[0, :3].tolist() == [0, 0, 1]
+
+
+def test_what_is_usual_is_the_mean_of_lately() -> None:
+    values = torch.arange(40.0).square()[None]
+    real = torch.arange(40)[None] < 30
+    found = _usual(values, real)[0, :30].tolist()
+    expected = [np.mean([n * n for n in range(max(0, i + 1 - LATELY), i + 1)]) for i in range(30)]
+    assert found == pytest.approx(expected, rel=1e-5)
