@@ -753,6 +753,19 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "stopped\n")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="its shell closes no output")
+def test_where_the_output_is_closed_work_is_done_and_files_hold_nothing_else(
+    files: Path, tmp_path: Path
+) -> None:
+    command = f"'{sys.executable}' -m gan score '{next(files.glob('0*.mid'))}' "
+    table = tmp_path / "scores.csv"
+    for flags in ("--format csv >&-", f"--out '{table}' >&- 2>&- <&-"):
+        done = subprocess.run(["sh", "-c", command + flags], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    with table.open(encoding="utf-8", newline="") as stream:
+        assert [row["error"] for row in csv.DictReader(stream)] == [""]
+
+
 def test_a_piece_written_meanwhile_is_written_over_by_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
