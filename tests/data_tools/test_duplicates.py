@@ -82,3 +82,13 @@ def test_a_repeated_note_says_nothing() -> None:
     start = np.arange(100) * 0.25
     drone = Notes(start, start + 0.2, np.full(100, 60, np.int16), np.full(100, 64, np.int16))
     assert list(near_duplicates([signature(drone), signature(drone)])) == []
+    slow = replace(drone, pitch=(60 + np.arange(100) // 4 * 5 % 24).astype(np.int16))
+    assert list(near_duplicates([signature(slow), signature(slow)])) == []
+
+
+def test_a_pair_is_as_alike_as_was_asked_for() -> None:
+    """The index offers more than that; what it offers is looked at."""
+    rng = np.random.default_rng(0)
+    first, second, third = rng.integers(0, 2**31, (3, PERMUTATIONS), dtype=np.uint64)
+    second[:25], third[:26] = first[:25], first[:26]  # of 64: 0.39 and 0.41
+    assert list(near_duplicates([first, second, third], 0.4)) == [(0, 2)]

@@ -226,13 +226,22 @@ def test_prepare_says_why_no_note_can_be_played() -> None:
 def test_prepare_unites_the_pedals_of_two_hands() -> None:
     music = song((0, False, 72), (0, False, 40))
     for track, spans in zip(
-        music.instruments, ([(0, 500)], [(400, 900), (1000, 1200)]), strict=True
+        music.instruments,
+        ([(0, 500), (1000, 1200)], [(100, 200), (400, 900), (1050, 1100)]),
+        strict=True,
     ):
         for down, up in spans:
             track.control_changes.append(miditoolkit.ControlChange(64, 127, down))
             track.control_changes.append(miditoolkit.ControlChange(64, 0, up))
     pedals = midi.prepare(music).score.tracks[0].pedals
     assert [(pedal.time, pedal.end) for pedal in pedals] == [(0, 900), (1000, 1200)]
+
+
+@pytest.mark.parametrize(("program", "piano"), [(0, True), (7, True), (8, False)])
+def test_a_clavinet_is_a_piano_and_a_celesta_is_none(program: int, piano: bool) -> None:
+    prepared = midi.prepare(song((0, False, 60), (program, False, 40)))
+    assert bool(prepared.dropped) != piano
+    assert len(prepared.score.tracks[0].notes) == (48 if piano else 24)
 
 
 def test_prepare_leaves_its_input_alone() -> None:

@@ -115,6 +115,13 @@ def test_a_group_too_large_for_a_small_split_goes_to_train() -> None:
     assert set(splits) == set(SPLITS)
 
 
+def test_large_groups_are_dealt_first_and_small_ones_fill_up() -> None:
+    groups = [0] * 50 + [1] * 25 + list(range(2, 27))
+    for seed in range(5):
+        splits = assign(groups, [("jazz", "x")] * 100, (0.5, 0.25, 0.25), seed)
+        assert [splits.count(split) for split in SPLITS] == [50, 25, 25]
+
+
 def test_many_small_sources_still_reach_every_split() -> None:
     """Each source alone rounds to nothing; the label as a whole must not."""
     strata = [("jazz", "one")] * 60 + [("not_jazz", f"s{n // 4}") for n in range(60)]
@@ -125,6 +132,12 @@ def test_many_small_sources_still_reach_every_split() -> None:
         assert mine["validation"] >= 3
         assert mine["test"] >= 3
         assert mine["train"] >= 40
+    # One is not enough where six are due, and three, half of them, would be.
+    strata = [("not_jazz", "large")] * 10 + [("not_jazz", f"s{n // 4}") for n in range(50)]
+    few = Counter(assign(list(range(60)), strata))
+    assert few["validation"] >= 5
+    assert few["test"] >= 5
+    assert assign([0], [("jazz", "x")]) == ["train"], "the last is not moved"
     handful = assign(list(range(8)), [("jazz", "a"), ("not_jazz", "b")] * 4)
     for label in range(2):
         assert set(handful[label::2]) == {"train", "validation", "test"}

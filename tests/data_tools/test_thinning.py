@@ -1,5 +1,7 @@
 """Thinned windows: fewer of the same notes, a function of the generator; what each way drops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -197,6 +199,37 @@ def test_a_line_is_the_top_notes_one_at_a_time(
     assert notes.pitch.tolist() == top.tolist()
     assert notes.start.tolist() == np.unique(whole.notes.start).tolist()
     assert (notes.end[:-1] <= notes.start[1:]).all()
+
+
+def test_a_line_lets_go_when_it_moves_on() -> None:
+    """Notes that overlap, of other pitches: one voice has one at a time."""
+    representation = Representation()
+    start = np.arange(30) * 20
+    legato = Notes(start, start + 50, 60 + np.arange(30) % 7, np.full(30, 64))
+    line = Thinner(representation, ALWAYS).line(encoded(legato, representation))
+    assert line is not None
+    notes = representation.events(line).notes
+    assert notes.start.tolist() == start.tolist()
+    assert (notes.end - notes.start)[:-1].tolist() == [20] * 29
+
+
+def test_on_the_beat_a_stroke_is_what_begins_together() -> None:
+    representation = Representation(RepresentationSettings(time_base="beat"))
+    music = solo()
+    line = Thinner(representation, ALWAYS).line(encoded(music, representation))
+    assert line is not None
+    assert representation.events(line).notes.pitch.tolist() == music.pitch[4::5].tolist()
+
+
+def test_a_window_begins_when_it_did() -> None:
+    music = solo()
+    late = replace(music, start=music.start + 30, end=music.end + 30)  # a rest comes first
+    for base, begins in (("clock", 30), ("beat", 30)):
+        representation = Representation(RepresentationSettings(time_base=base))
+        thin = Thinner(representation, ALWAYS)
+        left = thin.thinned(encoded(late, representation), "chords", np.random.default_rng(0))
+        assert left is not None
+        assert representation.events(left).notes.start[0] == begins
 
 
 def test_nothing_has_no_line(representation: Representation) -> None:

@@ -65,6 +65,10 @@ def test_conditions_are_the_labels_of_train(practice_corpus: Corpus) -> None:
     assert conditions_of(practice_corpus, "label", 1) == ("label:jazz", "label:not_jazz")
     # The practice corpus names no artists.
     assert conditions_of(practice_corpus, "artist", 1) == ("label:jazz", "label:not_jazz")
+    corpus = Corpus(practice_corpus.folder)
+    for number in corpus.select(label="not_jazz"):
+        corpus.rows[number] = corpus.rows[number] | {"source": "left out"}
+    assert conditions_of(corpus, "label", 1, ["left out"]) == ("label:jazz",)
 
 
 def test_an_artist_needs_enough_pieces(
@@ -319,6 +323,19 @@ def test_prompts_pass_over_pieces_too_short(practice_corpus: Corpus) -> None:
         Prompts(practice_corpus, jazz, [], longest + 1, 2, seed=0)
 
 
+def test_there_is_room_for_what_follows_a_prompt(practice_corpus: Corpus) -> None:
+    (number, *_) = practice_corpus.select("train", "jazz")
+    piece = practice_corpus.piece(number).astype(int).tolist()
+    prompts = Prompts(practice_corpus, [number], [], len(piece) - 20, 8, seed=0, following=18)
+    ends = set()
+    for step in range(4):
+        for prompt, rest in zip(*prompts.continued(step, False), strict=True):
+            whole = prompt.tolist() + rest.tolist()
+            ends |= {at for at in range(3) if whole == piece[at : at + len(piece) - 2]}
+            assert whole in [piece[at : at + len(piece) - 2] for at in range(3)]
+    assert ends == {0, 1, 2}, "from the first place to the last"
+
+
 def test_discriminator_crops_are_balanced_and_rightly_labelled(
     practice_corpus: Corpus, train: list[int]
 ) -> None:
@@ -475,6 +492,21 @@ def test_sources_weigh_by_the_root_of_their_size(
     expected = 1 / (1 + np.sqrt(len(jazz) - 1))
     assert share == pytest.approx(expected, abs=0.07)
     assert expected > 2 / len(jazz), "well above its share of pieces"
+
+
+def test_what_is_played_and_what_is_quantized_are_two_sources(
+    practice_corpus: Corpus, train: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [dict(row) for row in practice_corpus.rows]
+    jazz = [number for number in train if rows[number]["label"] == "jazz"]
+    for place, number in enumerate(jazz):
+        rows[number] |= {"source": "one", "timing": "quantized" if place == 0 else "played"}
+    monkeypatch.setattr(practice_corpus, "rows", rows)
+    draw = DiscriminatorWindows(practice_corpus, train, 4, 32, 32, STILL, seed=0)
+    rare = practice_corpus.piece(jazz[0]).tobytes()
+    crops = [row for step in range(150) for row in draw(step)[0][1::2].numpy().astype(np.uint16)]
+    share = np.mean([crop.tobytes() in rare for crop in crops])
+    assert share == pytest.approx(1 / (1 + np.sqrt(len(jazz) - 1)), abs=0.07)
 
 
 @pytest.mark.parametrize("missing", ["jazz", "not_jazz"])
