@@ -255,8 +255,12 @@ def test_minimum_of_notes(durations: Representation) -> None:
     assert len(ended) > 5
     for ids in ended:
         assert (durations.token_types[ids] == TokenType.PITCH).sum() >= 5
-    grammar = Grammar(durations, min_notes=0)  # a piece without a note is none
-    assert not grammar.allowed(grammar.read(torch.tensor([[durations.bos]])))[0, durations.eos]
+    # A piece without a note is none, whatever else stands in it.
+    representation = REPRESENTATIONS["duration", "beat", "auto", 16]
+    tempo = int(representation.vocabulary.first(TokenType.TEMPO))
+    grammar = Grammar(representation, min_notes=0)
+    allowed = grammar.allowed(grammar.read(torch.tensor([[representation.bos, tempo]])))
+    assert not allowed[0, representation.eos]
 
 
 def encoded(representation: Representation, score: midi.ScoreTick) -> Tensor:
