@@ -417,12 +417,13 @@ def test_the_reference_stays_and_the_divergence_holds(make: Make) -> None:
 
 
 def test_what_holds_does_not_let_go_after_damage(make: Make) -> None:
-    trainer = make(adv_ramp=0, kl_weight=0.4, entropy_weight=0.2)
+    trainer = make(adv_ramp=0, kl_weight=0.4, entropy_weight=0.2, reward_weight=0.3)
     assert trainer.term is not None
     before = trainer.train_step(0)
     trainer.term.watch.back(3)
     after = trainer.train_step(1)
-    assert before["adversarial/weight"] == 2 * after["adversarial/weight"] > 0
+    for name in ("adversarial", "reward"):
+        assert before[f"{name}/weight"] == 2 * after[f"{name}/weight"] > 0
     for name, weight in (("kl", 0.4), ("entropy", 0.2)):
         assert before[f"{name}/weight"] == after[f"{name}/weight"] == weight
 

@@ -53,6 +53,23 @@ def test_stepping_equals_reading_at_once(dense: int, batch_norm: bool) -> None:
 
 
 @torch.no_grad()
+def test_rows_are_chosen_and_all_is_forgotten() -> None:
+    model, ids = lstm(), tokens()
+    whole, rows = model(ids), torch.tensor([2, 0, 0])
+    cache = model.new_cache(3)
+    model.step(ids[:, :9], cache)
+    cache.select(rows)
+    torch.testing.assert_close(model.step(ids[rows, 9:20], cache), whole[rows, 19])
+    cache.clear()
+    assert cache.length == 0
+    torch.testing.assert_close(model.step(ids[:, :9], cache), whole[:, 8])
+
+
+def test_dropout_is_between_layers() -> None:
+    assert [lstm(layers=count).lstm.dropout for count in (1, 2)] == [0.0, 0.2]
+
+
+@torch.no_grad()
 def test_the_equations_are_the_lstms() -> None:
     """Against the gates written out, one layer, in float64."""
     model = lstm(layers=1, dense=1, batch_norm=False).double()
