@@ -185,6 +185,7 @@ def test_work_that_is_stopped_leaves_no_part_of_a_file(
         midi.write(midi.score_of(notes, 500, 120.0), tmp_path / "music" / f"{name}.mid")
     out = tmp_path / "out"
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # nohup hands its own on
     code += "from gan.cli import main; main()"
     command = [sys.executable, "-c", code, "render", tmp_path / "music", "--out", out]
     command += ["--soundfont", font, "--workers", "2"]
