@@ -57,6 +57,12 @@ class Group(click.Group):
             ctx.exit(1)
 
 
+# How often idle threads look for work before they sleep, where a command draws tokens. Two
+# adversarial trainings on two cores take 1.4 times as long for it, one alone 0.6 of its time; with
+# ten times as much it is five times and 0.5.
+SPINS = {"generate": "10000", "train": "1000", "evaluate": "1000", "compare": "1000"}
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="jazz-gan", prog_name="gan")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
@@ -64,12 +70,13 @@ class Group(click.Group):
 def main(context: click.Context, debug: bool) -> None:
     """Jazz from a transformer with a discriminator's opinion, and a jazz classifier for MIDI."""
     # Idle threads that spin instead of sleeping make a shared machine several times slower; but
-    # sampling is thousands of moments of parallel work, and waking up for each costs a third. So
-    # there they spin for some microseconds, no longer: on idle cores that is as fast as for ever.
-    if context.invoked_subcommand != "generate":
+    # sampling is thousands of moments of parallel work, and waking up for each costs a third to a
+    # half. So there they spin for some microseconds, no longer: on idle cores that is as fast as
+    # for ever.
+    if context.invoked_subcommand not in SPINS:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     elif "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS[context.invoked_subcommand])
     tables.reconfigure("table")  # names are in what is said, too
 
 

@@ -48,6 +48,9 @@ def run(*arguments: object) -> Result:
     [
         ("generate", None, (None, "10000")),
         ("generate", "passive", ("passive", None)),
+        ("train", None, (None, "1000")),
+        ("train", "passive", ("passive", None)),
+        ("compare", None, (None, "1000")),
         ("score", None, ("passive", None)),
         ("score", "active", ("active", None)),
     ],
