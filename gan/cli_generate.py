@@ -122,7 +122,7 @@ _CHOICE = _options(
         type=click.FloatRange(1, 10),
         default=1.0,
         show_default=True,
-        help="Over 1: a steadier beat, no busier; of moments close together the likelier.",
+        help="Over 1: a steadier beat, a little busier; of near moments the likelier.",
     ),
     click.option(
         "--repetition",

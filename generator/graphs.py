@@ -97,7 +97,7 @@ class GraphedDraws(Captured):
         model: in eval mode; its weights may change in place.
         grammar: one that `drawable` allows.
         cache: static; prompts are read into it otherwise.
-        choice: temperature and truncation alone.
+        choice: temperature, steadiness and truncation alone.
         bias: (V,) added to the logits of every step.
     """
 

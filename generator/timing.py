@@ -5,7 +5,7 @@ that a player would keep. A lower temperature mends that at a price: it favours 
 shifts, which are short, and the music gets busier. Here shifts are tempered in neighbourhoods:
 each neighbourhood keeps the probability it had, and within it the likelier shifts get more of it.
 Neighbourhoods overlap and add up to one (a partition of unity, Gaussian in the logarithm of time),
-so there are no edges; with none smaller than everything this is temperature, see `Choice`.
+so there are no edges; but what falls off steeply still moves a little towards the shorter.
 
 Shapes: B batch, V vocabulary, M time shifts, as many as neighbourhoods.
 """

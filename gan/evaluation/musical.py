@@ -214,8 +214,9 @@ def pulse(notes: Notes) -> float:
         notes: in seconds.
 
     Returns:
-        near 1 for a metronome, near 0 for onsets at random; NaN for a piece under two longest
-        beats.
+        near 1 for a metronome, about 0.07 for onsets at random in 45 seconds, more for short
+        pieces and where some stretches are far denser than others; NaN for a piece under two
+        longest beats.
     """
     frames = np.floor((notes.start - notes.start.min()) / FRAME + 0.5).astype(np.int64)
     shortest, longest = (round(beat / FRAME) for beat in BEATS)
